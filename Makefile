@@ -1,0 +1,53 @@
+# make smoke   the whole study on embedded photographs, on this machine's CPUs
+# make test    the test suite
+# make smoke-test   checks what make smoke made
+# make lint    formatters, linters, types
+# make lock    re-make requirements.lock and environment.yml from pyproject.toml
+# make schema  re-make the schema that editors check study files with
+#
+# Each sets itself up: .venv is made from the lock when it is missing or older than the lock.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= all
+.DEFAULT_GOAL := smoke
+.PHONY: smoke smoke-test test lint lock schema
+
+# uv installs itself first, from its own hashed entry in the lock, and then everything else.
+.venv/.ready: requirements.lock pyproject.toml
+	@echo "Setting up .venv from requirements.lock (several GB, a few minutes the first time)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+smoke: .venv/.ready
+	$(BIN)/snakemake --cores $(CORES) --config study=smoke
+
+test: .venv/.ready
+	$(BIN)/python -m pytest --ignore tests/smoke
+
+# Holds what `make smoke` made to its promises, and runs the study a second time from clean to compare the bytes.
+smoke-test: .venv/.ready
+	$(BIN)/python -m pytest tests/smoke
+
+lint: .venv/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --config study=smoke
+
+lock: .venv/.ready
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 \
+	  --no-header --quiet --upgrade --output-file requirements.lock
+	{ echo "# Made from requirements.lock by 'make lock'. After 'conda env create': pip install --no-deps --editable ."; \
+	  printf 'name: framer\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
+	  sed -nE 's/^([A-Za-z0-9._-]+==[^\\]*[^ \\]) *\\?$$/      - "\1"/p' requirements.lock; } > environment.yml
+
+schema: .venv/.ready
+	$(BIN)/python -m framer.schema > config/study.schema.json
