@@ -1,0 +1,216 @@
+"""The `framer` command line. Each command is one function: parse, import what it needs, call it.
+
+Nothing heavy is imported before a command runs, so that `framer --help` is instant. What a function imports and what
+its decorator says is what `framer.fingerprint` sees of a command.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framer.errors import UserError
+
+if TYPE_CHECKING:
+    from framer.study import Job
+
+Handler = Callable[[argparse.Namespace], None]
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+COMMANDS: dict[str, tuple[Handler, str, tuple[Argument, ...]]] = {}
+
+
+def arg(*flags: str, **options: Any) -> Argument:
+    """One argument of a command, as `ArgumentParser.add_argument` takes it."""
+    return flags, options
+
+
+def command(text: str, *arguments: Argument) -> Callable[[Handler], Handler]:
+    """Register a function as the command of its name."""
+
+    def register(function: Handler) -> Handler:
+        COMMANDS[function.__name__] = (function, text, arguments)
+        return function
+
+    return register
+
+
+@command(
+    "get data sets, or the weights of a published base; check and index them",
+    arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    arg("--weights", metavar="REPO", help="a diffusers pipeline on the Hugging Face hub, as owner/name"),
+    arg("--out", type=Path, metavar="DIR", help="folder for the weights (default: weights/OWNER--NAME)"),
+)
+def fetch(args: argparse.Namespace) -> None:
+    from framer.data.fetch import fetch as fetch_set
+    from framer.data.manifest import Manifest
+    from framer.data.weights import fetch_base
+
+    if not args.sets and not args.weights:
+        raise UserError("fetch: name a set or --weights REPO")
+    for manifest in [Manifest.load(name, args.datasets) for name in args.sets]:
+        fetch_set(manifest, args.datasets)
+    if args.weights:
+        fetch_base(args.weights, args.out or Path("weights") / args.weights.replace("/", "--"))
+
+
+@command(
+    "make a paired set by degrading photographs, as its manifest says",
+    arg("set", metavar="SET", help="id of a manifest whose source is 'degraded'"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+)
+def degrade(args: argparse.Namespace) -> None:
+    from framer.data.degrade import degrade_set
+    from framer.data.manifest import Manifest
+
+    degrade_set(Manifest.load(args.set, args.datasets), args.datasets)
+
+
+@command(
+    "train a tiny base from random weights",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--base", required=True, help="the backbone's name"),
+    arg("--out", type=Path, required=True, help="folder of the base"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    arg("--expect", help="digest of the settings that were planned; refuse others"),
+)
+def pretrain(args: argparse.Namespace) -> None:
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    job = study.pretrain_job(args.base)
+    planned(args, job)
+
+    from framer.engine.pretrain import pretrain as run
+
+    run(job, study.training_folders(job, args.datasets), args.out, study.heldout_folder(args.datasets))
+
+
+@command(
+    "train one run of a study: LoRA or control weights, with or without the FRAMER loss",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--run", required=True, help="arm and seed, such as pisa_sr-framer-s0"),
+    arg("--base", type=Path, required=True, help="folder of the base that it starts from"),
+    arg("--out", type=Path, required=True, help="folder of the run"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    arg("--expect", help="digest of the settings that were planned; refuse others"),
+)
+def train(args: argparse.Namespace) -> None:
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    job = study.train_job(args.run)
+    planned(args, job)
+
+    from framer.engine.train import train as run
+
+    run(job, args.base, study.training_folders(job, args.datasets), args.out, study.heldout_folder(args.datasets))
+
+
+@command(
+    "restore a folder of LR images to x4",
+    arg("--checkpoint", required=True, metavar="PATH", help="folder of a run, or 'bicubic'"),
+    arg("--lr", type=Path, required=True, metavar="DIR", help="folder of LR images"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the restored PNGs, their index and card"),
+    arg("--steps", type=int, help="network evaluations of the sampler (default: the checkpoint's)"),
+    arg("--seed", type=int, default=0, help="seed of the starting noise (default: 0)"),
+    arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+    arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
+)
+def restore(args: argparse.Namespace) -> None:
+    from framer.engine.restore import restore as run
+
+    checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
+    run(checkpoint, args.lr, args.out, steps=args.steps, blank_lr=args.blank_lr, seed=args.seed, threads=args.threads)
+
+
+@command(
+    "score restored images under a named protocol",
+    arg("--sr", type=Path, required=True, metavar="DIR", help="folder of restored images"),
+    arg("--hr", type=Path, metavar="DIR", help="folder of HR images with the same names"),
+    arg("--metrics", required=True, help="comma-separated: psnr,ssim,lpips,niqe,maniqa,musiq"),
+    arg("--protocol", required=True, help="what the names mean: osediff, framer"),
+    arg("--out", type=Path, required=True, metavar="FILE.csv", help="image,metric,value rows; sidecar FILE.json"),
+    arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+)
+def score(args: argparse.Namespace) -> None:
+    from framer.scoring.score import score as run
+
+    run(args.sr, args.hr, args.metrics.split(","), args.protocol, args.out, threads=args.threads)
+
+
+@command(
+    "render a study's tables from its scores",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the tables"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
+    arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine: n/a"),
+)
+def tables(args: argparse.Namespace) -> None:
+    from framer.data.fetch import how_to_get
+    from framer.report.tables import render
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    render(study, args.out, absent={name: how_to_get(study.manifests[name], args.datasets) for name in args.absent})
+
+
+@command(
+    "render a study's report, one HTML file that needs no network",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine: n/a"),
+)
+def report(args: argparse.Namespace) -> None:
+    from framer.data.fetch import how_to_get
+    from framer.report.html import render
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
+    render(study, args.out, datasets=args.datasets, absent=absent)
+
+
+def planned(args: argparse.Namespace, job: "Job") -> None:
+    """Refuse settings that the workflow did not plan: an edited study file must not slip into a queued job."""
+    if args.expect and args.expect != job.digest:
+        raise UserError(f"{args.study}: it changed after this job was planned; run snakemake again")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="framer",
+        description="Benchmark and reproducibility harness for FRAMER: every stage of a study as a command.",
+        epilog="Run a whole study with: snakemake --cores all --config study=smoke",
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (handler, text, arguments) in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        for flags, options in arguments:
+            sub.add_argument(*flags, **options)
+        sub.set_defaults(handler=handler)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Exit code 0: done; 1: a failure; 2: something for the user to put right, in one line."""
+    args = build_parser().parse_args(argv)
+    # A cancelled or preempted job gets SIGTERM: unwind, so that no temporary file stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        args.handler(args)
+    except UserError as error:
+        print(f"framer: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("framer: interrupted", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""A fingerprint of the code that a command runs, so that Snakemake re-runs a job when its code changed.
+
+Snakemake sees the text of a rule, not the modules behind it. A fingerprint is the hash of the syntax trees of one
+command's function in `framer/cli.py` and of every module of this package that it imports, directly or not. Comments,
+formatting and docstrings are not in a syntax tree's hash here, and neither is anything that depends on the Python
+version: the submit host and a compute node agree.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
+
+
+@cache
+def fingerprint(command: str, *modules: str) -> str:
+    """Twelve hex digits that change when the code behind `framer COMMAND` does.
+
+    Args:
+        command: a command, as in `framer train`; its function in `framer/cli.py` has the same name.
+        modules: dotted names of modules that the command loads by name, such as the backbone's.
+
+    Raises:
+        KeyError: no function of that name.
+    """
+    tree = _parse(PACKAGE / "cli.py")
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    function = functions[command.replace("-", "_")]
+    files = closure([*_imports(function, "framer.cli"), *modules])
+    data = {file for path in files for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE}
+    parts = {"": normal_form(function)}
+    parts |= {_name(path): normal_form(_parse(path)) for path in files}
+    parts |= {_name(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in data}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_CODE = {".py", ".pyc", ".pyi"}
+
+
+def closure(modules: list[str]) -> set[Path]:
+    """The files of this package that importing some modules runs: theirs, their packages' and what those import."""
+    files: set[Path] = set()
+    queue = list(modules)
+    while queue:
+        name = queue.pop()
+        for path, dotted in _files(name):
+            if path not in files:
+                files.add(path)
+                queue += _imports(_parse(path), dotted)
+    return files
+
+
+def normal_form(node: Any) -> Any:
+    """A syntax tree as nested lists without positions, docstrings and empty fields.
+
+    Empty fields go because newer Pythons add fields (`type_params`), which are empty for older syntax.
+    """
+    if isinstance(node, ast.AST):
+        fields = [(name, _without_docstring(node, name, value)) for name, value in ast.iter_fields(node)]
+        kept = [[name, normal_form(value)] for name, value in fields if value not in (None, []) and name != "kind"]
+        return [type(node).__name__, kept]
+    if isinstance(node, list):
+        return [normal_form(item) for item in node]
+    return node if isinstance(node, str) else [type(node).__name__, repr(node)]
+
+
+def _without_docstring(node: ast.AST, field: str, value: Any) -> Any:
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    if documented and field == "body" and value and isinstance(value[0], ast.Expr):
+        first = value[0].value
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            return value[1:]
+    return value
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _files(dotted: str) -> Iterator[tuple[Path, str]]:
+    """The files that `import dotted` runs, outermost package first; nothing for a name that is no module of ours."""
+    parts = dotted.split(".")
+    for length in range(1, len(parts) + 1):
+        stem, name = ROOT.joinpath(*parts[:length]), ".".join(parts[:length])
+        if (stem / "__init__.py").is_file():
+            yield stem / "__init__.py", name
+        elif stem.with_suffix(".py").is_file():
+            yield stem.with_suffix(".py"), name
+
+
+def _imports(tree: ast.AST, module: str) -> Iterator[str]:
+    """Dotted names under `framer` that some code imports; imports inside functions and branches count."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{module}: relative import in line {node.lineno}; this package imports absolutely")
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == PACKAGE.name)

@@ -1,0 +1,132 @@
+"""What a study file may say: its keys, their types and their defaults."""
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from framer.data.presets import PRESETS
+from framer.errors import UserError, unknown
+from framer.method.recipe import Recipe
+from framer.scoring.protocols import PROTOCOLS, Protocol
+from framer.strict_yaml import Name, Strict
+
+
+class Optimisation(Strict):
+    """How long and how one stage is optimised (AdamW)."""
+
+    steps: int = Field(ge=0, description="optimiser steps; 0 keeps the starting weights")
+    batch: int = Field(ge=1, description="images a step, over all ranks")
+    crop: int = Field(ge=32, multiple_of=32, description="side of the HR training crop, pixels")
+    lr: float = Field(gt=0, description="learning rate after warm-up")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    decay: bool = Field(False, description="cosine decay to zero after the warm-up; otherwise constant")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+
+
+class DataConfig(Strict):
+    """The training images of a backbone and how LR is made of them."""
+
+    sets: list[Name] = Field(min_length=1)
+    degradation: str = Field(description="a preset of framer.data.presets")
+
+    @field_validator("degradation")
+    @classmethod
+    def _known_degradation(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(unknown("degradation", name, PRESETS))
+        return name
+
+
+class BackboneConfig(Strict):
+    """One backbone: its base, how that is trained where it is ours, and how the arms are."""
+
+    base: str = Field(
+        pattern=r"^(tiny|[\w.-]+/[\w.-]+)$", description="'tiny' or a diffusers pipeline on the hub, owner/name"
+    )
+    data: DataConfig
+    pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; absent for a published base")
+    train: Optimisation
+    sampler_steps: int = Field(1, ge=1, description="network evaluations an image (without guidance)")
+
+
+class ArmConfig(Strict):
+    """One row of the tables. With neither backbone nor `of` it is bicubic interpolation."""
+
+    label: str
+    backbone: Literal["pisa_sr", "dit4sr"] | None = None
+    recipe: str | None = Field(None, description="a named recipe of the FRAMER loss; absent for the baseline")
+    untrained: bool = Field(False, description="control: random weights, never trained")
+    of: Name | None = Field(None, description="control: restore with the model of this arm")
+    blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str | None) -> str | None:
+        if name is not None and name not in Recipe.names():
+            raise ValueError(unknown("recipe", name, Recipe.names()))
+        return name
+
+
+class HeldOutConfig(Strict):
+    """On what the held-out loss is measured."""
+
+    set: Name
+    draws: int = Field(ge=1, description="(image, sigma, noise) triples")
+
+
+class StudyConfig(Strict):
+    """A whole study file."""
+
+    title: str
+    seed: int = Field(ge=0, description="every random draw of the study derives from it")
+    seeds: list[int] = Field(default=[0], min_length=1, description="training seeds, each a run of every trained arm")
+    threads: int = Field(1, ge=1, description="CPU threads a job; part of the result, since it orders the sums")
+    strict: bool = Field(False, description="an absent set is an error, not n/a")
+    sets: list[Name] = Field(min_length=1, description="test sets, in the order of the tables")
+    protocols: list[str] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1)
+    heldout: HeldOutConfig | None = None
+    backbones: dict[Name, BackboneConfig]
+    arms: dict[Name, ArmConfig] = Field(min_length=1)
+
+    @field_validator("seeds", "sets", "protocols", "metrics")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value!r} is there twice")
+        return values
+
+    @model_validator(mode="after")
+    def _metrics_are_defined(self) -> "StudyConfig":
+        for protocol in self.protocols:
+            try:
+                Protocol.named(protocol).select(self.metrics)
+            except UserError as error:
+                key = "metrics" if protocol in PROTOCOLS else "protocols"
+                raise ValueError(f"{key}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "StudyConfig":
+        for name, arm in self.arms.items():
+            if arm.backbone and arm.backbone not in self.backbones:
+                raise ValueError(f"arms.{name}.backbone: {unknown('backbone', arm.backbone, self.backbones)}")
+            if arm.of is not None:
+                if arm.of not in self.arms or self.arms[arm.of].backbone is None:
+                    trained = [key for key, other in self.arms.items() if other.backbone]
+                    raise ValueError(f"arms.{name}.of: {unknown('trained arm', arm.of, trained)}")
+                if arm.backbone or arm.recipe or arm.untrained:
+                    raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
+            elif arm.blank_lr or ((arm.recipe or arm.untrained) and not arm.backbone):
+                raise ValueError(f"arms.{name}: 'blank_lr' needs 'of', 'recipe' and 'untrained' need 'backbone'")
+        for name, backbone in self.backbones.items():
+            if (backbone.base == "tiny") != (backbone.pretrain is not None):
+                raise ValueError(f"backbones.{name}.pretrain: needed for base 'tiny', and for no other")
+        return self
+
+
+if __name__ == "__main__":
+    print(json.dumps(StudyConfig.model_json_schema(), indent=2))

@@ -1,0 +1,80 @@
+"""YAML files that are checked to the last key, and one clear line when they say something they may not."""
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from framer.errors import UserError, unknown
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*$")]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversions, no change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML file.
+
+    Raises:
+        UserError: it is missing, is no YAML or repeats a key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise UserError(f"{path}: no such file; there are: {near}") from None
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a second key of the same name win silently; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def explain(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake in a file that `model` describes, as one line: file, key, what is wrong, what to do."""
+    # A misspelt key is reported as both unknown and missing; the former says more.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    at = list(first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        key = str(at[-1])
+        known = _keys_at(model, at[:-1])
+        message = unknown("key", key, known) if known else f"unknown key {key!r}"
+        at = at[:-1]
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        if not isinstance(first["input"], dict) and first["type"] not in ("value_error", "missing"):
+            message += f", not {first['input']!r}"
+    where = ".".join(str(part) for part in at)
+    return f"{path}: {where + ': ' if where else ''}{message}{more}"
+
+
+def _keys_at(model: Any, at: list[Any]) -> list[str]:
+    """The keys that are allowed at a place in a file, for the hint of a misspelt one."""
+    for part in at:
+        choices = _models(model)
+        fields = [choice.model_fields[part].annotation for choice in choices if part in choice.model_fields]
+        tagged = [c for c in choices if any(part in get_args(f.annotation) for f in c.model_fields.values())]
+        model = (fields or tagged or [model])[0]
+    return [key for choice in _models(model)[:1] for key in choice.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation: itself, or those of a dict's values, of a list or of a union."""
+    return [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]

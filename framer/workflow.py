@@ -1,0 +1,143 @@
+"""What the Snakefile asks: which study, which of its sets are here, and what each rule hangs on."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framer.data.fetch import how_to_get, present
+from framer.errors import UserError, unknown
+from framer.fingerprint import fingerprint
+from framer.provenance import digest
+from framer.scoring.weights import state
+from framer.study import PretrainJob, Study
+
+DATASETS = Path("datasets")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A study as the workflow sees it: folders, wildcards and what makes a job run again.
+
+    Attributes:
+        study: the study.
+        absent: test sets that can only be had by hand and are not here, each with what to do.
+    """
+
+    study: Study
+    absent: dict[str, str]
+
+    @classmethod
+    def open(cls, config: dict[str, Any]) -> "Graph":
+        """The one study that `--config study=NAME` picks, `paper` when nothing is said.
+
+        Only that file is read. Anything else in Snakemake's config would be a setting that no study knows, so it is
+        refused rather than ignored.
+
+        Raises:
+            UserError: another key than `study`, a study that does not load, or an absent set in a strict one.
+        """
+        # A job's shell finds the `framer` of the environment that runs Snakemake, activated or not.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        name = config.get("study", "paper")
+        for key in config:
+            if key != "study":
+                raise UserError(
+                    f"--config {key}: {unknown('key', key, ['study'])}; settings belong into config/{name}.yaml"
+                )
+        study = Study.load(Path("config") / f"{name}.yaml", DATASETS)
+        absent = {
+            name: how_to_get(study.manifests[name], DATASETS)
+            for name in study.config.sets
+            if study.manifests[name].by_hand and not present(study.manifests[name], DATASETS)
+        }
+        if absent and study.config.strict:
+            raise UserError(f"{study.path}: strict: a set is absent: {next(iter(absent.values()))}")
+        return cls(study, absent)
+
+    @property
+    def out(self) -> str:
+        """Folder of everything that the study produces."""
+        return self.study.out.as_posix()
+
+    @property
+    def path(self) -> str:
+        """The study file."""
+        return self.study.path.as_posix()
+
+    @property
+    def logs(self) -> str:
+        """Folder of the job logs."""
+        return f"logs/{self.study.name}"
+
+    @property
+    def threads(self) -> int:
+        """CPU threads a job."""
+        return self.study.config.threads
+
+    @property
+    def sets(self) -> list[str]:
+        """Test sets that are here or can be fetched."""
+        return [name for name in self.study.config.sets if name not in self.absent]
+
+    @property
+    def derived_sets(self) -> list[str]:
+        """Sets that are made by degrading another."""
+        return sorted(name for name, manifest in self.study.manifests.items() if manifest.derived_from)
+
+    @property
+    def untrained_rows(self) -> list[str]:
+        """Rows without a model: interpolation."""
+        return [row.id for row in self.study.rows.values() if row.run is None]
+
+    def grid(self) -> dict[str, list[str]]:
+        """Wildcards of all score files."""
+        return {"row": list(self.study.rows), "set": self.sets, "protocol": self.study.config.protocols}
+
+    def source_card(self, name: str) -> str:
+        """The card of the set that a derived set is made of."""
+        return f"{DATASETS}/{self.study.manifests[name].derived_from}/card.json"
+
+    def data_cards(self, job: PretrainJob) -> list[str]:
+        """The cards of all data that a training job reads."""
+        names = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]
+        return [f"{DATASETS}/{name}/card.json" for name in names]
+
+    def base(self, run: str) -> str:
+        """The folder of the base that a run starts from: the study's own, or published weights for all studies."""
+        base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
+        return f"{self.out}/bases/{self.study.base_of(run)}" if base == "tiny" else f"weights/{base.replace('/', '--')}"
+
+    def run(self, row: str) -> str:
+        """The folder of the run that restores a row."""
+        return f"{self.out}/runs/{self.study.rows[row].run}"
+
+    def code(self, command: str, backbone: str | None) -> str:
+        """The fingerprint of a stage that runs a backbone, which the stage loads by name."""
+        return fingerprint(command, *([f"framer.backbones.{backbone}"] if backbone else []))
+
+    def restore_options(self, row: str) -> str:
+        """The options of `framer restore` for a row."""
+        job = self.study.restore_job(row)
+        blank = " --blank-lr" if job.blank_lr else ""
+        return f"--steps {job.steps} --seed {job.seed} --threads {job.threads}{blank}"
+
+    def hr_option(self, name: str) -> str:
+        """The option of `framer score` that names the ground truth, where a set has one."""
+        return f"--hr {DATASETS}/{name}/HR" if self.study.manifests[name].paired else ""
+
+    def weights_state(self, protocol: str) -> str:
+        """Which metric weights are on this machine: a metric that was n/a is scored once its weights are there."""
+        return state(protocol, self.study.config.metrics)
+
+    def presentation(self) -> str:
+        """A digest of what tables and report show beside the scores."""
+        config = self.study.config.model_dump(mode="json", include={"title", "sets", "protocols", "metrics", "arms"})
+        return digest([config, sorted(self.absent)])
+
+    def summary(self) -> str:
+        """The main table and where everything is, for the end of a run; less where a run made only a part."""
+        table, report = Path(self.out, "tables", "main.md"), Path(self.out, "report.html")
+        shown = f"\n{table.read_text(encoding='utf-8')}\n" if table.is_file() else ""
+        return f"{shown}Tables: {table.parent}   Report: {report}"

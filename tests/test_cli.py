@@ -1,0 +1,87 @@
+"""The command line: instant help, one-line errors, exit codes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from framer.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def framer(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "framer", *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([name, "--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert COMMANDS[name][1].split(",")[0][1:] in " ".join(text.split())
+    for flags, options in COMMANDS[name][2]:
+        assert "help" in options, flags
+
+
+def test_help_lists_every_command() -> None:
+    done = framer("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_help_is_quick() -> None:
+    def seconds(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    bare = min(seconds("-c", "pass") for _ in range(3))
+    assert min(seconds("-m", "framer", "--help") for _ in range(3)) < bare + 0.4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fetch", "photoz"], ["photoz", "did you mean 'photos'"]),
+        (["pretrain", "--study", "config/smoke.yml", "--base", "pisa_sr", "--out", "x"], ["config/smoke.yml"]),
+        (["pretrain", "--study", "config/smoke.yaml", "--base", "pisa", "--out", "x"], ["'pisa'", "pisa_sr"]),
+        (
+            ["train", "--study", "config/smoke.yaml", "--run", "pisa_sr-framer", "--base", "b", "--out", "x"],
+            ["'pisa_sr-framer'", "did you mean 'pisa_sr-framer-s0'"],
+        ),
+        (
+            ["pretrain", "--study", "config/smoke.yaml", "--base", "pisa_sr", "--out", "x", "--expect", "0"],
+            ["config/smoke.yaml", "changed after", "run snakemake again"],
+        ),
+        (["restore", "--checkpoint", "nowhere", "--lr", "datasets", "--out", "x"], ["nowhere"]),
+        (["restore", "--checkpoint", "bicubic", "--lr", "nowhere", "--out", "x"], ["nowhere"]),
+        (["score", "--sr", "nowhere", "--metrics", "psnr", "--protocol", "osediff", "--out", "x.csv"], ["nowhere"]),
+        (
+            ["score", "--sr", "nowhere", "--metrics", "psnr", "--protocol", "osedif", "--out", "x.csv"],
+            ["did you mean 'osediff'"],
+        ),
+        (["degrade", "photos"], ["photos.yaml", "framer fetch photos"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_exit_code_two(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("framer: error: ")
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+    assert not (ROOT / "x").exists()
+
+
+def test_an_unknown_command_is_refused() -> None:
+    done = framer("restor")
+    assert done.returncode == 2
+    assert "restor" in done.stderr

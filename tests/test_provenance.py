@@ -1,0 +1,94 @@
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framer.errors import UserError
+from framer.provenance import (
+    atomic,
+    derive_seed,
+    digest,
+    read_card,
+    sha256_file,
+    verify_payload,
+    write_card,
+    write_text,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+def test_a_digest_does_not_depend_on_key_order(value: dict) -> None:
+    assert digest(value) == digest(dict(reversed(value.items())))
+
+
+@given(st.integers(0, 2**40), st.text(), st.text())
+def test_seeds_of_different_axes_differ_and_fit_a_generator(seed: int, first: str, second: str) -> None:
+    values = {derive_seed(seed, first), derive_seed(seed, first, second), derive_seed(seed + 1, first)}
+    assert len(values) == 3
+    assert all(0 <= value < 2**63 for value in values)
+
+
+def test_axes_are_not_joined() -> None:
+    assert derive_seed(1, "ab", "c") != derive_seed(1, "a", "bc")
+
+
+def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_atomic_files_are_as_readable_as_any(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        write_text(tmp_path / "file.txt", "text")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o640
+
+
+def test_a_card_stands_for_its_payload(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    write_card(tmp_path, "run", ["weights"], job={"steps": 3})
+    card = read_card(tmp_path, "run")
+    assert card["payload"] == {"weights": hashlib.sha256(b"weights").hexdigest()}
+    assert card["job"] == {"steps": 3}
+    verify_payload(tmp_path, card)
+    before = sha256_file(tmp_path / "card.json")
+    write_card(tmp_path, "run", ["weights"], job={"steps": 3})
+    assert sha256_file(tmp_path / "card.json") == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "weights").write_bytes(b"weightz"), "sha256 is not the one"),
+        (lambda folder: (folder / "weights").unlink(), "missing, though"),
+        (lambda folder: (folder / "card.json").unlink(), "incomplete"),
+        (lambda folder: (folder / "card.json").write_text("{"), "not a card"),
+        (lambda folder: (folder / "card.json").write_text("[]"), "not a card"),
+        (lambda folder: write_card(folder, "images", []), "kind 'images', where 'run'"),
+    ],
+)
+def test_a_spoilt_folder_is_refused_in_one_line(tmp_path: Path, spoil, words: str) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    write_card(tmp_path, "run", ["weights"])
+    spoil(tmp_path)
+    with pytest.raises(UserError, match=words) as caught:
+        verify_payload(tmp_path, read_card(tmp_path, "run"))
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)

@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framer.errors import UserError
+from framer.schema import StudyConfig
+from framer.study import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+DATASETS = ROOT / "datasets"
+STUDIES = sorted((ROOT / "config").glob("*.yaml"))
+
+
+@pytest.fixture
+def smoke() -> Study:
+    return Study.load(ROOT / "config" / "smoke.yaml", DATASETS)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_shipped_studies_load(path: Path) -> None:
+    study = Study.load(path, DATASETS)
+    assert study.rows
+    assert set(study.runs) <= set(study.rows)
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    shipped = json.loads((ROOT / "config" / "study.schema.json").read_text())
+    assert shipped == StudyConfig.model_json_schema(), "make schema"
+
+
+def spoilt(tmp_path: Path, *edits) -> Path:
+    config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    for keys, value in edits:
+        inner = config
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (["sedd"], 1, ["unknown key 'sedd'", "did you mean 'seed'"]),
+        (["backbones", "pisa_sr", "train", "step"], 1, ["backbones.pisa_sr.train", "'step'", "did you mean 'steps'"]),
+        (["arms", "pisa_sr-framer", "recipe"], "reelased", ["arms.pisa_sr-framer.recipe", "did you mean 'released'"]),
+        (["arms", "pisa_sr-framer", "backbone"], "pisa", ["arms.pisa_sr-framer.backbone", "'pisa'"]),
+        (["arms", "dit4sr-blank", "of"], "dit4sr-base", ["arms.dit4sr-blank.of", "dit4sr-baseline"]),
+        (["arms", "Bad Name"], {"label": "x"}, ["arms", "Bad Name"]),
+        (["sets"], ["photos-crop182"], ["photos-crop182", "did you mean 'photos-crop128'"]),
+        (["seed"], "1", ["seed", "integer", "not '1'"]),
+        (["seeds"], [], ["seeds"]),
+        (["protocols"], ["osedif"], ["protocols", "did you mean 'osediff'"]),
+        (["metrics"], ["psnrr"], ["metrics", "did you mean 'psnr'"]),
+        (["backbones", "dit4sr", "data", "degradation"], "pisasr", ["degradation", "did you mean 'pisa_sr'"]),
+        (["backbones", "dit4sr", "pretrain"], None, ["backbones.dit4sr.pretrain"]),
+        (["seeds"], [0, 0], ["seeds"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, keys, value, words) -> None:
+    path = spoilt(tmp_path, (keys, value))
+    with pytest.raises(UserError) as caught:
+        Study.load(path, DATASETS)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("seed: 1\nseed: 2\n", "there twice"), ("a: [", "not valid YAML"), ("", "dictionary")]
+)
+def test_broken_yaml_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        Study.load(path, DATASETS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_study_names_those_that_exist() -> None:
+    with pytest.raises(UserError, match="paper, smoke"):
+        Study.load(ROOT / "config" / "smok.yaml", DATASETS)
+
+
+def test_arms_of_a_backbone_share_their_random_numbers(smoke: Study) -> None:
+    baseline, framer = smoke.train_job("pisa_sr-baseline-s0"), smoke.train_job("pisa_sr-framer-s0")
+    differing = {key for key, value in baseline.as_dict().items() if framer.as_dict()[key] != value}
+    assert differing == {"recipe"}
+
+
+def test_random_streams_are_independent(smoke: Study) -> None:
+    jobs = [smoke.pretrain_job("pisa_sr"), smoke.pretrain_job("dit4sr")]
+    jobs += [smoke.train_job("pisa_sr-baseline-s0"), smoke.train_job("dit4sr-baseline-s0")]
+    seeds = [seed for job in jobs for seed in job.seeds.values()]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_what_a_stage_does_not_use_does_not_change_its_digest(tmp_path: Path) -> None:
+    def job(*edits):
+        return Study.load(spoilt(tmp_path, *edits), DATASETS).train_job("pisa_sr-framer-s0").digest
+
+    same = job()
+    assert job((["metrics"], ["psnr"])) == same
+    assert job((["arms", "pisa_sr-framer", "label"], "other")) == same
+    assert job((["backbones", "dit4sr", "train", "steps"], 7)) == same
+    assert job((["seeds"], [0, 1])) == same
+    assert job((["seed"], 1)) != same
+    assert job((["arms", "pisa_sr-framer", "recipe"], "paper")) != same
+    assert job((["backbones", "pisa_sr", "train", "steps"], 7)) != same
+
+
+def test_rows_are_arms_times_seeds(tmp_path: Path) -> None:
+    study = Study.load(spoilt(tmp_path, (["seeds"], [3, 5])), DATASETS)
+    assert list(study.rows)[:5] == [
+        "bicubic",
+        "pisa_sr-baseline-s3",
+        "pisa_sr-baseline-s5",
+        "pisa_sr-framer-s3",
+        "pisa_sr-framer-s5",
+    ]
+    assert study.rows["dit4sr-blank-s5"].run == "dit4sr-baseline-s5"
+    assert "dit4sr-blank-s5" not in study.runs
+    assert study.train_job("pisa_sr-framer-s3").seeds != study.train_job("pisa_sr-framer-s5").seeds
+
+
+def test_an_untrained_arm_trains_nothing(smoke: Study) -> None:
+    assert smoke.base_of("dit4sr-untrained-s0") == "dit4sr-untrained"
+    assert smoke.pretrain_job("dit4sr-untrained").optimisation.steps == 0
+    assert smoke.train_job("dit4sr-untrained-s0").optimisation.steps == 0
