@@ -1,0 +1,55 @@
+# FRAMER: a whole study, from the data to the report.
+#
+#   snakemake --cores all --profile slurm           the paper study on a Slurm cluster
+#   snakemake --cores all --config study=smoke      a small study on this machine
+#
+# One study file under config/ is read, and nothing else is configuration.
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.utils import min_version
+
+from framer.errors import UserError
+from framer.fingerprint import fingerprint
+from framer.workflow import DATASETS, Graph
+
+min_version("9.22")
+
+try:
+    graph = Graph.open(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process:
+    for reason in graph.absent.values():
+        logger.warning(f"n/a in the tables: {reason}")
+
+
+wildcard_constraints:
+    set="[a-z0-9_-]+",
+    base="[a-z0-9_-]+",
+    row="[a-z0-9_-]+",
+    run="[a-z0-9_-]+",
+    protocol="[a-z0-9_-]+",
+
+
+rule all:
+    default_target: True
+    input:
+        f"{graph.out}/tables/main.md",
+        f"{graph.out}/report.html",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/restore.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    print(graph.summary())
+
+
+onerror:
+    print(f"A job failed: its log is named above. All logs lie under {graph.logs}/")

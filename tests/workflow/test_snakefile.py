@@ -1,0 +1,156 @@
+"""The Snakefile as Snakemake sees it: dry runs of real Snakemake processes in a copy of the workflow."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framer.study import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a fresh clone has of the workflow."""
+    for name in ("workflow", "config", "slurm"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "datasets").mkdir()
+    for path in (ROOT / "datasets").glob("*.yaml"):
+        shutil.copy(path, tmp_path / "datasets" / path.name)
+    return tmp_path
+
+
+def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def jobs(output: str) -> dict[str, int]:
+    """The job counts that a dry run prints, by rule."""
+    table = re.search(r"Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", output)
+    assert table, output
+    return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+
+
+def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict[str, int]:
+    """Job counts from the study file alone, by counting arms."""
+    config = yaml.safe_load((root / "config" / f"{name}.yaml").read_text())
+    manifests = {path.stem: yaml.safe_load(path.read_text()) for path in (root / "datasets").glob("*.yaml")}
+    arms, seeds = config["arms"].values(), len(config["seeds"])
+    sets = [name for name in config["sets"] if name not in absent]
+    trained = [arm for arm in arms if "backbone" in arm]
+    plain = [arm for arm in arms if "backbone" not in arm and "of" not in arm]
+    bases = {(arm["backbone"], bool(arm.get("untrained"))) for arm in trained}
+    tiny = {base for base in bases if config["backbones"][base[0]]["base"] == "tiny"}
+    rows = len(plain) + seeds * (len(arms) - len(plain))
+    data = {*sets} | {item for backbone in config["backbones"].values() for item in backbone["data"]["sets"]}
+    degraded = {item for item in data if manifests[item]["source"]["kind"] == "degraded"}
+    data |= {manifests[item]["source"]["of"] for item in degraded}
+    counts = {
+        "all": 1,
+        "fetch": len(data - degraded),
+        "degrade": len(degraded),
+        "pretrain": len(tiny),
+        "base": len(bases - tiny),
+        "train": seeds * len(trained),
+        "restore": seeds * (len(arms) - len(plain)) * len(sets),
+        "bicubic": len(plain) * len(sets),
+        "score": rows * len(sets) * len(config["protocols"]),
+        "tables": 1,
+        "report": 1,
+    }
+    return {rule: count for rule, count in counts.items() if count} | {"total": sum(counts.values())}
+
+
+def test_smoke_plans_what_its_file_says(clone: Path) -> None:
+    done = snakemake(clone, "-n", "--cores", "2", "--config", "study=smoke")
+    assert done.returncode == 0, done.stdout
+    assert jobs(done.stdout) == expected_jobs(clone, "smoke")
+
+
+def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
+    start = time.perf_counter()
+    done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0, done.stdout
+    by_hand = {"reallr200-full", "reallq250"}
+    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=by_hand)
+    for name in by_hand:
+        assert (
+            len(re.findall(f"n/a in the tables: {name}: put the images into datasets/{name}/", done.stdout)) == 1
+        )
+    assert seconds < 20
+
+
+def test_a_strict_study_refuses_an_absent_set_in_one_line(clone: Path) -> None:
+    path = clone / "config" / "paper.yaml"
+    path.write_text(path.read_text() + "\nstrict: true\n")
+    done = snakemake(clone, "-n", "--cores", "1")
+    assert done.returncode == 1
+    assert re.search(r"^config/paper.yaml: strict: .* reallr200-full: put the images into .*$", done.stdout, re.MULTILINE)
+
+
+def test_studies_do_not_leak_into_each_other(clone: Path) -> None:
+    """The other study may be broken, absent or full of keys: only the one that is asked for is read."""
+    plain = snakemake(clone, "-n", "--cores", "1", "--config", "study=smoke")
+    shutil.copy(clone / "config" / "smoke.yaml", clone / "config" / "mine.yaml")
+    (clone / "config" / "paper.yaml").write_text("strict: true\nseeds: [7, 8]\nnonsense: 1\n")
+    other = snakemake(clone, "-n", "--cores", "1", "--config", "study=mine")
+    assert jobs(other.stdout) == jobs(plain.stdout)
+    digests = r"--expect \w+"
+    assert sorted(re.findall(digests, shell_of(clone, "smoke"))) == sorted(re.findall(digests, shell_of(clone, "mine")))
+    assert re.search(r"config/paper.yaml: .*unknown key 'nonsense'", snakemake(clone, "-n", "--cores", "1").stdout)
+
+
+def shell_of(root: Path, study: str) -> str:
+    return snakemake(root, "-n", "-p", "--cores", "1", "--config", f"study={study}").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "study=smok"], "config/smok.yaml: no such file; there are: "),
+        (["--config", "study=smoke", "steps=3"], "--config steps: unknown key 'steps'"),
+        (["--configfile", "config/paper.yaml", "--config", "study=smoke"], "--config title: unknown key 'title'"),
+    ],
+)
+def test_other_configuration_is_refused(clone: Path, arguments: list[str], words: str) -> None:
+    done = snakemake(clone, "-n", "--cores", "1", *arguments)
+    assert done.returncode == 1
+    assert sum(line.startswith(words) for line in done.stdout.splitlines()) == 1, done.stdout
+
+
+def test_a_misspelt_recipe_stops_before_any_job(clone: Path) -> None:
+    path = clone / "config" / "smoke.yaml"
+    path.write_text(path.read_text().replace("recipe: released", "recipe: reelased", 1))
+    done = snakemake(clone, "--cores", "1", "--config", "study=smoke")
+    assert done.returncode == 1
+    line = r"^config/smoke.yaml: arms.pisa_sr-framer.recipe: unknown recipe 'reelased', did you mean 'released'\?"
+    assert re.search(line, done.stdout, re.MULTILINE), done.stdout
+    assert not (clone / "results").exists()
+
+
+def test_the_linter_is_content(clone: Path) -> None:
+    done = snakemake(clone, "--lint", "--config", "study=smoke")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_formatter_is_content() -> None:
+    command = [sys.executable, "-m", "snakefmt.snakefmt", "--check", "Snakefile", "workflow"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_studies_span_what_the_tables_need() -> None:
+    study = Study.load(ROOT / "config" / "paper.yaml", ROOT / "datasets")
+    assert study.config.sets == ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"]
+    assert study.config.metrics == ["psnr", "ssim", "lpips", "niqe", "maniqa", "musiq"]
+    assert len(study.config.seeds) >= 3

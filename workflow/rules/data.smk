@@ -1,0 +1,48 @@
+# Data sets: fetched, or made by degrading another. A card stands for the images: it holds the hash of their index.
+
+
+localrules:
+    fetch,
+
+
+# What must come is said by the manifest, to the byte; the code that brings it is no reason to bring it again.
+rule fetch:
+    input:
+        manifest=f"{DATASETS}/{{set}}.yaml",
+    output:
+        card=f"{DATASETS}/{{set}}/card.json",
+    log:
+        "logs/datasets/{set}.log",
+    conda:
+        "../../environment.yml"
+    message:
+        "Fetch {wildcards.set}"
+    shell:
+        "framer fetch {wildcards.set} 2> {log}"
+
+
+rule degrade:
+    input:
+        manifest=f"{DATASETS}/{{set}}.yaml",
+        source=lambda wildcards: graph.source_card(wildcards.set),
+    output:
+        card=f"{DATASETS}/{{set}}/card.json",
+    log:
+        "logs/datasets/{set}.log",
+    wildcard_constraints:
+        set="|".join(graph.derived_sets) or "(?!)",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=1,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=fingerprint("degrade"),
+    message:
+        "Degrade {wildcards.set}"
+    shell:
+        "framer degrade {wildcards.set} 2> {log}"
+
+
+ruleorder: degrade > fetch

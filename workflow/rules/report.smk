@@ -1,0 +1,58 @@
+# Tables and the report: made from scores, images and logs alone, in seconds and without torch.
+
+
+rule tables:
+    input:
+        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+    output:
+        f"{graph.out}/tables/main.md",
+        f"{graph.out}/tables/main.csv",
+        f"{graph.out}/tables/main.tex",
+    log:
+        f"{graph.logs}/tables.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=1,
+        mem_mb=2000,
+        runtime=10,
+    params:
+        study=graph.path,
+        shown=graph.presentation(),
+        absent=sorted(graph.absent),
+        code=fingerprint("tables"),
+        out=subpath(output[0], parent=True),
+    message:
+        "Render the tables"
+    shell:
+        "framer tables --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
+
+
+rule report:
+    input:
+        f"{graph.out}/tables/main.csv",
+        cards=collect(
+            f"{graph.out}/images/{{row}}/{{set}}/card.json",
+            row=list(graph.study.rows),
+            set=graph.sets,
+        ),
+        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+    output:
+        f"{graph.out}/report.html",
+    log:
+        f"{graph.logs}/report.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=1,
+        mem_mb=2000,
+        runtime=10,
+    params:
+        study=graph.path,
+        shown=graph.presentation(),
+        absent=sorted(graph.absent),
+        code=fingerprint("report"),
+    message:
+        "Render the report"
+    shell:
+        "framer report --study {params.study} --out {output} --absent {params.absent} 2> {log}"
