@@ -1,0 +1,1 @@
+"""Data: manifests, fetching, degradation, pairs."""

@@ -1,0 +1,100 @@
+"""Pairs of LR and HR: found in two folders by file stem, or made of photographs on the fly."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from framer.data.degradation import apply, draw, target
+from framer.data.images import image_size, list_images, read_rgb
+from framer.data.presets import SCALE, Degradation
+from framer.errors import UserError
+
+MEMORY = 2**30
+"""Decoded photographs are kept in memory up to this many bytes in all."""
+
+
+def paired(lr: Path, hr: Path) -> list[tuple[str, Path, Path]]:
+    """Pair two folders by file stem, never by order.
+
+    Returns:
+        (stem, LR file, HR file), sorted by stem.
+
+    Raises:
+        UserError: an image has no partner; up to five are named.
+    """
+    low, high = list_images(lr), list_images(hr)
+    for folder, alone in ((hr, low.keys() - high.keys()), (lr, high.keys() - low.keys())):
+        if alone:
+            names = ", ".join(sorted(alone)[:5]) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+            raise UserError(f"{folder}: no partner of {names}; pairs have one file stem in {lr} and {hr}")
+    return [(stem, path, high[stem]) for stem, path in low.items()]
+
+
+def to_tensor(rgb: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float() / 255
+
+
+def to_rgb(image: torch.Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] to (H, W, 3) uint8, clipped and rounded."""
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+class TrainingPairs:
+    """An endless stream of training pairs, each a pure function of (seed, its number).
+
+    Pair number k takes its photograph, crop, flip, quarter turns and degradation from `numpy.random.default_rng([seed,
+    k])`. Whoever trains, with whatever batches and workers, sees the same pairs under the same numbers.
+    """
+
+    def __init__(self, folders: list[Path], crop: int, preset: str, seed: int):
+        """
+        Args:
+            folders: HR photographs; the sets are joined in this order.
+            crop: side of the HR crops, pixels; a multiple of 4.
+            preset: a name in `framer.data.presets.PRESETS`.
+            seed: non-negative.
+
+        Raises:
+            UserError: a folder holds no image, an image is smaller than the crop, or there is no such preset.
+        """
+        self.degradation = Degradation.named(preset)
+        if crop % SCALE:
+            raise UserError(f"crop: {crop} is no multiple of {SCALE}")
+        self.paths = [path for folder in folders for path in list_images(folder).values()]
+        self.crop, self.seed = crop, seed
+        pixels = 0
+        for path in self.paths:
+            width, height = image_size(path)
+            if min(width, height) < crop:
+                raise UserError(f"{path}: {width} x {height} is smaller than the crop of {crop}; take the image out")
+            pixels += width * height
+        self._kept: dict[int, np.ndarray] | None = {} if 3 * pixels <= MEMORY else None
+
+    def batch(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pairs step * size to step * size + size - 1.
+
+        Returns:
+            LR (size, 3, crop / 4, crop / 4) and HR (size, 3, crop, crop), float32 in [0, 1].
+        """
+        pairs = [self.pair(step * size + i) for i in range(size)]
+        return torch.stack([lr for lr, _ in pairs]), torch.stack([hr for _, hr in pairs])
+
+    def pair(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pair number k: LR (3, crop / 4, crop / 4) and HR (3, crop, crop)."""
+        rng = np.random.default_rng([self.seed, k])
+        photograph = self._photograph(int(rng.integers(len(self.paths))))
+        top, left = (int(rng.integers(side - self.crop + 1)) for side in photograph.shape[:2])
+        crop = photograph[top : top + self.crop, left : left + self.crop]
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        hr = target(to_tensor(np.rot90(crop, int(rng.integers(4)))), self.degradation)
+        return apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
+
+    def _photograph(self, index: int) -> np.ndarray:
+        if self._kept is None:
+            return read_rgb(self.paths[index])
+        if index not in self._kept:
+            self._kept[index] = read_rgb(self.paths[index])
+        return self._kept[index]

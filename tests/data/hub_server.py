@@ -1,0 +1,114 @@
+"""A hub on loopback: enough of the Hugging Face protocol for the real client to download files from it."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+COMMIT = "c0ffee" + "0" * 34
+
+
+@dataclass
+class Hub:
+    """What the hub serves and how it misbehaves.
+
+    Attributes:
+        repo: a dataset repository, such as "team/sets".
+        files: its files at `COMMIT`.
+        refuse: answer every request with this status and X-Error-Code.
+        cut: break the first body off after so many bytes.
+        corrupt: flip a bit in so many bodies, keeping their length.
+        fail: answer so many requests with 500.
+        requests: "METHOD file range" of each request for a file, in order.
+    """
+
+    repo: str
+    files: dict[str, bytes]
+    url: str = ""
+    refuse: tuple[int, str] | None = None
+    cut: int | None = None
+    corrupt: int = 0
+    fail: int = 0
+    requests: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def serve(self) -> Iterator["Hub"]:
+        """Listen on a free port of 127.0.0.1 until the block ends."""
+        hub = self
+
+        class Handler(_Handler):
+            pass
+
+        Handler.hub = hub
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        hub = self.hub
+        asked = re.fullmatch(rf"/datasets/{re.escape(hub.repo)}/resolve/([^/]+)/([^?]+)", self.path)
+        if not asked:
+            code = "RepoNotFound" if self.path.startswith("/datasets/") else "EntryNotFound"
+            return self.error(404, code)
+        revision, name = asked.groups()
+        span = self.headers.get("Range", "")
+        hub.requests.append(f"{self.command} {name} {span}".strip())
+        if hub.fail:
+            hub.fail -= 1
+            return self.error(500, "")
+        if hub.refuse:
+            return self.error(*hub.refuse)
+        if revision != COMMIT:
+            return self.error(404, "RevisionNotFound")
+        if name not in hub.files:
+            return self.error(404, "EntryNotFound")
+        whole = hub.files[name]
+        start = int(span.removeprefix("bytes=").partition("-")[0]) if span else 0
+        data = whole[start:]
+        self.send_response(206 if span else 200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(whole).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Accept-Ranges", "bytes")
+        if span:
+            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        self.end_headers()
+        if not body:
+            return None
+        if hub.corrupt:
+            hub.corrupt -= 1
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if hub.cut is not None:
+            data, hub.cut = data[: hub.cut], None
+            self.close_connection = True
+        self.wfile.write(data)
+        return None
+
+    def error(self, status: int, code: str) -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
