@@ -1,0 +1,1 @@
+"""Tables and the report page, made from score files."""

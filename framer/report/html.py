@@ -1,0 +1,120 @@
+"""A study's report: one HTML file that holds everything it shows and opens without a network."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from framer.provenance import CARD, sha256_file, write_text
+from framer.report.cells import Table, read_scores, tables
+from framer.report.curves import Curve, read_curve, svg
+from framer.report.gallery import ImageScores, galleries
+from framer.report.tables import caption, reading, section_heading
+from framer.study import Study
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The training curve of a base or run."""
+
+    name: str
+    what: str
+    svg: Markup
+    heldout: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A card or a sidecar: what made some files. Its digest is that of its bytes."""
+
+    name: str
+    digest: str
+    text: str
+
+
+def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: dict[str, str] | None = None) -> None:
+    """Write the report of a study. Numbers come from its score files, pictures from its images.
+
+    Args:
+        study: whose results are shown; pictures, logs and cards that are not on this machine are left out.
+        out: the HTML file.
+        datasets: folder of the data, for LR and HR pictures.
+        absent: sets that are not on this machine, each with the reason; their cells are `n/a`.
+
+    Raises:
+        UserError: scores are missing or do not fit together, or a log or image is damaged.
+    """
+    absent = absent or {}
+    found = tables(study, absent)
+    page = _environment().get_template("report.html.j2")
+    html = page.render(
+        study=study,
+        tables=found,
+        caption=caption,
+        reading=reading,
+        heading=section_heading,
+        drawings=list(_drawings(study)),
+        galleries=galleries(study, datasets, _image_scores(study, found[0], absent)),
+        records=list(_records(study, datasets)),
+        study_file=study.path.read_text(encoding="utf-8"),
+        study_digest=sha256_file(study.path)[:12],
+    )
+    write_text(out, html)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _image_scores(study: Study, table: Table, absent: dict[str, str]) -> dict[str, ImageScores]:
+    """What stands below each picture: the table's first metric, of the arm's first training seed."""
+    metric = table.metrics[0]
+    scores: dict[str, ImageScores] = {}
+    first_rows = {row.arm: row.id for row in reversed(study.rows.values())}
+    for name in study.config.sets:
+        if name in absent:
+            continue
+        scores[name] = {}
+        for arm, row in first_rows.items():
+            path = study.out / "scores" / row / name / f"{table.protocol.name}.csv"
+            values = read_scores(path, table.protocol).values.get(metric.name, {})
+            scores[name][arm] = {
+                Path(image).stem: f"{metric.title} {value:.{metric.digits}f}" for image, value in values.items()
+            }
+    return scores
+
+
+def _drawings(study: Study) -> Iterator[Drawing]:
+    bases = dict.fromkeys(study.base_of(run) for run in study.runs)
+    folders = [("base", "bases", name) for name in bases] + [("run", "runs", name) for name in study.runs]
+    for what, folder, name in folders:
+        curve: Curve | None = read_curve(study.out / folder / name)
+        if curve:
+            yield Drawing(name, what, Markup(svg(curve, f"Training loss of {name}")), curve.heldout)
+
+
+def _records(study: Study, datasets: Path) -> Iterator[Record]:
+    """Cards and sidecars in the order of the stages. Paths are relative, so that machines agree."""
+    data = [(f"datasets/{name}/{CARD}", datasets / name / CARD) for name in sorted(study.manifests)]
+    stages = [f"{stage}/*/{CARD}" for stage in ("bases", "runs")] + [f"images/*/*/{CARD}", "scores/*/*/*.json"]
+    made = [(path.relative_to(study.out).as_posix(), path) for glob in stages for path in sorted(study.out.glob(glob))]
+    for name, path in (*data, *made):
+        if path.is_file():
+            yield Record(name, sha256_file(path)[:12], _readable(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def _readable(card: dict[str, object]) -> str:
+    """A card as text, without the one line an image that a sidecar has: its digest stands for them."""
+    images = card.get("images")
+    short = card | {"images": f"{len(images)} files"} if isinstance(images, dict) else card
+    return json.dumps(short, indent=2, ensure_ascii=False)

@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import pytest
+from finished_study import write_scores
+
+from framer.errors import UserError
+from framer.report.cells import Cell, read_scores, tables
+from framer.scoring.protocols import Protocol
+from framer.study import Study
+
+
+def cell(study: Study, arm: str, set_id: str, metric: str, absent: dict[str, str] | None = None) -> Cell:
+    [table] = tables(study, absent or {})
+    [found] = [c for c in table.cells if (c.arm, c.set, c.metric.name) == (arm, set_id, metric)]
+    return found
+
+
+def scores_of(study: Study, row: str, set_id: str = "pairs-a") -> Path:
+    return study.out / "scores" / row / set_id / "osediff.csv"
+
+
+def test_mean_over_images_then_seeds(study: Study):
+    found = cell(study, "pisa_sr-baseline", "pairs-b", "psnr")
+    assert (found.mean, found.n_images, found.n_seeds) == (pytest.approx(25.25), 2, 2)
+    assert found.text == "25.25"
+
+
+def test_a_method_without_training_has_one_row(study: Study):
+    assert cell(study, "bicubic", "pairs-a", "psnr").n_seeds == 1
+
+
+def test_what_prints_as_the_best_is_marked_and_controls_never_are(study: Study):
+    """28.25 and 28.248 print alike; the control's 40 dB competes with nobody."""
+    marks = {arm: cell(study, arm, "pairs-a", "psnr").best for arm in study.config.arms}
+    assert marks == {"bicubic": False, "pisa_sr-baseline": True, "pisa_sr-framer": True, "pisa_sr-blank": False}
+    assert all(cell(study, arm, "pairs-a", "ssim").best for arm in list(study.config.arms)[:3])
+
+
+def test_lower_is_better_for_lpips(study: Study):
+    for row, value in {"bicubic": 0.4, "pisa_sr-framer-s0": 0.2, "pisa_sr-framer-s1": 0.2}.items():
+        rewrite(study, row, value)
+    for row in ("pisa_sr-baseline-s0", "pisa_sr-baseline-s1", "pisa_sr-blank-s0", "pisa_sr-blank-s1"):
+        rewrite(study, row, 0.3)
+    assert [cell(study, arm, "pairs-a", "lpips").best for arm in study.config.arms] == [False, False, True, False]
+
+
+def rewrite(study: Study, row: str, lpips: float) -> None:
+    write_scores(scores_of(study, row), {f"im_{i}.png": {"psnr": 1.0, "ssim": 1.0, "lpips": lpips} for i in (0, 1)}, {})
+
+
+def test_reasons_are_numbered_by_first_use(study: Study):
+    [table] = tables(study, {"pairs-b": "pairs-b is by hand"})
+    assert table.notes == {"LPIPS needs weights_x": 1, "pairs-b is by hand": 2}
+    found = cell(study, "bicubic", "pairs-b", "psnr", {"pairs-b": "pairs-b is by hand"})
+    assert (found.mean, found.text, found.reason) == (None, "n/a", "pairs-b is by hand")
+
+
+def test_controls_are_apart(study: Study):
+    [table] = tables(study, {})
+    for section in table.sections:
+        assert [line.label for line in section.methods] == ["Bicubic", "Base & <b>line</b>", "FRAMER_U"]
+        assert [line.label for line in section.controls] == ["Blank"]
+
+
+def test_a_missing_score_file_is_named(study: Study):
+    scores_of(study, "bicubic").unlink()
+    with pytest.raises(UserError, match=r"bicubic/pairs-a/osediff\.csv: not there"):
+        tables(study, {})
+
+
+def test_an_edited_score_file_is_refused(study: Study):
+    path = scores_of(study, "bicubic")
+    path.write_text(path.read_text().replace("25.0", "35.0"))
+    with pytest.raises(UserError, match=r"not the file that osediff\.json describes"):
+        tables(study, {})
+
+
+def test_definitions_are_never_mixed(study: Study):
+    """A file that was scored when the name meant something else."""
+    path = scores_of(study, "bicubic").with_suffix(".json")
+    sidecar = json.loads(path.read_text())
+    sidecar["metrics"]["psnr"] = "psnr@rgb,c0"
+    path.write_text(json.dumps(sidecar))
+    with pytest.raises(UserError, match="psnr is psnr@rgb,c0, where protocol 'osediff' now means"):
+        tables(study, {})
+
+
+def test_rows_on_different_images_are_refused(study: Study):
+    write_scores(scores_of(study, "bicubic"), {"im_0.png": {"psnr": 1.0, "ssim": 1.0}}, {"lpips": "none"})
+    with pytest.raises(UserError, match=r"bicubic.*no scores for im_1, which other rows have"):
+        tables(study, {})
+
+
+def test_a_damaged_sidecar_is_named(study: Study):
+    path = scores_of(study, "bicubic")
+    path.with_suffix(".json").write_text("{}")
+    with pytest.raises(UserError, match=r"osediff\.json: not a sidecar"):
+        read_scores(path, Protocol.named("osediff"))

@@ -1,0 +1,136 @@
+import base64
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from framer.data.images import read_rgb
+from framer.report import gallery
+from framer.report.html import render
+from framer.study import Study
+
+VOID = {"meta", "input", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes; checks that tags nest."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def page(with_images: Study) -> str:
+    render(with_images, Path("report.html"), absent={"pairs-b": "pairs-b is by hand"})
+    return Path("report.html").read_text()
+
+
+def test_nothing_is_outside_the_file(page: str):
+    parsed = Page(page)
+    assert not parsed.all("script")
+    assert not parsed.all("link")
+    for _, attributes in parsed.elements:
+        for name in ("src", "href", "srcset", "poster", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/", "#"))
+    assert "url(" not in page
+    assert "@import" not in page
+    assert not re.search(r"https?://", page)
+
+
+def test_links_lead_somewhere(page: str):
+    parsed = Page(page)
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(link["href"])[1:] for link in parsed.all("a")} <= set(ids)
+
+
+def test_text_is_escaped(page: str):
+    assert "Base &amp; &lt;b&gt;line&lt;/b&gt;" in page
+    assert "&lt;script&gt;" in page
+    assert not Page(page).all("b")
+
+
+def test_table(page: str):
+    assert re.search(
+        r'<th scope="row">FRAMER_U</th>\s*<td class="best"[^>]*psnr@y-bt601-limited,c0[^>]*>28.25</td>', page
+    )
+    assert re.search(r'<th scope="row">Blank</th>\s*<td title[^>]*>40.00</td>', page)
+    assert page.count('<td class="none">n/a<sup>1</sup></td>') == 4
+    assert page.count('<td class="none">n/a<sup>2</sup></td>') == 4 * 3
+    assert "<li>pairs-b is by hand.</li>" in page
+
+
+def decode(uri: str | None) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(base64.b64decode(str(uri).partition("base64,")[2]))).convert("RGB"))
+
+
+def test_gallery_shows_the_same_place_of_all(page: str, with_images: Study):
+    tiles = {str(image["alt"]): decode(image["src"]) for image in Page(page).all("img")}
+    assert len(tiles) == 2 * (2 + len(with_images.config.arms))
+    lr, hr, ours = (tiles[f"im_1: {label}"] for label in ("LR", "HR", "FRAMER_U"))
+    side = gallery.SIDE
+    assert (lr.shape, hr.shape) == ((side // 4, side // 4, 3), (side, side, 3))
+    assert np.array_equal(lr, read_rgb(Path("datasets/pairs-a/LR/im_1.png"))[4:36, 2:34])
+    assert np.array_equal(hr, read_rgb(Path("datasets/pairs-a/HR/im_1.png"))[16:144, 8:136])
+    first_seed = with_images.out / "images" / "pisa_sr-framer-s0" / "pairs-a" / "im_1.png"
+    assert np.array_equal(ours, read_rgb(first_seed)[16:144, 8:136])
+    assert "PSNR 30.25" in page, "28.248 + 2 of the first seed"
+
+
+def test_each_strip_is_one_group_with_one_choice(page: str):
+    radios = Page(page).all("input")
+    groups = {radio["name"] for radio in radios}
+    assert len(groups) == 2
+    assert sum("checked" in radio for radio in radios) == 2
+
+
+def test_space_is_bounded(with_images: Study, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gallery, "MAX_BYTES", 400_000)
+    render(with_images, Path("report.html"))
+    text = Path("report.html").read_text()
+    assert "1 of 2 images" in text
+    assert len(text) < 400_000 * 4 / 3 + 100_000
+
+
+def test_curves_and_provenance(page: str, with_images: Study):
+    assert len(Page(page).all("svg")) == len(with_images.runs)
+    assert "held-out loss 0.5 → 0.125" in page
+    for name in ("runs/pisa_sr-framer-s1/card.json", "images/bicubic/pairs-a/card.json", "config/two.yaml"):
+        assert name.rpartition("/")[2] in page
+        assert name.removeprefix("config/") in page
+    assert str(Path.cwd()) not in page
+
+
+def test_scores_alone_are_enough(study: Study):
+    render(study, Path("report.html"))
+    parsed = Page(Path("report.html").read_text())
+    assert not parsed.all("img")
+    assert len(parsed.all("table")) == 1
+
+
+def test_bytes_repeat(with_images: Study, page: str):
+    render(with_images, Path("again.html"), absent={"pairs-b": "pairs-b is by hand"})
+    assert Path("again.html").read_text() == page

@@ -1,0 +1,177 @@
+import csv
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from framer.errors import UserError
+from framer.scoring import fidelity
+from framer.scoring.protocols import NIQE
+from framer.scoring.score import pair_up, score
+
+
+def read(path: Path) -> list[tuple[str, str, float]]:
+    with path.open(newline="") as file:
+        return [(row["image"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
+
+
+def test_rows_and_sidecar(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
+    sr, hr = pairs
+    out = tmp_path / "scores" / "osediff.csv"
+    score(sr, hr, ["lpips", "ssim", "psnr"], "osediff", out, progress=False)
+
+    rows = read(out)
+    assert [row[:2] for row in rows] == [(f"image_{i}.png", name) for i in range(3) for name in ("psnr", "ssim")]
+    first = [np.asarray(Image.open(folder / "image_0.png")) for folder in (sr, hr)]
+    options = {"test_y_channel": True, "color_space": "ycbcr"}
+    assert rows[0][2] == fidelity.psnr(*first, **options)
+    assert rows[1][2] == fidelity.ssim(*first, **options)
+
+    sidecar = json.loads(out.with_suffix(".json").read_text())
+    assert sidecar["protocol"] == "osediff"
+    assert sidecar["metrics"]["ssim"] == "ssim@y-bt601-limited,c0"
+    assert list(sidecar["unavailable"]) == ["lpips"]
+    assert "alexnet-owt-7be5be79.pth" in sidecar["unavailable"]["lpips"]
+    assert sidecar["count"] == 3
+    assert sidecar["scores"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert set(sidecar["versions"]) == {"framer", "numpy", "pillow"}
+    assert sidecar["images"]["image_2.png"] == {
+        "sr": hashlib.sha256((sr / "image_2.png").read_bytes()).hexdigest(),
+        "hr": hashlib.sha256((hr / "image_2.png").read_bytes()).hexdigest(),
+    }
+    assert str(tmp_path) not in out.with_suffix(".json").read_text()
+
+
+def test_two_runs_give_the_same_bytes(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
+    outs = [tmp_path / "a" / "s.csv", tmp_path / "b" / "s.csv"]
+    for out in outs:
+        score(*pairs, ["psnr", "ssim", "niqe"], "framer", out, progress=False)
+    for suffix in (".csv", ".json"):
+        one, other = (out.with_suffix(suffix).read_bytes() for out in outs)
+        assert one == other
+    assert sorted(path.name for path in outs[0].parent.iterdir()) == ["s.csv", "s.json"]
+
+
+def test_without_hr_only_what_needs_none(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
+    score(pairs[0], None, ["psnr", "niqe"], "osediff", tmp_path / "s.csv", progress=False)
+    assert read(tmp_path / "s.csv") == []
+    sidecar = json.loads((tmp_path / "s.json").read_text())
+    assert "HR" in sidecar["unavailable"]["psnr"]
+    assert "niqe_modelparameters.mat" in sidecar["unavailable"]["niqe"]
+    assert "hr" not in sidecar["images"]["image_0.png"]
+
+
+def test_niqe_is_scored_once_its_parameters_are_there(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
+    """With made-up parameters: the path is tested here, the values on published images below."""
+    pytest.importorskip("pyiqa")
+    rng = np.random.default_rng(0)
+    spread = rng.normal(size=(36, 36))
+    model = {"mu_prisparam": rng.normal(size=(1, 36)), "cov_prisparam": spread @ spread.T + np.eye(36)}
+    scipy.io.savemat(weights / NIQE.weights[0], model)
+    small = np.asarray(Image.open(pairs[1] / "image_0.png"))
+    (tmp_path / "large").mkdir()
+    Image.fromarray(np.tile(small, (5, 2, 1))).save(tmp_path / "large" / "a.png")
+    score(tmp_path / "large", None, ["niqe"], "osediff", tmp_path / "s.csv", progress=False)
+    [(image, metric, value)] = read(tmp_path / "s.csv")
+    assert (image, metric) == ("a.png", "niqe")
+    assert value > 0
+    sidecar = json.loads((tmp_path / "s.json").read_text())
+    assert {"torch", "pyiqa"} < set(sidecar["versions"])
+    assert set(sidecar["weights"]) == set(NIQE.weights)
+
+
+def test_pairs_go_by_stem(pairs: tuple[Path, Path]):
+    sr, hr = pairs
+    (sr / "image_1.png").rename(sr / "image_1.PNG")
+    assert [(a.stem, b and b.stem) for a, b in pair_up(sr, hr)] == [(f"image_{i}",) * 2 for i in range(3)]
+
+
+@pytest.mark.parametrize("side", ["SR", "HR"])
+def test_an_image_on_one_side_only_is_refused(pairs: tuple[Path, Path], side: str, tmp_path: Path):
+    for index in range(8):
+        shutil.copy(tmp_path / side / "image_0.png", tmp_path / side / f"more_{index}.png")
+    other = {"SR": "HR", "HR": "SR"}[side]
+    with pytest.raises(UserError) as error:
+        score(*pairs, ["psnr"], "osediff", tmp_path / "s.csv", progress=False)
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path / other}: no image for more_0, more_1, more_2, more_3, more_4 and 3 more")
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_sizes_must_agree(pairs: tuple[Path, Path], tmp_path: Path):
+    Image.new("RGB", (32, 40)).save(pairs[0] / "image_0.png")
+    with pytest.raises(UserError, match=r"SR: sizes differ from HR: image_0\.png \(32x40, HR 52x40\); restore"):
+        score(*pairs, ["psnr"], "osediff", tmp_path / "s.csv", progress=False)
+
+
+def test_a_broken_image_leaves_no_scores(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
+    last = pairs[0] / "image_2.png"
+    last.write_bytes(last.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"image_2\.png") as error:
+        score(*pairs, ["psnr"], "osediff", tmp_path / "s.csv", progress=False)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("s.*"))
+
+
+def test_images_that_are_too_small_are_named(tmp_path: Path):
+    for folder in ("SR", "HR"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (1, 1)).save(tmp_path / folder / "dot.png")
+    score(tmp_path / "SR", tmp_path / "HR", ["psnr"], "osediff", tmp_path / "s.csv", progress=False)
+    with pytest.raises(UserError, match=r"dot\.png: 1x1 pixels; ssim needs at least 11"):
+        score(tmp_path / "SR", tmp_path / "HR", ["ssim"], "osediff", tmp_path / "s.csv", progress=False)
+
+
+def test_wrong_names_are_refused(pairs: tuple[Path, Path], tmp_path: Path):
+    for metrics, protocol, out, message in [
+        (["pnsr"], "osediff", "s.csv", "did you mean 'psnr'"),
+        (["psnr"], "frame", "s.csv", "did you mean 'framer'"),
+        (["psnr"], "framer", "s.json", "go to a .csv file"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            score(*pairs, metrics, protocol, tmp_path / out, progress=False)
+
+
+def test_psnr_and_ssim_need_no_torch(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
+    code = (
+        "import sys; from pathlib import Path; from framer.scoring.score import score\n"
+        f"score(Path({str(pairs[0])!r}), Path({str(pairs[1])!r}), ['psnr', 'ssim', 'musiq'], 'framer',"
+        f" Path({str(tmp_path / 's.csv')!r}))\n"
+        "assert 'torch' not in sys.modules and 'pyiqa' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PUBLISHED = os.environ.get("FRAMER_TEST_DATA")
+WEIGHTS = os.environ.get("FRAMER_TEST_WEIGHTS")
+
+
+@pytest.mark.skipif(not PUBLISHED, reason="FRAMER_TEST_DATA names no folder of published images")
+@pytest.mark.parametrize("name", ["realsr", "drealsr"])
+def test_published_scores_are_reproduced(name: str, weights: Path, tmp_path: Path):
+    """OSEDiff's images and the per-image log that its authors published with them."""
+    folder = Path(str(PUBLISHED)) / f"{name}_dev"
+    metrics = ["psnr", "ssim"]
+    if WEIGHTS:
+        shutil.copy(Path(WEIGHTS) / "niqe_modelparameters.mat", weights / NIQE.weights[0])
+        metrics.append("niqe")
+    score(folder / "osediff", folder / "hr", metrics, "osediff", tmp_path / "s.csv", progress=False)
+    published = {row[:2]: row[2] for row in read(folder / "osediff_published_scores.csv")}
+    errors: dict[str, list[float]] = {metric: [] for metric in metrics}
+    for image, metric, value in read(tmp_path / "s.csv"):
+        errors[metric].append(value - published[image, metric])
+    assert max(map(abs, errors["psnr"])) < 1e-4
+    assert max(map(abs, errors["ssim"])) < 1e-5
+    if WEIGHTS:
+        assert max(map(abs, errors["niqe"])) < 0.03
+        assert statistics.median(map(abs, errors["niqe"])) < 4e-4
+        assert abs(statistics.mean(errors["niqe"])) < 3e-3
