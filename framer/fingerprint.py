@@ -42,15 +42,19 @@ def fingerprint(command: str, *modules: str) -> str:
 
 _CODE = {".py", ".pyc", ".pyi"}
 
+# These turn a study file into settings. What they resolve is a job's parameters, which Snakemake compares by value, so
+# their code does not count: a new metric in the schema must train nothing again.
+_RESOLVED = {PACKAGE / "study.py", PACKAGE / "schema.py"}
+
 
 def closure(modules: list[str]) -> set[Path]:
-    """The files of this package that importing some modules runs: theirs, their packages' and what those import."""
+    """The files of this package behind some modules: theirs, their packages' and what those import."""
     files: set[Path] = set()
     queue = list(modules)
     while queue:
         name = queue.pop()
         for path, dotted in _files(name):
-            if path not in files:
+            if path not in files and path not in _RESOLVED:
                 files.add(path)
                 queue += _imports(_parse(path), dotted)
     return files

@@ -126,8 +126,16 @@ class Study:
         return cls(path, config, manifests)
 
     def training_folders(self, job: PretrainJob, datasets: Path) -> list[Path]:
-        """The folders of HR photographs that a job trains on."""
-        return [datasets / name / "train" for name in job.data.sets]
+        """The folders of HR photographs that a job trains on.
+
+        Raises:
+            UserError: a set has none.
+        """
+        folders = {name: self.manifests[name].training_folder for name in job.data.sets}
+        for name, folder in folders.items():
+            if folder is None:
+                raise UserError(f"{self.path}: {name} has no HR images to train on; name a training set")
+        return [datasets / name / str(folder) for name, folder in folders.items()]
 
     def heldout_folder(self, datasets: Path) -> Path | None:
         """The set on which the held-out loss is measured."""

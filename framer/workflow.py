@@ -134,7 +134,7 @@ class Graph:
     def presentation(self) -> str:
         """A digest of what tables and report show beside the scores."""
         config = self.study.config.model_dump(mode="json", include={"title", "sets", "protocols", "metrics", "arms"})
-        return digest([config, sorted(self.absent)])
+        return digest([config, list(self.study.rows), sorted(self.absent)])
 
     def summary(self) -> str:
         """The main table and where everything is, for the end of a run; less where a run made only a part."""

@@ -57,7 +57,7 @@ def test_help_is_quick() -> None:
             ["pretrain", "--study", "config/smoke.yaml", "--base", "pisa_sr", "--out", "x", "--expect", "0"],
             ["config/smoke.yaml", "changed after", "run snakemake again"],
         ),
-        (["restore", "--checkpoint", "nowhere", "--lr", "datasets", "--out", "x"], ["nowhere"]),
+        (["restore", "--checkpoint", "nowhere", "--lr", "datasets", "--out", "x"], ["datasets"]),
         (["restore", "--checkpoint", "bicubic", "--lr", "nowhere", "--out", "x"], ["nowhere"]),
         (["score", "--sr", "nowhere", "--metrics", "psnr", "--protocol", "osediff", "--out", "x.csv"], ["nowhere"]),
         (

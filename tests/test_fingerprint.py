@@ -56,6 +56,20 @@ def test_a_line_of_scoring_code_marks_scoring_alone(copy: Path) -> None:
     assert changed(before, ask(copy)) == {"score"}
 
 
+def test_scoring_protocols_train_nothing_again(copy: Path) -> None:
+    before = ask(copy)
+    edit(copy, "scoring/protocols.py", lambda text: text + "\nADDED = 1\n")
+    assert changed(before, ask(copy)) == {"score", "tables"}
+
+
+def test_what_resolves_settings_does_not_count(copy: Path) -> None:
+    """Settings are compared by value."""
+    before = ask(copy)
+    edit(copy, "schema.py", lambda text: text + "\nADDED = 1\n")
+    edit(copy, "study.py", lambda text: text + "\nADDED = 1\n")
+    assert changed(before, ask(copy)) == set()
+
+
 def test_an_indirect_import_counts(copy: Path) -> None:
     before = ask(copy)
     edit(copy, "data/images.py", lambda text: text + "\nADDED = 1\n")

@@ -84,9 +84,7 @@ def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
     by_hand = {"reallr200-full", "reallq250"}
     assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=by_hand)
     for name in by_hand:
-        assert (
-            len(re.findall(f"n/a in the tables: {name}: put the images into datasets/{name}/", done.stdout)) == 1
-        )
+        assert len(re.findall(f"n/a in the tables: {name}: put the images into datasets/{name}/", done.stdout)) == 1
     assert seconds < 20
 
 
@@ -95,7 +93,9 @@ def test_a_strict_study_refuses_an_absent_set_in_one_line(clone: Path) -> None:
     path.write_text(path.read_text() + "\nstrict: true\n")
     done = snakemake(clone, "-n", "--cores", "1")
     assert done.returncode == 1
-    assert re.search(r"^config/paper.yaml: strict: .* reallr200-full: put the images into .*$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^config/paper.yaml: strict: .* reallr200-full: put the images into .*$", done.stdout, re.MULTILINE
+    )
 
 
 def test_studies_do_not_leak_into_each_other(clone: Path) -> None:
