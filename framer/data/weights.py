@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -34,7 +34,9 @@ def fetch_base(repo: str, out: Path, revision: str = "main") -> None:
     """
     where = f"{repo}@{revision}"
     try:
-        snapshot_download(repo, revision=revision, local_dir=out, allow_patterns=PATTERNS)
+        # A branch can move while files come down: all of them come from the commit that it names now.
+        commit = HfApi().model_info(repo, revision=revision).sha
+        snapshot_download(repo, revision=commit, local_dir=out, allow_patterns=PATTERNS)
     except GatedRepoError:
         raise UserError(
             f"{where}: accept its licence on the hub, then set HF_TOKEN to a token of your account"
@@ -52,4 +54,4 @@ def fetch_base(repo: str, out: Path, revision: str = "main") -> None:
     payload = [name for name in names if not name.startswith(".cache/") and name != "card.json"]
     if not any(name.endswith(".safetensors") for name in payload):
         raise UserError(f"{where}: no safetensors weights in it; name a diffusers pipeline")
-    write_card(out, "base", payload, repo=repo, revision=revision)
+    write_card(out, "base", payload, repo=repo, revision=revision, commit=commit)

@@ -1,6 +1,7 @@
 """A hub on loopback: enough of the Hugging Face protocol for the real client to download files from it."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ class Hub:
     """What the hub serves and how it misbehaves.
 
     Attributes:
-        repo: a dataset repository, such as "team/sets".
+        repo: a repository, such as "team/sets": of data and of a model.
         files: its files at `COMMIT`.
         refuse: answer every request with this status and X-Error-Code.
         cut: break the first body off after so many bytes.
@@ -68,7 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         hub = self.hub
-        asked = re.fullmatch(rf"/datasets/{re.escape(hub.repo)}/resolve/([^/]+)/([^?]+)", self.path)
+        if self.path.startswith("/api/"):
+            return self.list_files()
+        asked = re.fullmatch(rf"(?:/datasets)?/{re.escape(hub.repo)}/resolve/([^/]+)/([^?]+)", self.path)
         if not asked:
             code = "RepoNotFound" if self.path.startswith("/datasets/") else "EntryNotFound"
             return self.error(404, code)
@@ -103,6 +106,32 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.cut is not None:
             data, hub.cut = data[: hub.cut], None
             self.close_connection = True
+        self.wfile.write(data)
+        return None
+
+    def list_files(self) -> None:
+        """What a repository holds: its description, or its tree."""
+        hub = self.hub
+        asked = re.fullmatch(
+            rf"/api/(?:models|datasets)/{re.escape(hub.repo)}/(revision|tree)/([^/?]+)(?:\?.*)?", self.path
+        )
+        if not asked:
+            return self.error(404, "RepoNotFound")
+        if hub.refuse:
+            return self.error(*hub.refuse)
+        what, revision = asked.groups()
+        if revision not in ("main", COMMIT):
+            return self.error(404, "RevisionNotFound")
+        entries = [
+            {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
+            for n, d in hub.files.items()
+        ]
+        about = {"id": hub.repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in hub.files]}
+        data = json.dumps(about if what == "revision" else entries).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
         self.wfile.write(data)
         return None
 
