@@ -16,6 +16,7 @@ ASK = """
 import json, sys
 from framer.fingerprint import fingerprint
 backbones = {name: fingerprint("train", f"framer.backbones.{name}") for name in ("pisa_sr", "dit4sr")}
+backbones |= {f"restore {name}": fingerprint("restore", f"framer.backbones.{name}") for name in ("pisa_sr", "dit4sr")}
 print(json.dumps(backbones | {name: fingerprint(name) for name in ("degrade", "restore", "score", "tables")}))
 """
 
@@ -79,7 +80,23 @@ def test_an_indirect_import_counts(copy: Path) -> None:
 def test_a_backbone_marks_its_own_runs_alone(copy: Path) -> None:
     before = ask(copy)
     edit(copy, "backbones/dit4sr.py", lambda text: text + "\nADDED = 1\n")
-    assert changed(before, ask(copy)) == {"dit4sr"}
+    assert changed(before, ask(copy)) == {"dit4sr", "restore dit4sr"}
+
+
+@pytest.mark.parametrize("module", ["loss", "features", "bands", "heads", "taps", "prediction", "recipe"])
+def test_the_method_marks_training(copy: Path, module: str) -> None:
+    before = ask(copy)
+    edit(copy, f"method/{module}.py", lambda text: text + "\nADDED = 1\n")
+    after = changed(before, ask(copy))
+    assert {"pisa_sr", "dit4sr"} <= after
+    assert not {"score", "degrade"} & after
+
+
+def test_the_loss_restores_nothing_again(copy: Path) -> None:
+    """The released claim is that it costs nothing after training: its code is no part of restoring."""
+    before = ask(copy)
+    edit(copy, "method/loss.py", lambda text: text + "\nADDED = 1\n")
+    assert changed(before, ask(copy)) == {"pisa_sr", "dit4sr"}
 
 
 def test_the_command_itself_and_its_arguments_count(copy: Path) -> None:

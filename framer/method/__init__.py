@@ -1,0 +1,28 @@
+"""FRAMER itself, in pure torch: `Recipe` says which reading, `FramerLoss` computes it, the rest feeds it."""
+
+import importlib
+from typing import Any
+
+from framer.method.recipe import Recipe
+
+_LAZY = {
+    "Aligned": "heads",
+    "AlignmentHeads": "heads",
+    "FramerLoss": "loss",
+    "compared": "prediction",
+    "final_projection": "heads",
+    "record": "taps",
+    "to_x0": "prediction",
+}
+
+__all__ = ["Recipe", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"framer.method.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

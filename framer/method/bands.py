@@ -1,0 +1,78 @@
+"""The low and the high band of a spectrum.
+
+All masks live on the half spectrum of `torch.fft.rfft2`, (H, W // 2 + 1). The other half of a real map's spectrum
+mirrors it: F(-k) is the conjugate of F(k). Work is halved, and a coefficient and its twin in the other half share a
+band by construction. `multiplicity` says how many coefficients of the full spectrum each column stands for, so that
+sums over the half equal sums over the whole.
+"""
+
+import torch
+from torch import Tensor
+
+BANDS = ("low", "high")
+
+
+def multiplicity(width: int, like: Tensor) -> Tensor:
+    """How often each column of the half spectrum occurs in the full one: 1 or 2.
+
+    (W // 2 + 1,), with dtype and device of `like`. Column 0, and the Nyquist column of an even width, hold their own
+    twins; those of the other columns were left out.
+    """
+    count = like.new_full((width // 2 + 1,), 2.0)
+    count[0] = 1.0
+    if width % 2 == 0:
+        count[-1] = 1.0
+    return count
+
+
+def radius(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Distance from zero frequency in units of the Nyquist frequency, in [0, sqrt 2]. (H, W // 2 + 1), float64."""
+    rows = torch.fft.fftfreq(height, dtype=torch.float64, device=device)
+    columns = torch.fft.rfftfreq(width, dtype=torch.float64, device=device)
+    return 2 * torch.hypot(rows[:, None], columns)
+
+
+def radial(height: int, width: int, cutoff: float, device: torch.device | None = None) -> Tensor:
+    """The paper's split: low where `radius` < `cutoff`. (H, W // 2 + 1), bool.
+
+    The margin of 1e-9 puts a coefficient that lies on the circle in the high band on every machine, however its radius
+    was rounded.
+    """
+    return radius(height, width, device) < cutoff - 1e-9
+
+
+def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
+    """The released code's split: low where a magnitude is below the `cutoff`-quantile of its image.
+
+    The quantile is over all channels and the full spectrum, with linear interpolation. In a column that holds its own
+    twins, these differ by the rounding of the FFT; both take the magnitude of the first, so that a threshold that
+    falls on a pair leaves both high.
+
+    Args:
+        magnitude: of the half spectrum, (B, C, H, W // 2 + 1).
+        width: W of the map.
+
+    Returns:
+        (B, C, H, W // 2 + 1), bool.
+    """
+    height = magnitude.shape[-2]
+    row = torch.arange(height, device=magnitude.device)
+    first = torch.minimum(row, (height - row) % height)
+    own = [0, width // 2] if width % 2 == 0 else [0]
+    magnitude = magnitude.clone()
+    magnitude[..., own] = magnitude[..., own][..., first, :]
+    left_out = magnitude[..., 1 : (width + 1) // 2]
+    everything = torch.cat([magnitude.flatten(1), left_out.flatten(1)], dim=1)
+
+    position = cutoff * (everything.shape[1] - 1)
+    below = int(position)
+    threshold = _smallest(everything, below)
+    if position > below:
+        threshold = threshold.lerp(_smallest(everything, below + 1), position - below)
+    return magnitude < threshold[:, None, None, None]
+
+
+def _smallest(values: Tensor, k: int) -> Tensor:
+    """The k-th smallest value of each row, from 0: (B, N) -> (B,)."""
+    # A CPU selects several times as fast as it sorts; on a GPU, torch has no deterministic selection.
+    return values.sort(dim=1).values[:, k] if values.is_cuda else values.kthvalue(k + 1, dim=1).values

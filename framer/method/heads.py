@@ -1,0 +1,100 @@
+"""From a layer's features to a map that can be compared with the model's output."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from framer.method.taps import first_tensor, record
+
+
+class AlignmentHeads(nn.Module):
+    """For U-Nets, whose layers differ in width and size: one 1x1 convolution a layer, then a bilinear resize.
+
+    The paper names both parts; which layers, and that the heads are trained with the loss, is not stated there. They
+    are used in training only. Convolving first is cheaper, and the same: the resize is linear, and its weights sum to
+    one.
+    """
+
+    def __init__(self, widths: Sequence[int], channels: int):
+        """One head for each of `widths`, the layers' channels, to `channels` of the model's output."""
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for width in widths)
+
+    def forward(self, features: Sequence[Tensor], size: torch.Size | Sequence[int]) -> list[Tensor]:
+        """Features (B, width, h, w), each its own -> maps (B, channels, *size)."""
+        maps = (head(feature) for head, feature in zip(self.heads, features, strict=True))
+        return [F.interpolate(x, tuple(size), mode="bilinear", align_corners=False) for x in maps]
+
+
+class Aligned(nn.Module):
+    """A U-Net and its alignment heads as one module: what the optimiser sees and DDP wraps.
+
+    The heads run inside `forward`, so that their gradients, too, are averaged over ranks. Train this; save and restore
+    with `model` alone, which is unchanged.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str],
+        heads: AlignmentHeads,
+        select: Callable[[Any], Tensor] = first_tensor,
+    ):
+        """`layers` and `select` as for `record`; one head a layer, in the order in which the layers run."""
+        super().__init__()
+        self.model = model
+        self.heads = heads
+        self._taps = record(model, layers, select)
+
+    @classmethod
+    def around(cls, model: nn.Module, layers: str | Sequence[str], *args: Any, **kwargs: Any) -> "Aligned":
+        """Make heads that fit, by one forward pass of the model without gradient on example inputs."""
+        with torch.no_grad(), record(model, layers) as taps:
+            output = first_tensor(_tensors(model(*args, **kwargs)))
+            widths = [feature.shape[1] for feature in taps.take().values()]
+        return cls(model, layers, AlignmentHeads(widths, output.shape[1]).to(output.device))
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, list[Tensor]]:
+        """The model's output (B, C, H, W), and the layers' maps of the same shape."""
+        output = first_tensor(_tensors(self.model(*args, **kwargs)))
+        return output, self.heads(list(self._taps.take().values()), output.shape[-2:])
+
+    def release(self) -> nn.Module:
+        """The bare model, without hooks, as it is used for inference."""
+        self._taps.close()
+        return self.model
+
+
+def _tensors(output: Any) -> Any:
+    """A diffusers output as a tuple."""
+    return output.to_tuple() if hasattr(output, "to_tuple") else output
+
+
+def final_projection(model: nn.Module, tokens: Sequence[Tensor], temb: Tensor, size: tuple[int, int]) -> list[Tensor]:
+    """For DiTs: every layer's tokens through the model's own last normalisation and projection.
+
+    As in the released code. No weights are added; what the last layer gives here is the model's output.
+
+    Args:
+        model: has `norm_out`, `proj_out` and `config.patch_size`, as diffusers' SD3 transformer.
+        tokens: a layer's output each, (B, h * w, D).
+        temb: the timestep embedding that conditions `norm_out`, (B, D): the output of `time_text_embed`.
+        size: (h, w), the grid of patches.
+
+    Returns:
+        Maps (B, C, h * patch, w * patch).
+    """
+    patch: int = model.config.patch_size  # type: ignore[union-attr, assignment]
+    norm: Callable[..., Tensor] = model.norm_out  # type: ignore[assignment]
+    project: Callable[..., Tensor] = model.proj_out  # type: ignore[assignment]
+    return [unpatchify(project(norm(x, temb)), size, patch) for x in tokens]
+
+
+def unpatchify(tokens: Tensor, size: tuple[int, int], patch: int) -> Tensor:
+    """(B, h * w, patch * patch * C) -> (B, C, h * patch, w * patch); the channel is the fastest within a token."""
+    h, w = size
+    grid = tokens.unflatten(1, (h, w)).unflatten(-1, (patch, patch, -1))
+    return grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)

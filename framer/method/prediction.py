@@ -1,0 +1,60 @@
+"""From what a model predicts to an estimate of the clean latent."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import Tensor
+
+from framer.errors import UserError
+from framer.method.recipe import Space
+
+Prediction = Literal["epsilon", "v", "flow"]
+
+
+def to_x0(output: Tensor, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """The clean latent that a prediction implies.
+
+        epsilon:  x_t = alpha x0 + sigma eps                        ->  x0 = (x_t - sigma eps) / alpha
+        v:        v = alpha eps - sigma x0, alpha^2 + sigma^2 = 1   ->  x0 = alpha x_t - sigma v
+        flow:     x_t = (1 - sigma) x0 + sigma eps, v = eps - x0    ->  x0 = x_t - sigma v
+
+    One-step residual models such as PiSA-SR are `epsilon` with alpha = sigma = 1.
+
+    Args:
+        output: of the model or of one of its layers, (B, C, H, W).
+        kind: what it predicts.
+        noisy: x_t, (B, C, H, W).
+        sigma: noise level a sample, (B,) or ().
+        alpha: signal level a sample, (B,) or (); not needed for `flow`.
+
+    Raises:
+        UserError: an unknown kind, or no alpha where it is needed.
+    """
+    sigma = _broadcast(sigma)
+    if kind == "flow":
+        return noisy - sigma * output
+    if kind not in ("epsilon", "v"):
+        raise UserError(f"to_x0: kind: {kind!r} is not one of epsilon, v, flow")
+    if alpha is None:
+        raise UserError(f"to_x0: alpha: needed for the prediction {kind!r}")
+    alpha = _broadcast(alpha)
+    return (noisy - sigma * output) / alpha if kind == "epsilon" else alpha * noisy - sigma * output
+
+
+def compared(
+    outputs: Iterable[Tensor],
+    space: Space,
+    kind: Prediction,
+    noisy: Tensor,
+    sigma: Tensor,
+    alpha: Tensor | None = None,
+) -> list[Tensor]:
+    """Outputs in the space in which a recipe compares them: `Recipe.space`, the other arguments as for `to_x0`."""
+    if space == "output":
+        return list(outputs)
+    return [to_x0(output, kind, noisy, sigma, alpha) for output in outputs]
+
+
+def _broadcast(level: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1); () stays."""
+    return level.reshape(-1, 1, 1, 1) if level.ndim else level

@@ -1,0 +1,199 @@
+"""Every choice of the method as one frozen dataclass, and the named sets of choices.
+
+The paper (arXiv 2512.01390) and the released code (CMLab-Korea/CVPR26-FRAMER, commit 0caf21d) differ, and the paper is
+silent on some points. Each field says who does what. The defaults are the recipe `paper`; every ablation is that recipe
+with the fields named in `ABLATIONS` changed, and nothing else.
+"""
+
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin
+
+from framer.errors import UserError
+
+Objective = Literal["none", "l2", "contrastive"]
+Masks = Literal["radial", "quantile"]
+Feature = Literal["magnitude", "complex", "raw"]
+Space = Literal["x0", "output"]
+Term = Literal["intra", "inter"]
+Negatives = Literal["other", "earlier", "none"]
+Keys = Literal["teachers", "teachers+negatives"]
+Discrepancy = Literal["student", "teacher", "absolute"]
+Reduction = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One reading of FRAMER. Immutable and hashable; `dataclasses.replace` makes a variant.
+
+    Raises:
+        UserError: a field has a value that it cannot take; the message names the field and the choices.
+    """
+
+    objective: Objective = "contrastive"
+    """What is distilled. `contrastive`: IntraCL and InterCL per band (paper and released code). `l2`: the mean squared
+    difference to the teacher, without bands or weights. `none`: nothing, the noise-prediction loss alone. The last two
+    are rows of the paper's Table 2."""
+
+    teacher: int | Literal["final", "middle"] = "final"
+    """Who teaches. `final`: the final output (both). An index k, or `middle` (k = L // 2): the fixed layer
+    `students[k]` instead, a row of Table 3. Which layer the paper fixed there is not known."""
+
+    students: Literal["others", "all"] = "others"
+    """Whether the layer that the teacher is made of is a student too. Paper: layers 0..n-1, so no (`others`). Released
+    code: all blocks, so its last student equals its teacher (`all`)."""
+
+    space: Space = "x0"
+    """In which space maps are compared: an estimate of the clean latent (`x0`) or the model's output as it stands
+    (`output`). Released code: `x0`. The paper speaks of feature maps and names no conversion; `paper` follows the code.
+    Read by whoever makes the maps (`prediction.compared`), not by the loss."""
+
+    masks: Masks = "radial"
+    """How coefficients are split in two bands. Paper: rings around zero frequency (`radial`; caption of Fig. 2).
+    Released code: by the teacher's magnitude, the weakest `cutoff` of all coefficients of an image being "low"
+    (`quantile`)."""
+
+    cutoff: float = 0.2
+    """Where the bands meet, in (0, 1). `radial`: as a fraction of the Nyquist frequency. `quantile`: as a fraction of
+    the coefficients. Released code: 0.2. Not given in the paper; `paper` takes the code's number."""
+
+    feature: Feature = "magnitude"
+    """What is compared within a band: the magnitudes of the masked spectrum (released code), its real and imaginary
+    parts (`complex`; equals comparing band-passed maps, by Parseval), or the unfiltered map in both bands (`raw`, a
+    control). The paper writes of masked FFTs; `paper` follows the code."""
+
+    low: Term = "intra"
+    """The loss on the low band: `intra` (both). `inter` is a row of Table 4."""
+
+    high: Term = "inter"
+    """The loss on the high band: `inter` (both). `intra` is a row of Table 4."""
+
+    negatives: Negatives = "other"
+    """From which students the random negative layer j of student i is drawn: any j != i (released code; the paper's
+    "random layer" is read so), only j < i (`earlier`; the first student then has none), or no layer (`none`, a row of
+    Table 3: IntraCL is then zero)."""
+
+    stop_negatives: bool = True
+    """Whether an image's own negative carries no gradient. Released code: none. The paper does not say."""
+
+    keys: Keys = "teachers"
+    """Which features of other images InterCL pushes away: their teachers (the paper's S_neg) or also their negative
+    layers (`teachers+negatives`, released code)."""
+
+    temperature: float = 1.0
+    """Divides every similarity, > 0. Released code: 1. No temperature in the paper's formulas, which is 1."""
+
+    faw: bool = True
+    """Frequency-adaptive weight: 1 / (1 + discrepancy of band energy between student and teacher). On in both; off in
+    Table 5."""
+
+    discrepancy: Discrepancy = "student"
+    """The FAW discrepancy |E_teacher - E_student|, divided by the energy of the student (released code) or of the
+    teacher, or `absolute`. Paper and README call it relative without naming the denominator; a note on the paper
+    writes it absolute. `paper` follows the code."""
+
+    fam: bool = True
+    """Frequency-alignment modulation: the weight is multiplied by the similarity of student and teacher. On in both;
+    off in Table 5."""
+
+    fam_relu: bool = True
+    """Whether a negative similarity gives weight zero. On in both; of no effect on magnitudes, which are never
+    negative."""
+
+    fam_stop: bool = True
+    """Whether the FAM weight carries no gradient. None in both."""
+
+    reduction: Reduction = "sum"
+    """How the layers' losses are put together. Paper: `sum`. Released code: `mean`."""
+
+    weight: float = 1.0
+    """Lambda, the factor of the whole loss beside the noise loss, >= 0. Paper: none is shown, so 1. Released code:
+    0.1."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), field.type
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                raise UserError(f"recipe: {field.name}: {value!r} is not one of {', '.join(get_args(kind))}")
+            if kind is bool and not isinstance(value, bool):
+                raise UserError(f"recipe: {field.name}: {value!r} is not true or false")
+            if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise UserError(f"recipe: {field.name}: {value!r} is not a number")
+        if isinstance(self.teacher, bool) or not (isinstance(self.teacher, int) or self.teacher in ("final", "middle")):
+            raise UserError(f"recipe: teacher: {self.teacher!r} is not 'final', 'middle' or a layer index")
+        if not 0 < self.cutoff < 1:
+            raise UserError(f"recipe: cutoff: {self.cutoff!r} is not between 0 and 1")
+        if not 0 < self.temperature < float("inf"):
+            raise UserError(f"recipe: temperature: {self.temperature!r} is not a positive number")
+        if not 0 <= self.weight < float("inf"):
+            raise UserError(f"recipe: weight: {self.weight!r} is not a number from 0 on")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The named recipes: `paper`, `released`, then the ablations of `paper`."""
+        return ("paper", "released", *ABLATIONS)
+
+    @classmethod
+    def named(cls, name: str) -> "Recipe":
+        """The recipe of that name.
+
+        Raises:
+            UserError: there is none; the message lists them.
+        """
+        if name == "paper":
+            return cls()
+        if name == "released":
+            return cls(**RELEASED)
+        if name in ABLATIONS:
+            return replace(cls(), **ABLATIONS[name])
+        raise UserError(f"recipe: no recipe is named {name!r}; known: {', '.join(cls.names())}")
+
+
+RELEASED: MappingProxyType[str, Any] = MappingProxyType(
+    {
+        "students": "all",
+        "masks": "quantile",
+        "keys": "teachers+negatives",
+        "reduction": "mean",
+        "weight": 0.1,
+    }
+)
+"""Where the released code leaves the paper."""
+
+ABLATIONS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+    {
+        # Table 2: what is distilled. The third row is `paper`.
+        "noise_only": {"objective": "none"},
+        "l2": {"objective": "l2"},
+        # Table 3: who teaches, and against what.
+        "fixed_teacher": {"teacher": "middle"},
+        "no_negatives": {"negatives": "none"},
+        "fixed_teacher_no_negatives": {"teacher": "middle", "negatives": "none"},
+        # Table 4: which loss on which band.
+        "intra_both": {"high": "intra"},
+        "inter_both": {"low": "inter"},
+        "swapped": {"low": "inter", "high": "intra"},
+        # Table 5: the two weights.
+        "no_faw": {"faw": False},
+        "no_fam": {"fam": False},
+        "no_faw_no_fam": {"faw": False, "fam": False},
+        # Where the paper is silent.
+        "cutoff_0.1": {"cutoff": 0.1},
+        "cutoff_0.4": {"cutoff": 0.4},
+        "complex_feature": {"feature": "complex"},
+        "raw_feature": {"feature": "raw"},
+        "output_space": {"space": "output"},
+        "temperature_0.1": {"temperature": 0.1},
+        "negatives_with_gradient": {"stop_negatives": False},
+        "earlier_negatives": {"negatives": "earlier"},
+        "absolute_discrepancy": {"discrepancy": "absolute"},
+        "teacher_discrepancy": {"discrepancy": "teacher"},
+        # Where the released code leaves the paper, one step at a time.
+        "all_students": {"students": "all"},
+        "quantile_masks": {"masks": "quantile"},
+        "hard_keys": {"keys": "teachers+negatives"},
+        "mean_layers": {"reduction": "mean"},
+        "weight_0.1": {"weight": 0.1},
+    }
+)
+"""The fields in which each ablation differs from `paper`."""
