@@ -75,14 +75,12 @@ def measure(form: str, device: str, repeats: int, out: Path) -> None:
     for _ in range(repeats + 2):
         for student in students:
             student.grad = None
-        start = time.perf_counter()
+        start = clock(device)
         value = (
             plain_released(students, teacher, negatives) if form == "plain" else loss(students, teacher, negatives).loss
         )
         value.backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock(device) - start)
     torch.save([value.detach().cpu(), *(student.grad.cpu() for student in students)], out)
     # The first two runs get their memory from the system; a training loop does that once.
     print(json.dumps({"seconds": statistics.median(seconds[2:]), "first": seconds[0], "mib": peak(device) - before}))

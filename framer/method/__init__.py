@@ -1,9 +1,15 @@
 """FRAMER itself, in pure torch: `Recipe` says which reading, `FramerLoss` computes it, the rest feeds it."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framer.method.recipe import Recipe
+
+if TYPE_CHECKING:
+    from framer.method.heads import Aligned, AlignmentHeads, final_projection
+    from framer.method.loss import FramerLoss
+    from framer.method.prediction import compared, to_x0
+    from framer.method.taps import record
 
 _LAZY = {
     "Aligned": "heads",
@@ -15,7 +21,16 @@ _LAZY = {
     "to_x0": "prediction",
 }
 
-__all__ = ["Recipe", *_LAZY]
+__all__ = [
+    "Aligned",
+    "AlignmentHeads",
+    "FramerLoss",
+    "Recipe",
+    "compared",
+    "final_projection",
+    "record",
+    "to_x0",
+]
 
 
 def __getattr__(name: str) -> Any:

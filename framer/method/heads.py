@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from framer.errors import UserError
 from framer.method.taps import first_tensor, record
 
 
@@ -24,8 +25,15 @@ class AlignmentHeads(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for width in widths)
 
     def forward(self, features: Sequence[Tensor], size: torch.Size | Sequence[int]) -> list[Tensor]:
-        """Features (B, width, h, w), each its own -> maps (B, channels, *size)."""
-        maps = (head(feature) for head, feature in zip(self.heads, features, strict=True))
+        """Features (B, width, h, w), each its own -> maps (B, channels, *size).
+
+        Raises:
+            UserError: there are not as many features as heads.
+        """
+        if len(features) != len(self.heads):
+            raise UserError(f"AlignmentHeads: {len(self.heads)} heads for {len(features)} layers; make one for each")
+        # Heads are trained in float32 also where the model is frozen in half precision.
+        maps = (head(x.to(next(head.parameters()).dtype)) for head, x in zip(self.heads, features, strict=True))
         return [F.interpolate(x, tuple(size), mode="bilinear", align_corners=False) for x in maps]
 
 
@@ -76,7 +84,8 @@ def _tensors(output: Any) -> Any:
 def final_projection(model: nn.Module, tokens: Sequence[Tensor], temb: Tensor, size: tuple[int, int]) -> list[Tensor]:
     """For DiTs: every layer's tokens through the model's own last normalisation and projection.
 
-    As in the released code. No weights are added; what the last layer gives here is the model's output.
+    As in the released code. No weights are added; what the last layer gives here is the model's output. The released
+    code keeps both frozen; here the loss trains them wherever they require gradients.
 
     Args:
         model: has `norm_out`, `proj_out` and `config.patch_size`, as diffusers' SD3 transformer.

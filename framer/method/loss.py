@@ -121,9 +121,11 @@ class FramerLoss(nn.Module):
             students: L maps (B, C, H, W), one a layer in the order of the network, its last layer included.
                 One that the recipe leaves out gets a gradient of zeros.
             teacher: the final output (B, C, H, W), in the same space as the students. No gradient flows into it.
-            negatives: L layer indices in [0, L), the negative of each student; drawn when absent. Those of layers that
-                are no students are not read.
+            negatives: L layer indices in [0, L), the negative of each student, taken as given on each rank. Those of
+                layers that are no students are not read. When absent they are drawn as `Recipe.negatives` says.
             generator: for the draw; torch's default CPU generator when absent. All ranks use rank 0's draw.
+
+        With `torch.distributed` initialised this is a collective call: all ranks make it, with equally many images.
 
         Raises:
             UserError: shapes differ, an index is out of range, or the recipe is undefined for so few layers or images.

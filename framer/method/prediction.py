@@ -1,7 +1,7 @@
 """From what a model predicts to an estimate of the clean latent."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -25,7 +25,8 @@ def to_x0(output: Tensor, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha:
         kind: what it predicts.
         noisy: x_t, (B, C, H, W).
         sigma: noise level a sample, (B,) or ().
-        alpha: signal level a sample, (B,) or (); not needed for `flow`.
+        alpha: signal level a sample, (B,) or (); not needed for `flow`, and > 0 for `epsilon`, which says nothing of x0
+            at pure noise.
 
     Raises:
         UserError: an unknown kind, or no alpha where it is needed.
@@ -49,7 +50,13 @@ def compared(
     sigma: Tensor,
     alpha: Tensor | None = None,
 ) -> list[Tensor]:
-    """Outputs in the space in which a recipe compares them: `Recipe.space`, the other arguments as for `to_x0`."""
+    """Outputs in the space in which a recipe compares them: `Recipe.space`, the other arguments as for `to_x0`.
+
+    Raises:
+        UserError: an unknown space, or as `to_x0`.
+    """
+    if space not in get_args(Space):
+        raise UserError(f"compared: space: {space!r} is not one of {', '.join(get_args(Space))}")
     if space == "output":
         return list(outputs)
     return [to_x0(output, kind, noisy, sigma, alpha) for output in outputs]

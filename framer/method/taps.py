@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Taps:
         self._handles = [
             model.register_forward_pre_hook(self._begin),
             model.register_forward_hook(self._end),
-            *(named[name].register_forward_hook(self._keeper(name)) for name in self.names),
+            *(named[name].register_forward_hook(partial(self._keep, name)) for name in self.names),
         ]
 
     def take(self) -> dict[str, Tensor]:
@@ -76,14 +77,15 @@ class Taps:
     def _end(self, *_: Any) -> None:
         self._open = False
 
-    def _keeper(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(module: nn.Module, args: Any, output: Any) -> None:
-            if self._open:
-                if name in self._outputs:
-                    raise UserError(f"record: {name} runs more than once in a forward pass; tap the layers around it")
-                self._outputs[name] = self._select(output)
+    def _keep(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        if self._open:
+            if name in self._outputs:
+                raise UserError(f"record: {name} runs more than once in a forward pass; tap the layers around it")
+            self._outputs[name] = self._select(output)
 
-        return keep
+    # A copied model, as for an average of the weights, has taps of its own; outputs have a graph and cannot be copied.
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_outputs": {}, "_open": False}
 
 
 def record(model: nn.Module, layers: str | Sequence[str], select: Callable[[Any], Tensor] = first_tensor) -> Taps:

@@ -37,6 +37,19 @@ def test_heads_are_a_convolution_and_a_resize():
         assert torch.allclose(got, head(resized), atol=1e-6), "the order of the two does not matter"
 
 
+def test_heads_train_in_float32_on_a_model_in_half_precision():
+    heads = AlignmentHeads([3], 2)
+    (got,) = heads([torch.ones(1, 3, 4, 4, dtype=torch.bfloat16)], (4, 4))
+    assert got.dtype == torch.float32
+    got.sum().backward()
+    assert heads.heads[0].weight.grad.isfinite().all()
+
+
+def test_heads_and_layers_must_be_as_many():
+    with pytest.raises(UserError, match="2 heads for 1 layers"):
+        AlignmentHeads([3, 5], 2)([torch.zeros(1, 3, 4, 4)], (4, 4))
+
+
 def test_a_unet_with_heads_trains_them_and_is_unchanged_without(unet):
     x, t = torch.randn(2, 2, 16, 16), torch.tensor([3, 5])
     before = unet(x, t).sample
@@ -117,3 +130,5 @@ def test_missing_and_unknown_arguments():
         to_x0(x, "v", x, sigma)
     with pytest.raises(UserError, match="'x0' is not one of"):
         to_x0(x, "x0", x, sigma)
+    with pytest.raises(UserError, match="space: 'latent' is not one of x0, output"):
+        compared([x], "latent", "flow", x, sigma)

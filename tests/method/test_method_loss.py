@@ -113,19 +113,27 @@ def test_the_table_adds_up_to_the_loss(name):
     assert rows[0]["high_fam"] == pytest.approx(table.high.fam[0].mean().item())
 
 
-@pytest.mark.parametrize("name", ["paper", "released", "raw_feature", "l2"])
+@pytest.mark.parametrize("name", ["paper", "released", "raw_feature", "complex_feature"])
 def test_no_gradient_reaches_teacher_or_negative(name):
-    students, teacher, negatives = maps(depth=4)
-    teacher.requires_grad_()
-    output = FramerLoss(Recipe.named(name))(students, teacher, negatives)
-    one = output.layers.layer.index(1)
-    assert teacher.grad is None
-    # The loss of layer 1 alone moves nothing but layer 1, although layer 3 is its negative.
-    alone = [x.detach().requires_grad_(i != 1) for i, x in enumerate(students)]
-    FramerLoss(Recipe.named(name))(alone, teacher, negatives).loss.backward()
-    assert teacher.grad is None and alone[1].grad is None
-    assert students[3].grad is None
-    assert output.layers.negative[one] in (None, 3)
+    """What layer 2 learns does not depend on whose negative it is, unless the recipe says so."""
+    for stop in (True, False):
+        gradients = []
+        for negatives in ([2, 2, 0, 0], [1, 0, 0, 0]):
+            students, teacher, _ = maps(depth=4)
+            teacher.requires_grad_()
+            FramerLoss(replace(Recipe.named(name), stop_negatives=stop))(students, teacher, negatives).loss.backward()
+            assert teacher.grad is None
+            gradients.append(students[2].grad)
+        assert torch.equal(*gradients) is stop
+
+
+def test_l2_has_no_gradient_into_its_teacher():
+    for recipe in (Recipe.named("l2"), replace(PAPER, objective="l2", teacher=1)):
+        students, teacher, _ = maps(depth=4)
+        teacher.requires_grad_()
+        FramerLoss(recipe)(students, teacher).loss.backward()
+        assert teacher.grad is None
+        assert (students[3 if recipe.teacher == "final" else 1].grad == 0).all()
 
 
 def test_negatives_carry_gradient_when_the_recipe_says_so():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import framer
+import framer.method
 from framer import Recipe
 from framer.errors import UserError
 from framer.method.recipe import ABLATIONS, RELEASED
@@ -123,3 +125,11 @@ def test_every_field_is_documented():
 def test_importing_the_package_and_its_recipes_leaves_torch_alone():
     code = "import sys, framer; from framer import Recipe; Recipe.named('paper'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_exported_name_is_there():
+    for module in (framer, framer.method):
+        assert all(getattr(module, name) is not None for name in module.__all__)
+        assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match=r"'framer\.method' has no attribute 'Loss'"):
+        framer.method.Loss  # noqa: B018
