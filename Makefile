@@ -1,6 +1,7 @@
 # make smoke   the whole study on embedded photographs, on this machine's CPUs
 # make test    the test suite
 # make smoke-test   checks what make smoke made
+# make bench   the speeds that docs/benchmarks.md lists; fails where a target is missed
 # make lint    formatters, linters, types
 # make lock    re-make requirements.lock and environment.yml from pyproject.toml
 # make schema  re-make the schema that editors check study files with
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 .DEFAULT_GOAL := smoke
-.PHONY: smoke smoke-test test lint lock schema
+.PHONY: smoke smoke-test test bench lint lock schema
 
 # uv installs itself first, from its own hashed entry in the lock, and then everything else.
 .venv/.ready: requirements.lock pyproject.toml
@@ -34,6 +35,9 @@ test: .venv/.ready
 # Holds what `make smoke` made to its promises, and runs the study a second time from clean to compare the bytes.
 smoke-test: .venv/.ready
 	$(BIN)/python -m pytest tests/smoke
+
+bench: .venv/.ready
+	$(BIN)/python bench/bench_method.py
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

@@ -102,7 +102,7 @@ _MILD = (
 )
 
 # Not published by anyone: noise as strong as a phone's at night, late in the pipeline, where nothing averages it out.
-# What a network of a few 10^5 weights learns in a minute, bicubic interpolation cannot do: the small studies need that.
+# What a network of 10^6 weights learns in a minute, bicubic interpolation cannot do: the small studies need that.
 _LOW_LIGHT = (
     Stage(Blur(1.0, (0.2, 1.5)), _UP_DOWN_KEEP, (0.5, 1.2), sigma=(1, 10), poisson=(0.05, 1.0), jpeg=(60, 95)),
     Stage(

@@ -1,0 +1,197 @@
+"""What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from framer.errors import UserError
+from framer.method import FramerLoss
+from framer.provenance import derive_seed
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+SCALE = 4
+"""Every backbone restores x4."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one batch: a generator a sample, and one for what the whole batch shares.
+
+    Sample k of a stream always gets the generator of (seed, k), so the numbers depend neither on the batch size nor on
+    the order in which samples are processed.
+    """
+
+    samples: tuple[torch.Generator, ...]
+    shared: torch.Generator
+
+    @classmethod
+    def of_step(cls, noise: int, negatives: int, step: int, batch: int) -> "Draws":
+        """The draws of a training step, from the seeds of the streams "noise" and "negatives"."""
+        samples = tuple(generator(noise, step * batch + i) for i in range(batch))
+        return cls(samples, generator(negatives, step))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, (B, *shape) float32."""
+        return torch.stack([torch.randn(shape, generator=g) for g in self.samples])
+
+    def uniform(self) -> Tensor:
+        """Uniform numbers in [0, 1), (B,) float32."""
+        return torch.cat([torch.rand(1, generator=g) for g in self.samples])
+
+
+def generator(seed: int, *axes: str | int) -> torch.Generator:
+    """A CPU generator for one source of randomness; see `framer.provenance.derive_seed`."""
+    return torch.Generator().manual_seed(derive_seed(seed, *axes))
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """What one step minimises: `total`, a scalar with gradient, and its terms by name, detached scalars."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Backbone(ABC):
+    """A diffusion-based x4 super-resolution model: a base network, what is trained on it, and how it restores.
+
+    Images are (B, 3, H, W) float32 in [0, 1]. A backbone starts with random weights (torch's default generator), as a
+    base: all of its weights are trainable by `pretraining_loss`. After `adapt` the base is frozen, and only the weights
+    of `adapter_state` train, by `training_loss`.
+
+    Attributes:
+        name: its key in `framer.backbones` and in study files.
+        bases: configurations that can be built from random weights, by the name that study files use.
+        multiple: the sides of the restored image must be multiples of this; `restore_image` pads.
+        steps: network evaluations an image when nothing else is said.
+        network: the network that restores.
+        heads: what FRAMER needs in training besides `network`; never saved, never used for restoring.
+    """
+
+    name: ClassVar[str]
+    bases: ClassVar[Mapping[str, dict[str, Any]]]
+
+    multiple: int
+    steps: int
+    network: nn.Module
+    heads: nn.Module
+
+    def __init__(self, config: dict[str, Any]):
+        self.config = config
+
+    @abstractmethod
+    def adapt(self) -> None:
+        """Freeze the base, and add what training trains so that it changes nothing yet that depends on LR."""
+
+    @abstractmethod
+    def add_heads(self) -> None:
+        """Add what the FRAMER loss needs besides `network`, if anything. Called after `adapt`."""
+
+    @abstractmethod
+    def pretraining_loss(self, hr: Tensor, draws: Draws) -> StepLoss:
+        """The loss of the base on HR images alone."""
+
+    @abstractmethod
+    def training_loss(self, lr: Tensor, hr: Tensor, draws: Draws, framer: FramerLoss | None = None) -> StepLoss:
+        """The loss of the adapted network, plus FRAMER when it is given; LR (B, 3, H / 4, W / 4)."""
+
+    @abstractmethod
+    def restore(self, upsampled: Tensor, draws: Draws, steps: int, *, blank_lr: bool = False) -> Tensor:
+        """Restore a batch whose sides are multiples of `multiple`.
+
+        Args:
+            upsampled: bicubic x4 of the LR images, (B, 3, H, W) in [0, 1].
+            draws: of the starting noise, where there is one.
+            steps: network evaluations.
+            blank_lr: control experiment: the network sees a zero LR latent.
+
+        Returns:
+            (B, 3, H, W), not clamped.
+        """
+
+    @abstractmethod
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The trained weights that restoring needs besides the base, by their published names."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that the current stage trains, by name."""
+        named = [*self.network.named_parameters(), *((f"heads.{n}", p) for n, p in self.heads.named_parameters())]
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    def base_state(self) -> dict[str, Tensor]:
+        """All weights of the base, before `adapt`."""
+        return dict(self.network.state_dict())
+
+    def load_base(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Load the weights of a base, before `adapt`; `source` names them in errors."""
+        load_exactly(self.base_state(), state, source)
+
+    def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Load trained weights, after `adapt`; `source` names them in errors."""
+        load_exactly(self.adapter_state(), state, source)
+
+    @torch.no_grad()
+    def restore_image(self, lr: Tensor, draws: Draws, steps: int, *, blank_lr: bool = False) -> Tensor:
+        """Restore images of any size to exactly 4x: upsample, pad by reflection, restore, crop.
+
+        Args:
+            lr: (B, 3, h, w) in [0, 1].
+            draws, steps, blank_lr: as for `restore`.
+
+        Returns:
+            (B, 3, 4h, 4w) in [0, 1].
+        """
+        upsampled = upsample(lr)
+        height, width = upsampled.shape[-2:]
+        padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
+        image = self.restore(padded, draws, steps, blank_lr=blank_lr)
+        return image[..., :height, :width].clamp(0, 1)
+
+
+def upsample(lr: Tensor) -> Tensor:
+    """Bicubic x4, clamped: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in [0, 1]."""
+    return F.interpolate(lr, scale_factor=SCALE, mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def pad_to(image: Tensor, bottom: int, right: int) -> Tensor:
+    """Pad (B, C, h, w) by reflection, in as many rounds as a side that is shorter than its padding needs."""
+    while bottom or right:
+        height, width = image.shape[-2:]
+        down, across = min(bottom, height - 1), min(right, width - 1)
+        if (bottom and not down) or (right and not across):  # one pixel has nothing to reflect
+            return F.pad(image, (0, right, 0, bottom), mode="replicate")
+        image = F.pad(image, (0, across, 0, down), mode="reflect")
+        bottom, right = bottom - down, right - across
+    return image
+
+
+def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    """Copy tensors in place; the names and shapes must be the same on both sides.
+
+    Raises:
+        UserError: a tensor is missing, unknown or of another shape.
+    """
+    for problem, names in (("lacks", own.keys() - given.keys()), ("has an unknown", given.keys() - own.keys())):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UserError(f"{source}: {problem} tensor {min(names)!r}{more}; it is of another model")
+    for name, tensor in own.items():
+        if tensor.shape != given[name].shape:
+            shapes = f"{tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+            raise UserError(f"{source}: {name!r} has the shape {shapes}; it is of another model")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(given[name])
+
+
+def zeroed(module: _Module) -> _Module:
+    """The module with all of its parameters at zero."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module

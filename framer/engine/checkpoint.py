@@ -1,0 +1,135 @@
+"""Folders of bases and runs: `model.safetensors`, `config.json`, logs, and `card.json`, which is written last.
+
+A base holds all weights of a network; a run only the LoRA or control weights, and where its base lies and its hash.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from framer import provenance
+from framer.backbones import from_config
+from framer.backbones.base import Backbone
+from framer.errors import UserError
+from framer.study import PretrainJob
+
+MODEL, CONFIG = "model.safetensors", "config.json"
+PACKAGES = ("diffusers", "numpy", "peft", "safetensors", "torch")
+
+
+def save(
+    folder: Path,
+    kind: str,
+    backbone: Backbone,
+    state: Mapping[str, Tensor],
+    job: PretrainJob,
+    logs: list[str],
+    data: list[Path],
+    base: tuple[Path, str] | None = None,
+) -> None:
+    """Write weights, configuration and card of a base or run.
+
+    Args:
+        folder: where it goes; the files named in `logs` are there already.
+        kind: "base" or "run".
+        backbone: the model.
+        state: what of it to keep.
+        job: the settings that made it.
+        data: folders of the training images.
+        base: folder and sha256 of the base of a run.
+    """
+    with provenance.atomic(folder / MODEL) as part:
+        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part)
+    config: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config}
+    facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data)}
+    if base:
+        where, facts["base"] = base
+        relative = Path(os.path.relpath(where.resolve(), folder.resolve())).as_posix()
+        config["base"] = {"path": relative, "sha256": facts["base"]}
+    provenance.write_json(folder / CONFIG, config)
+    versions = provenance.versions(PACKAGES)
+    provenance.write_card(folder, kind, [MODEL, CONFIG, *logs], **facts, versions=versions)
+
+
+def load_base(folder: Path) -> tuple[Backbone, str]:
+    """A base with its weights.
+
+    Returns:
+        The backbone, not yet adapted, and the sha256 of its weights.
+
+    Raises:
+        UserError: the folder is incomplete, damaged, or of a model that this version cannot build.
+    """
+    card = provenance.read_card(folder, "base")
+    provenance.verify_payload(folder, card)
+    config = read_config(folder)
+    backbone = from_config(config["backbone"], config["config"])
+    backbone.load_base(read_weights(folder / MODEL), str(folder / MODEL))
+    return backbone, card["payload"][MODEL]
+
+
+def load_run(folder: Path) -> tuple[Backbone, dict[str, Any]]:
+    """A run on its base, ready to restore, and the run's card.
+
+    Raises:
+        UserError: the folder or its base is incomplete, damaged or missing, or the base is not the one of the run.
+    """
+    card = provenance.read_card(folder, "run")
+    provenance.verify_payload(folder, card)
+    config = read_config(folder)
+    where = Path(os.path.normpath(folder / config["base"]["path"]))
+    if not where.is_dir():
+        raise UserError(f"{folder / CONFIG}: base: {where} is not there; keep bases and runs in one folder of results")
+    backbone, sha256 = load_base(where)
+    if sha256 != config["base"]["sha256"]:
+        raise UserError(
+            f"{folder / CONFIG}: base: {where} has other weights than this run was trained on; train it again"
+        )
+    backbone.adapt()
+    backbone.load_adapter(read_weights(folder / MODEL), str(folder / MODEL))
+    backbone.network.eval()
+    return backbone, card
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a base or run.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return config | {"backbone": config["backbone"], "config": config["config"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(f"{folder / CONFIG}: missing or damaged; delete {folder} and make it again") from None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
+
+
+def data_digests(folders: list[Path]) -> dict[str, str]:
+    """What identifies the training data: set or folder name to the digest of its card, or of its files without one."""
+    digests = {}
+    for folder in folders:
+        cards = [at / provenance.CARD for at in (folder, folder.parent) if (at / provenance.CARD).is_file()]
+        if cards:
+            digests[cards[0].parent.name] = provenance.sha256_file(cards[0])
+        else:
+            files = sorted(path for path in folder.iterdir() if path.is_file())
+            digests[folder.name] = provenance.digest({path.name: provenance.sha256_file(path) for path in files})
+    return digests

@@ -1,0 +1,87 @@
+"""Restore a folder of LR images to exactly four times their size."""
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from framer import provenance
+from framer.backbones.base import Draws, generator, upsample
+from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
+from framer.data.pairs import to_rgb, to_tensor
+from framer.engine.checkpoint import load_run
+from framer.engine.runtime import deterministic
+from framer.errors import UserError
+
+
+@torch.no_grad()
+def restore(
+    checkpoint: Path | Literal["bicubic"],
+    lr: Path,
+    out: Path,
+    *,
+    steps: int | None = None,
+    blank_lr: bool = False,
+    seed: int = 0,
+    threads: int = 1,
+    progress: bool = True,
+) -> None:
+    """Write `out/STEM.png` for every image of a folder, then an index and a card.
+
+    An image's starting noise is a function of the seed and its file stem: it depends on no other image.
+
+    Args:
+        checkpoint: folder of a run, or "bicubic" for interpolation.
+        lr: folder of LR images.
+        out: folder of 8-bit RGB PNGs.
+        steps: network evaluations an image; the backbone's own number when absent.
+        blank_lr: control experiment: the network sees a zero LR latent.
+        seed: of the starting noise.
+        threads: CPU threads.
+        progress: show a bar.
+
+    Raises:
+        UserError: the checkpoint or an image cannot be read, or the model cannot restore an image.
+    """
+    images = list_images(lr)
+    deterministic(threads)
+    facts: dict[str, Any] = {"checkpoint": "bicubic"}
+    if checkpoint == "bicubic":
+        model = None
+    else:
+        model, card = load_run(Path(checkpoint))
+        steps = steps or model.steps
+        settings = {"steps": steps, "blank_lr": blank_lr, "seed": seed, "threads": threads}
+        facts = {"checkpoint": provenance.digest(card), **settings}
+
+    def sr(stem: str, image: Tensor) -> Tensor:
+        if model is None:
+            return upsample(image)
+        draws = Draws((generator(seed, stem),), generator(seed))
+        return model.restore_image(image, draws, steps or model.steps, blank_lr=blank_lr)
+
+    clear(out)
+    inputs = {}
+    bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
+    for stem, path in bar:
+        image = to_tensor(read_rgb(path)).unsqueeze(0)
+        inputs[path.name] = provenance.sha256_file(path)
+        try:
+            write_png(out / f"{stem}.png", to_rgb(sr(stem, image)[0]))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    write_index(out, [f"{stem}.png" for stem in images])
+    provenance.write_card(out, "images", ["index.csv"], **facts, inputs=provenance.digest(inputs))
+
+
+def clear(folder: Path) -> None:
+    """Delete what an earlier call wrote: an image that is in the LR folder no more would count as an extra one."""
+    (folder / provenance.CARD).unlink(missing_ok=True)
+    # Snakemake deletes the card before a job runs again, but knows nothing of the images.
+    if (folder / INDEX).is_file():
+        for entry in read_index(folder):
+            (folder / entry.name).unlink(missing_ok=True)
+        (folder / INDEX).unlink()
