@@ -104,8 +104,8 @@ def _files(dotted: str) -> Iterator[tuple[Path, str]]:
 
 
 def _imports(tree: ast.AST, module: str) -> Iterator[str]:
-    """Dotted names under `framer` that some code imports; imports inside functions and branches count."""
-    for node in ast.walk(tree):
+    """Dotted names under `framer` that some code imports, inside functions too; those for types alone do not count."""
+    for node in _executed(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -115,3 +115,11 @@ def _imports(tree: ast.AST, module: str) -> Iterator[str]:
         else:
             continue
         yield from (name for name in names if name.split(".")[0] == PACKAGE.name)
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree but those under `if TYPE_CHECKING:`."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield from _executed(child)
