@@ -36,8 +36,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        f"{graph.out}/tables/main.md",
-        f"{graph.out}/report.html",
+        graph.results(),
 
 
 include: "workflow/rules/data.smk"

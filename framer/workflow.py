@@ -95,6 +95,23 @@ class Graph:
         """Wildcards of all score files."""
         return {"row": list(self.study.rows), "set": self.sets, "protocol": self.study.config.protocols}
 
+    def results(self) -> list[str]:
+        """All that a study produces. Each is asked for, not the last alone: any that is deleted is made again."""
+        images = [f"images/{row}/{name}/card.json" for row in self.study.rows for name in self.sets]
+        scores = [
+            f"scores/{row}/{name}/{protocol}.{kind}"
+            for row in self.study.rows
+            for name in self.sets
+            for protocol in self.study.config.protocols
+            for kind in ("csv", "json")
+        ]
+        weights = [
+            *(f"bases/{base}/model.safetensors" for base in self.study.bases),
+            *(f"runs/{run}/model.safetensors" for run in self.study.runs),
+        ]
+        last = [*(f"tables/main.{kind}" for kind in ("md", "csv", "tex")), "report.html"]
+        return [f"{self.out}/{name}" for name in (*weights, *images, *scores, *last)]
+
     def source_card(self, name: str) -> str:
         """The card of the set that a derived set is made of."""
         return f"{DATASETS}/{self.study.manifests[name].derived_from}/card.json"

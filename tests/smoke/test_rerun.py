@@ -65,6 +65,23 @@ def test_a_deleted_score_is_made_again_alone(copy: Path) -> None:
     assert planned(copy) == {"score": 1, "tables": 1, "report": 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tables/main.tex", {"tables": 1, "report": 1}),
+        ("report.html", {"report": 1}),
+        ("images/bicubic/photos-crop128/card.json", {"bicubic": 1, "score": 1, "tables": 1, "report": 1}),
+        (
+            "runs/dit4sr-untrained-s0/model.safetensors",
+            {"train": 1, "restore": 1, "score": 1, "tables": 1, "report": 1},
+        ),
+    ],
+)
+def test_any_deleted_result_is_made_again(copy: Path, name: str, expected: dict[str, int]) -> None:
+    (copy / "results/smoke" / name).unlink()
+    assert planned(copy) == expected
+
+
 def edit(root: Path, name: str, change) -> None:
     path = root / name
     before = path.read_text()
