@@ -15,19 +15,6 @@ from framer.study import Study
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """What a fresh clone has of the workflow."""
-    for name in ("workflow", "config", "slurm"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "datasets").mkdir()
-    for path in (ROOT / "datasets").glob("*.yaml"):
-        shutil.copy(path, tmp_path / "datasets" / path.name)
-    return tmp_path
-
-
 def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", *arguments]
     return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
