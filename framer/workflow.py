@@ -77,6 +77,11 @@ class Graph:
         return self.study.config.threads
 
     @property
+    def tiny(self) -> bool:
+        """Whether all networks are tiny: they train on CPUs and ask a cluster for no GPU."""
+        return all(backbone.base == "tiny" for backbone in self.study.config.backbones.values())
+
+    @property
     def sets(self) -> list[str]:
         """Test sets that are here or can be fetched."""
         return [name for name in self.study.config.sets if name not in self.absent]

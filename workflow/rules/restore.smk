@@ -14,7 +14,8 @@ rule restore:
     threads: graph.threads
     resources:
         cpus_per_task=graph.threads,
-        mem_mb=8000,
+        gpu=0 if graph.tiny else 1,
+        mem_mb=4000 if graph.tiny else 32000,
         runtime=240,
     params:
         options=lambda wildcards: graph.restore_options(wildcards.row),

@@ -15,7 +15,8 @@ rule score:
     threads: graph.threads
     resources:
         cpus_per_task=graph.threads,
-        mem_mb=8000,
+        gpu=0 if graph.tiny else 1,
+        mem_mb=4000 if graph.tiny else 32000,
         runtime=120,
     params:
         metrics=",".join(graph.study.config.metrics),

@@ -33,8 +33,8 @@ rule pretrain:
     threads: graph.threads
     resources:
         cpus_per_task=graph.threads,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=4000,
+        runtime=60,
     params:
         study=graph.path,
         expect=lambda wildcards: graph.study.pretrain_job(wildcards.base).digest,
@@ -61,7 +61,8 @@ rule train:
     threads: graph.threads
     resources:
         cpus_per_task=graph.threads,
-        mem_mb=8000,
+        gpu=0 if graph.tiny else 1,
+        mem_mb=4000 if graph.tiny else 64000,
         runtime=1440,
     params:
         study=graph.path,
