@@ -33,7 +33,7 @@ test: .venv/.ready
 	$(BIN)/python -m pytest --ignore tests/smoke
 
 # Holds what `make smoke` made to its promises, and runs the study a second time from clean to compare the bytes.
-smoke-test: .venv/.ready
+smoke-test: smoke
 	$(BIN)/python -m pytest tests/smoke
 
 bench: .venv/.ready
