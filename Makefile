@@ -27,14 +27,16 @@ CORES ?= all
 	@touch $@
 
 smoke: .venv/.ready
-	$(BIN)/snakemake --cores $(CORES) --config study=smoke
+	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --config study=smoke
+	@echo "Tables: results/smoke/tables   Report: results/smoke/report.html"
 
 test: .venv/.ready
 	$(BIN)/python -m pytest --ignore tests/smoke
 
 # Holds what `make smoke` made to its promises, and runs the study a second time from clean to compare the bytes.
 smoke-test: smoke
-	$(BIN)/python -m pytest tests/smoke
+	$(BIN)/python -m pytest tests/smoke --ignore tests/smoke/test_repeat.py
+	$(BIN)/python -m pytest -n 0 tests/smoke/test_repeat.py
 
 bench: .venv/.ready
 	$(BIN)/python bench/bench_method.py

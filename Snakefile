@@ -37,6 +37,8 @@ rule all:
     default_target: True
     input:
         graph.results(),
+    message:
+        "All of {graph.out} is made"
 
 
 include: "workflow/rules/data.smk"

@@ -66,21 +66,16 @@ def normal_form(node: Any) -> Any:
     Empty fields go because newer Pythons add fields (`type_params`), which are empty for older syntax.
     """
     if isinstance(node, ast.AST):
-        fields = [(name, _without_docstring(node, name, value)) for name, value in ast.iter_fields(node)]
-        kept = [[name, normal_form(value)] for name, value in fields if value not in (None, []) and name != "kind"]
-        return [type(node).__name__, kept]
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind"]
+        return [type(node).__name__, [[name, normal_form(value)] for name, value in fields]]
     if isinstance(node, list):
-        return [normal_form(item) for item in node]
+        return [normal_form(item) for item in node if not _is_documentation(item)]
     return node if isinstance(node, str) else [type(node).__name__, repr(node)]
 
 
-def _without_docstring(node: ast.AST, field: str, value: Any) -> Any:
-    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-    if documented and field == "body" and value and isinstance(value[0], ast.Expr):
-        first = value[0].value
-        if isinstance(first, ast.Constant) and isinstance(first.value, str):
-            return value[1:]
-    return value
+def _is_documentation(node: Any) -> bool:
+    """Whether a statement is a string alone: a docstring, of a module, a function, a class or an attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 @cache

@@ -14,6 +14,8 @@ from framer.scoring.weights import state
 from framer.study import PretrainJob, Study
 
 DATASETS = Path("datasets")
+WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
+"""What a base or a run consists of."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,16 @@ class Graph:
             for protocol in self.study.config.protocols
             for kind in ("csv", "json")
         ]
-        weights = [
-            *(f"bases/{base}/model.safetensors" for base in self.study.bases),
-            *(f"runs/{run}/model.safetensors" for run in self.study.runs),
-        ]
+        folders = [*(f"bases/{base}" for base in self.study.bases), *(f"runs/{run}" for run in self.study.runs)]
+        weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
         last = [*(f"tables/main.{kind}" for kind in ("md", "csv", "tex")), "report.html"]
         return [f"{self.out}/{name}" for name in (*weights, *images, *scores, *last)]
+
+    def manifest(self, name: str) -> str:
+        """A digest of what a manifest says of the bytes of a set; comments and words to the reader do not count."""
+        said = self.study.manifests[name].model_dump(mode="json", exclude={"title", "licence"})
+        said["source"] = {key: value for key, value in said["source"].items() if key not in ("where", "note")}
+        return digest(said)
 
     def source_card(self, name: str) -> str:
         """The card of the set that a derived set is made of."""

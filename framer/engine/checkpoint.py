@@ -67,6 +67,8 @@ def load_base(folder: Path) -> tuple[Backbone, str]:
         UserError: the folder is incomplete, damaged, or of a model that this version cannot build.
     """
     card = provenance.read_card(folder, "base")
+    if "repo" in card:
+        raise UserError(f"{folder}: {card['repo']} is of full size; this version trains and restores tiny bases only")
     provenance.verify_payload(folder, card)
     config = read_config(folder)
     backbone = from_config(config["backbone"], config["config"])

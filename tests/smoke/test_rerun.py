@@ -70,6 +70,7 @@ def test_a_deleted_score_is_made_again_alone(copy: Path) -> None:
     [
         ("tables/main.tex", {"tables": 1, "report": 1}),
         ("report.html", {"report": 1}),
+        ("runs/dit4sr-untrained-s0/card.json", {"train": 1, "restore": 1, "score": 1, "tables": 1, "report": 1}),
         ("images/bicubic/photos-crop128/card.json", {"bicubic": 1, "score": 1, "tables": 1, "report": 1}),
         (
             "runs/dit4sr-untrained-s0/model.safetensors",
@@ -97,7 +98,16 @@ def test_scoring_code_scores_again_and_trains_nothing(copy: Path) -> None:
 def test_a_comment_does_nothing(copy: Path) -> None:
     for path in (copy / "framer").rglob("*.py"):
         path.write_text(f"# a comment\n{path.read_text()}\n# and another\n")
+    for path in [*(copy / "datasets").glob("*.yaml"), *(copy / "config").glob("*.yaml")]:
+        path.write_text(f"# a comment\n{path.read_text()}")
     assert planned(copy) == {}
+
+
+def test_a_manifest_with_another_seed_makes_another_set(copy: Path) -> None:
+    edit(copy, "datasets/photos-crop128.yaml", lambda text: text.replace("seed: 0", "seed: 1"))
+    counts = planned(copy)
+    assert counts["degrade"] == 1
+    assert "fetch" not in counts
 
 
 def test_a_setting_reaches_what_it_concerns(copy: Path) -> None:

@@ -8,13 +8,15 @@ localrules:
 # What must come is said by the manifest, to the byte; the code that brings it is no reason to bring it again.
 rule fetch:
     input:
-        manifest=f"{DATASETS}/{{set}}.yaml",
+        manifest=ancient(f"{DATASETS}/{{set}}.yaml"),
     output:
         card=f"{DATASETS}/{{set}}/card.json",
     log:
         "logs/datasets/{set}.log",
     conda:
         "../../environment.yml"
+    params:
+        manifest=lambda wildcards: graph.manifest(wildcards.set),
     message:
         "Fetch {wildcards.set}"
     shell:
@@ -23,7 +25,7 @@ rule fetch:
 
 rule degrade:
     input:
-        manifest=f"{DATASETS}/{{set}}.yaml",
+        manifest=ancient(f"{DATASETS}/{{set}}.yaml"),
         source=lambda wildcards: graph.source_card(wildcards.set),
     output:
         card=f"{DATASETS}/{{set}}/card.json",
@@ -38,6 +40,7 @@ rule degrade:
         mem_mb=4000,
         runtime=60,
     params:
+        manifest=lambda wildcards: graph.manifest(wildcards.set),
         code=fingerprint("degrade"),
     message:
         "Degrade {wildcards.set}"

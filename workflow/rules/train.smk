@@ -26,6 +26,8 @@ rule pretrain:
     output:
         card=f"{graph.out}/bases/{{base}}/card.json",
         weights=f"{graph.out}/bases/{{base}}/model.safetensors",
+        config=f"{graph.out}/bases/{{base}}/config.json",
+        curve=f"{graph.out}/bases/{{base}}/log.csv",
     log:
         f"{graph.logs}/pretrain/{{base}}.log",
     conda:
@@ -54,6 +56,8 @@ rule train:
     output:
         card=f"{graph.out}/runs/{{run}}/card.json",
         weights=f"{graph.out}/runs/{{run}}/model.safetensors",
+        config=f"{graph.out}/runs/{{run}}/config.json",
+        curve=f"{graph.out}/runs/{{run}}/log.csv",
     log:
         f"{graph.logs}/train/{{run}}.log",
     conda:
