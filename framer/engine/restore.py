@@ -44,9 +44,11 @@ def restore(
         progress: show a bar.
 
     Raises:
-        UserError: the checkpoint or an image cannot be read, or the model cannot restore an image.
+        UserError: the checkpoint or an image cannot be read, the model cannot restore an image, or `out` is `lr`.
     """
     images = list_images(lr)
+    if out.resolve() == lr.resolve():
+        raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
     deterministic(threads)
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
     if checkpoint == "bicubic":

@@ -207,3 +207,11 @@ def test_schedule():
     assert values[:4] == [0.25, 0.5, 0.75, 1.0]
     assert values[4] == 1.0 and values[7] == pytest.approx(0.5) and 0 < values[9] < 0.1
     assert loop.schedule(9, given.model_copy(update={"decay": False})) == 1.0
+
+
+def test_inputs_are_never_overwritten(folder, tmp_path):
+    shutil.copytree(folder / "pairs/LR", tmp_path / "mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    with pytest.raises(UserError, match="--out is the folder of the LR images"):
+        restore("bicubic", tmp_path / "mine", tmp_path / "other/../mine", progress=False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
