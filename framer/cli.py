@@ -114,7 +114,13 @@ def train(args: argparse.Namespace) -> None:
     arg("--checkpoint", required=True, metavar="PATH", help="folder of a run, or 'bicubic'"),
     arg("--lr", type=Path, required=True, metavar="DIR", help="folder of LR images"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the restored PNGs, their index and card"),
-    arg("--steps", type=int, help="network evaluations of the sampler (default: the checkpoint's)"),
+    arg(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a restore setting of the backbone, such as steps=20",
+    ),
     arg("--seed", type=int, default=0, help="seed of the starting noise (default: 0)"),
     arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
     arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
@@ -123,7 +129,8 @@ def restore(args: argparse.Namespace) -> None:
     from framer.engine.restore import restore as run
 
     checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
-    run(checkpoint, args.lr, args.out, steps=args.steps, blank_lr=args.blank_lr, seed=args.seed, threads=args.threads)
+    settings = key_values("--set", args.set)
+    run(checkpoint, args.lr, args.out, settings=settings, blank_lr=args.blank_lr, seed=args.seed, threads=args.threads)
 
 
 @command(
@@ -172,6 +179,22 @@ def report(args: argparse.Namespace) -> None:
     study = Study.load(args.study, args.datasets)
     absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
     render(study, args.out, datasets=args.datasets, absent=absent)
+
+
+def key_values(flag: str, given: list[str]) -> dict[str, Any]:
+    """KEY=VALUE arguments, each value read as YAML."""
+    import yaml
+
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        try:
+            pairs[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not key:
+            raise UserError(f"{flag} {text}: write {flag} KEY=VALUE")
+    return pairs
 
 
 def planned(args: argparse.Namespace, job: "Job") -> None:

@@ -1,10 +1,12 @@
 """What a study file may say: its keys, their types and their defaults."""
 
 import json
-from typing import Any, Literal
+import re
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from framer.backbones.settings import SETTINGS, settings_class, settings_of
 from framer.data.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.method.recipe import Recipe
@@ -43,20 +45,22 @@ class BackboneConfig(Strict):
     """One backbone: its base, how that is trained where it is ours, and how the arms are."""
 
     base: str = Field(
-        pattern=r"^(tiny|[\w.-]+/[\w.-]+)$", description="'tiny' or a diffusers pipeline on the hub, owner/name"
+        pattern=r"^(tiny|random|[\w.-]+/[\w.-]+)$",
+        description="'tiny', 'random' (full size, for measuring), or a diffusers pipeline on the hub, owner/name",
     )
     data: DataConfig
     pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; absent for a published base")
-    train: Optimisation
-    sampler_steps: int = Field(1, ge=1, description="network evaluations an image (without guidance)")
+    train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
+    settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
 
 
 class ArmConfig(Strict):
     """One row of the tables. With neither backbone nor `of` it is bicubic interpolation."""
 
     label: str
-    backbone: Literal["pisa_sr", "dit4sr"] | None = None
+    backbone: str | None = Field(None, description="a key of backbones")
     recipe: str | None = Field(None, description="a named recipe of the FRAMER loss; absent for the baseline")
+    settings: dict[str, Any] = Field(default={}, description="over those of the backbone, key by key")
     untrained: bool = Field(False, description="control: random weights, never trained")
     of: Name | None = Field(None, description="control: restore with the model of this arm")
     blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
@@ -81,14 +85,16 @@ class StudyConfig(Strict):
 
     title: str
     seed: int = Field(ge=0, description="every random draw of the study derives from it")
-    seeds: list[int] = Field(default=[0], min_length=1, description="training seeds, each a run of every trained arm")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[0], min_length=1, description="training seeds, each a run of every trained arm"
+    )
     threads: int = Field(1, ge=1, description="CPU threads a job; part of the result, since it orders the sums")
     strict: bool = Field(False, description="an absent set is an error, not n/a")
     sets: list[Name] = Field(min_length=1, description="test sets, in the order of the tables")
     protocols: list[str] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
     heldout: HeldOutConfig | None = None
-    backbones: dict[Name, BackboneConfig]
+    backbones: dict[str, BackboneConfig]
     arms: dict[Name, ArmConfig] = Field(min_length=1)
 
     @field_validator("seeds", "sets", "protocols", "metrics")
@@ -110,6 +116,29 @@ class StudyConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _backbones_are_known(self) -> "StudyConfig":
+        for name, backbone in self.backbones.items():
+            try:
+                cls = settings_class(name)
+                where = f"backbones.{name}.settings"
+                settings_of(name, backbone.settings)
+                for arm, config in self.arms.items():
+                    if config.backbone == name:
+                        where = f"arms.{arm}.settings"
+                        settings_of(name, backbone.settings, config.settings)
+            except UserError as error:
+                raise ValueError(f"{where if name in SETTINGS else 'backbones'}: {error}") from None
+            for stage in backbone.train:
+                if stage not in cls.stages:
+                    raise ValueError(f"backbones.{name}.train: {unknown('stage', stage, cls.stages)}")
+            if tuple(backbone.train) != cls.stages[: len(backbone.train)]:
+                order = ", ".join(cls.stages)
+                raise ValueError(f"backbones.{name}.train: the stages are {order}, in this order from the first on")
+            if (backbone.base == "tiny") != (backbone.pretrain is not None):
+                raise ValueError(f"backbones.{name}.pretrain: needed for base 'tiny', and for no other")
+        return self
+
+    @model_validator(mode="after")
     def _names_resolve(self) -> "StudyConfig":
         for name, arm in self.arms.items():
             if arm.backbone and arm.backbone not in self.backbones:
@@ -118,13 +147,14 @@ class StudyConfig(Strict):
                 if arm.of not in self.arms or self.arms[arm.of].backbone is None:
                     trained = [key for key, other in self.arms.items() if other.backbone]
                     raise ValueError(f"arms.{name}.of: {unknown('trained arm', arm.of, trained)}")
-                if arm.backbone or arm.recipe or arm.untrained:
+                if arm.backbone or arm.recipe or arm.untrained or arm.settings:
                     raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
-            elif arm.blank_lr or ((arm.recipe or arm.untrained) and not arm.backbone):
-                raise ValueError(f"arms.{name}: 'blank_lr' needs 'of', 'recipe' and 'untrained' need 'backbone'")
-        for name, backbone in self.backbones.items():
-            if (backbone.base == "tiny") != (backbone.pretrain is not None):
-                raise ValueError(f"backbones.{name}.pretrain: needed for base 'tiny', and for no other")
+            elif arm.blank_lr or ((arm.recipe or arm.untrained or arm.settings) and not arm.backbone):
+                raise ValueError(f"arms.{name}: 'blank_lr' needs 'of'; recipe, untrained and settings need 'backbone'")
+            # A trained arm's rows are called ARM-sSEED.
+            for other in self.arms:
+                if name != other and re.fullmatch(re.escape(other) + r"-s\d+", name):
+                    raise ValueError(f"arms.{name}: that is how the rows of {other} are called; rename the arm")
         return self
 
 

@@ -1,5 +1,6 @@
 """YAML files that are checked to the last key, and one clear line when they say something they may not."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -12,42 +13,61 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*$")]
 
 
 class Strict(BaseModel):
-    """No unknown keys, no silent conversions, no change after validation."""
+    """No unknown keys, no silent conversions, no infinite numbers, no change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> dict[Any, Any]:
     """Read one YAML file.
 
     Raises:
-        UserError: it is missing, is no YAML or repeats a key.
+        UserError: it is missing or no text, is no YAML, no mapping, or repeats a key.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise UserError(f"{path}: no such file; there are: {near}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        return yaml.load(text, Loader=_UniqueKeys)
+        read = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(read, dict):
+        raise UserError(f"{path}: {'empty' if read is None else 'not a mapping'}; write KEY: VALUE lines")
+    return read
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a second key of the same name win silently; here it is an error."""
+class _Loader(yaml.SafeLoader):
+    """SafeLoader, but a second key of one name is an error, where YAML lets it win silently, and 2e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no plain word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def explain(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
     """The first mistake in a file that `model` describes, as one line: file, key, what is wrong, what to do."""
+    return f"{path}: {complaint(error, model)}"
+
+
+def complaint(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake in what `model` describes, as one line: key, what is wrong, what to do."""
     # A misspelt key is reported as both unknown and missing; the former says more.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     at = list(first["loc"])
@@ -62,7 +82,7 @@ def explain(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
         if not isinstance(first["input"], dict) and first["type"] not in ("value_error", "missing"):
             message += f", not {first['input']!r}"
     where = ".".join(str(part) for part in at)
-    return f"{path}: {where + ': ' if where else ''}{message}{more}"
+    return f"{where + ': ' if where else ''}{message}{more}"
 
 
 def _keys_at(model: Any, at: list[Any]) -> list[str]:

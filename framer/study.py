@@ -12,11 +12,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from framer.backbones.settings import settings_of
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
 from framer.provenance import derive_seed, digest
 from framer.schema import ArmConfig, BackboneConfig, Optimisation, StudyConfig
 from framer.strict_yaml import explain, read_yaml
+
+OWN_BASES = ("tiny", "random")
+"""Bases that need no download."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,30 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class PretrainJob(Job):
-    """Train one base from random weights. `optimisation.steps == 0` keeps the random weights as they are."""
+    """Train one base from random weights.
+
+    Attributes:
+        backbone: a key of `framer.backbones.settings.SETTINGS`.
+        base: "tiny", "random" or what is published.
+        settings: the backbone's, without what only restoring reads; none for a base, from which all arms start.
+        data: where training pairs come from.
+        stages: how each stage is optimised, by its name and in order; no step keeps the weights as they are.
+        heldout: on what the loss is measured before and after each stage.
+        seeds: one a source of randomness: init, data, noise, negatives.
+        threads: CPU threads.
+    """
 
     backbone: str
     base: str
+    settings: dict[str, Any]
     data: TrainingData
-    optimisation: Optimisation
+    stages: dict[str, Optimisation]
     heldout: HeldOut | None
     seeds: dict[str, int]
     threads: int
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"optimisation": self.optimisation.model_dump()}
+        return asdict(self) | {"stages": {name: stage.model_dump() for name, stage in self.stages.items()}}
 
 
 @dataclass(frozen=True)
@@ -75,10 +91,10 @@ class TrainJob(PretrainJob):
 
 @dataclass(frozen=True)
 class RestoreJob(Job):
-    """Restore one test set with one row's model."""
+    """Restore one test set with one row's model; `settings` is what the study sets of the backbone's `restore`."""
 
     backbone: str | None
-    steps: int | None
+    settings: dict[str, Any]
     blank_lr: bool
     seed: int
     threads: int
@@ -114,28 +130,31 @@ class Study:
             config = StudyConfig.model_validate(read_yaml(path))
         except ValidationError as error:
             raise UserError(explain(path, error, StudyConfig)) from None
-        names = {*config.sets, *(name for b in config.backbones.values() for name in b.data.sets)}
-        if config.heldout:
-            names.add(config.heldout.set)
-        manifests = {}
-        while names:
-            name = names.pop()
-            manifests[name] = manifest = Manifest.load(name, datasets, where=f"{path}: sets")
+        manifests: dict[str, Manifest] = {}
+
+        def load(key: str, name: str) -> Manifest:
+            manifests[name] = manifest = Manifest.load(name, datasets, where=f"{path}: {key}")
             if manifest.derived_from and manifest.derived_from not in manifests:
-                names.add(manifest.derived_from)
+                load(key, manifest.derived_from)
+            return manifest
+
+        for name in config.sets:
+            if load("sets", name).test_folder is None:
+                raise UserError(f"{path}: sets: {name} has no LR images to restore; name a test set")
+        if config.heldout and not load("heldout.set", config.heldout.set).paired:
+            raise UserError(f"{path}: heldout.set: {config.heldout.set} has no pairs of LR and HR; name a paired set")
+        for backbone, settings in config.backbones.items():
+            key = f"backbones.{backbone}.data.sets"
+            for name in settings.data.sets:
+                if load(key, name).training_folder is None:
+                    raise UserError(f"{path}: {key}: {name} has no HR images to train on; name a training set")
+                if name in config.sets:
+                    raise UserError(f"{path}: {key}: {name} is tested on as well; train on other images")
         return cls(path, config, manifests)
 
     def training_folders(self, job: PretrainJob, datasets: Path) -> list[Path]:
-        """The folders of HR photographs that a job trains on.
-
-        Raises:
-            UserError: a set has none.
-        """
-        folders = {name: self.manifests[name].training_folder for name in job.data.sets}
-        for name, folder in folders.items():
-            if folder is None:
-                raise UserError(f"{self.path}: {name} has no HR images to train on; name a training set")
-        return [datasets / name / str(folder) for name, folder in folders.items()]
+        """The folders of HR photographs that a job trains on."""
+        return [datasets / name / str(self.manifests[name].training_folder) for name in job.data.sets]
 
     def heldout_folder(self, datasets: Path) -> Path | None:
         """The set on which the held-out loss is measured."""
@@ -160,9 +179,9 @@ class Study:
 
     @property
     def bases(self) -> list[str]:
-        """The bases that the study trains itself; published ones are fetched."""
-        tiny = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].pretrain]
-        return list(dict.fromkeys(self.base_of(run) for run in tiny))
+        """The bases that the study makes itself; published ones are fetched."""
+        own = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].base in OWN_BASES]
+        return list(dict.fromkeys(self.base_of(run) for run in own))
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""
@@ -188,9 +207,9 @@ class Study:
         if base not in self.bases:
             raise UserError(f"{self.path}: {unknown('base', base, self.bases)}")
         name = base.removesuffix("-untrained")
-        optimisation = self.config.backbones[name].pretrain
-        assert optimisation is not None
-        return PretrainJob(**self._training(name, "base", 0, optimisation, untrained=base != name))
+        pretrain = self.config.backbones[name].pretrain
+        stages = {"base": pretrain} if pretrain else {}
+        return PretrainJob(**self._training(name, {}, "base", 0, stages, untrained=base != name))
 
     def train_job(self, run: str) -> TrainJob:
         """What `framer train` does for a run.
@@ -205,24 +224,34 @@ class Study:
             raise UserError(f"{self.path}: {unknown('run', run, self.runs)}")
         arm, row = self.arm(run), self.rows[run]
         name, seed = str(arm.backbone), row.seed or 0
-        optimisation = self.config.backbones[name].train
-        return TrainJob(**self._training(name, "train", seed, optimisation, untrained=arm.untrained), recipe=arm.recipe)
+        config = self.config.backbones[name]
+        settings = settings_of(name, config.settings, arm.settings).training
+        training = self._training(name, settings, "train", seed, config.train, untrained=arm.untrained)
+        return TrainJob(**training, recipe=arm.recipe)
 
     def _training(
-        self, backbone: str, stage: str, seed: int, optimisation: Optimisation, *, untrained: bool
+        self,
+        backbone: str,
+        settings: dict[str, Any],
+        kind: str,
+        seed: int,
+        stages: dict[str, Optimisation],
+        *,
+        untrained: bool,
     ) -> dict[str, Any]:
         config = self.config.backbones[backbone]
         if untrained:
-            optimisation = optimisation.model_copy(update={"steps": 0})
+            stages = {name: stage.model_copy(update={"steps": 0}) for name, stage in stages.items()}
         heldout = self.config.heldout
         axes = ("init", "data", "noise", "negatives")
         return {
             "backbone": backbone,
             "base": config.base,
+            "settings": settings,
             "data": TrainingData(tuple(config.data.sets), config.data.degradation),
-            "optimisation": optimisation,
+            "stages": stages,
             "heldout": heldout and HeldOut(heldout.set, heldout.draws, derive_seed(self.config.seed, "heldout")),
-            "seeds": {axis: derive_seed(self.config.seed, stage, backbone, axis, seed) for axis in axes},
+            "seeds": {axis: derive_seed(self.config.seed, kind, backbone, axis, seed) for axis in axes},
             "threads": self.config.threads,
         }
 
@@ -231,7 +260,9 @@ class Study:
         named = self.backbone(row)
         return RestoreJob(
             backbone=named and named[0],
-            steps=named and named[1].sampler_steps,
+            settings=settings_of(named[0], named[1].settings, self.arm(row).settings).set_for_restoring
+            if named
+            else {},
             blank_lr=self.config.arms[self.rows[row].arm].blank_lr,
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),
             threads=self.config.threads,

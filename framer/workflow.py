@@ -1,6 +1,8 @@
 """What the Snakefile asks: which study, which of its sets are here, and what each rule hangs on."""
 
+import json
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
 from framer.provenance import digest
 from framer.scoring.weights import state
-from framer.study import PretrainJob, Study
+from framer.study import OWN_BASES, PretrainJob, Study
 
 DATASETS = Path("datasets")
 WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
@@ -135,7 +137,9 @@ class Graph:
     def base(self, run: str) -> str:
         """The folder of the base that a run starts from: the study's own, or published weights for all studies."""
         base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
-        return f"{self.out}/bases/{self.study.base_of(run)}" if base == "tiny" else f"weights/{base.replace('/', '--')}"
+        return (
+            f"{self.out}/bases/{self.study.base_of(run)}" if base in OWN_BASES else f"weights/{base.replace('/', '--')}"
+        )
 
     def run(self, row: str) -> str:
         """The folder of the run that restores a row."""
@@ -149,7 +153,8 @@ class Graph:
         """The options of `framer restore` for a row."""
         job = self.study.restore_job(row)
         blank = " --blank-lr" if job.blank_lr else ""
-        return f"--steps {job.steps} --seed {job.seed} --threads {job.threads}{blank}"
+        settings = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in job.settings.items())
+        return f"--seed {job.seed} --threads {job.threads}{blank}{settings}"
 
     def hr_option(self, name: str) -> str:
         """The option of `framer score` that names the ground truth, where a set has one."""

@@ -6,8 +6,10 @@ import yaml
 
 from framer.errors import UserError
 from framer.schema import StudyConfig
+from framer.strict_yaml import read_yaml
 from framer.study import Study
 
+STAGE = {"steps": 1, "batch": 1, "crop": 32, "lr": 1.0}
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT / "datasets"
 STUDIES = sorted((ROOT / "config").glob("*.yaml"))
@@ -46,7 +48,11 @@ def spoilt(tmp_path: Path, *edits) -> Path:
     ("keys", "value", "words"),
     [
         (["sedd"], 1, ["unknown key 'sedd'", "did you mean 'seed'"]),
-        (["backbones", "pisa_sr", "train", "step"], 1, ["backbones.pisa_sr.train", "'step'", "did you mean 'steps'"]),
+        (
+            ["backbones", "pisa_sr", "train", "pixel", "step"],
+            1,
+            ["backbones.pisa_sr.train.pixel", "'step'", "did you mean 'steps'"],
+        ),
         (["arms", "pisa_sr-framer", "recipe"], "reelased", ["arms.pisa_sr-framer.recipe", "did you mean 'released'"]),
         (["arms", "pisa_sr-framer", "backbone"], "pisa", ["arms.pisa_sr-framer.backbone", "'pisa'"]),
         (["arms", "dit4sr-blank", "of"], "dit4sr-base", ["arms.dit4sr-blank.of", "dit4sr-baseline"]),
@@ -59,6 +65,18 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["backbones", "dit4sr", "data", "degradation"], "pisasr", ["degradation", "did you mean 'pisa_sr'"]),
         (["backbones", "dit4sr", "pretrain"], None, ["backbones.dit4sr.pretrain"]),
         (["seeds"], [0, 0], ["seeds"]),
+        (["seeds"], [-1], ["seeds.0", "greater than or equal to 0"]),
+        (["backbones", "pisa_sr", "train", "pixel", "lr"], float("inf"), ["train.pixel.lr", "finite"]),
+        (["backbones", "pisa-sr"], {}, ["backbones.pisa-sr"]),
+        (["backbones", "dit4sr", "train"], {}, ["backbones.dit4sr.train"]),
+        (["backbones", "dit4sr", "train", "controll"], STAGE, ["train", "did you mean 'control'"]),
+        (["backbones", "dit4sr", "settings", "restore", "step"], 1, ["backbones.dit4sr.settings: restore", "'steps'"]),
+        (["arms", "dit4sr-framer", "settings"], {"key": 1}, ["arms.dit4sr-framer.settings", "unknown key 'key'"]),
+        (["arms", "dit4sr-baseline-s0"], {"label": "x"}, ["arms.dit4sr-baseline-s0", "rename the arm"]),
+        (["backbones", "pisa_sr", "data", "sets"], ["photos-crop128"], ["data.sets", "no HR images to train on"]),
+        (["backbones", "pisa_sr", "data", "sets"], ["reallq250"], ["data.sets", "no HR images to train on"]),
+        (["heldout", "set"], "reallq250", ["heldout.set", "no pairs"]),
+        (["sets"], ["lsdir"], ["sets", "no LR images"]),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, keys, value, words) -> None:
@@ -73,14 +91,35 @@ def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, keys, value, wo
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("seed: 1\nseed: 2\n", "there twice"), ("a: [", "not valid YAML"), ("", "dictionary")]
+    ("text", "words"),
+    [
+        (b"seed: 1\nseed: 2\n", "there twice"),
+        (b"a: [", "not valid YAML"),
+        (b"", "empty; write KEY: VALUE"),
+        (b"- 1\n", "not a mapping"),
+        (b"? [a, b]\n: 1\n", "a key is no plain word"),
+        (b"title: \xff\xfe\n", "not UTF-8"),
+    ],
 )
-def test_broken_yaml_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+def test_broken_yaml_is_one_line(tmp_path: Path, text: bytes, words: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(UserError, match=words) as caught:
         Study.load(path, DATASETS)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").mkdir()
+    with pytest.raises(UserError, match=r"mine\.yaml: cannot be read"):
+        Study.load(tmp_path / "mine.yaml", DATASETS)
+
+
+@pytest.mark.parametrize("text", ["2e-3", "2.e-3", "+2E-3", "0.002"])
+def test_numbers_are_read_as_they_look(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"lr: {text}\n")
+    assert read_yaml(path) == {"lr": 0.002}
 
 
 def test_a_missing_study_names_those_that_exist() -> None:
@@ -108,11 +147,11 @@ def test_what_a_stage_does_not_use_does_not_change_its_digest(tmp_path: Path) ->
     same = job()
     assert job((["metrics"], ["psnr"])) == same
     assert job((["arms", "pisa_sr-framer", "label"], "other")) == same
-    assert job((["backbones", "dit4sr", "train", "steps"], 7)) == same
+    assert job((["backbones", "dit4sr", "train", "control", "steps"], 7)) == same
     assert job((["seeds"], [0, 1])) == same
     assert job((["seed"], 1)) != same
     assert job((["arms", "pisa_sr-framer", "recipe"], "paper")) != same
-    assert job((["backbones", "pisa_sr", "train", "steps"], 7)) != same
+    assert job((["backbones", "pisa_sr", "train", "pixel", "steps"], 7)) != same
 
 
 def test_rows_are_arms_times_seeds(tmp_path: Path) -> None:
@@ -131,5 +170,5 @@ def test_rows_are_arms_times_seeds(tmp_path: Path) -> None:
 
 def test_an_untrained_arm_trains_nothing(smoke: Study) -> None:
     assert smoke.base_of("dit4sr-untrained-s0") == "dit4sr-untrained"
-    assert smoke.pretrain_job("dit4sr-untrained").optimisation.steps == 0
-    assert smoke.train_job("dit4sr-untrained-s0").optimisation.steps == 0
+    assert smoke.pretrain_job("dit4sr-untrained").stages["base"].steps == 0
+    assert smoke.train_job("dit4sr-untrained-s0").stages["control"].steps == 0

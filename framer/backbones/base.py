@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from framer.backbones.settings import RestoreSettings, Settings
 from framer.errors import UserError
 from framer.method import FramerLoss
 from framer.provenance import derive_seed
@@ -45,6 +46,23 @@ class Draws:
         return torch.cat([torch.rand(1, generator=g) for g in self.samples])
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Training pairs and their random numbers.
+
+    Attributes:
+        lr: (B, 3, H / 4, W / 4) float32 in [0, 1].
+        hr: (B, 3, H, W) float32 in [0, 1].
+        stems: the photograph of each pair, by file stem.
+        draws: a generator a pair, and one for the batch.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    stems: tuple[str, ...]
+    draws: Draws
+
+
 def generator(seed: int, *axes: str | int) -> torch.Generator:
     """A CPU generator for one source of randomness; see `framer.provenance.derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(seed, *axes))
@@ -62,14 +80,15 @@ class Backbone(ABC):
     """A diffusion-based x4 super-resolution model: a base network, what is trained on it, and how it restores.
 
     Images are (B, 3, H, W) float32 in [0, 1]. A backbone starts with random weights (torch's default generator), as a
-    base: all of its weights are trainable by `pretraining_loss`. After `adapt` the base is frozen, and only the weights
-    of `adapter_state` train, by `training_loss`.
+    base: all of its weights are trainable by `pretraining_loss`. After `adapt` the base is frozen, and only weights of
+    `adapter_state` train, those of one stage at a time, by `training_loss`.
 
     Attributes:
         name: its key in `framer.backbones` and in study files.
         bases: configurations that can be built from random weights, by the name that study files use.
         multiple: the sides of the restored image must be multiples of this; `restore_image` pads.
-        steps: network evaluations an image when nothing else is said.
+        settings: what a study sets of it.
+        prompts: text by file stem of a photograph; the empty prompt where there is none. Set by the engine.
         network: the network that restores.
         heads: what FRAMER needs in training besides `network`; never saved, never used for restoring.
     """
@@ -78,37 +97,40 @@ class Backbone(ABC):
     bases: ClassVar[Mapping[str, dict[str, Any]]]
 
     multiple: int
-    steps: int
     network: nn.Module
     heads: nn.Module
 
-    def __init__(self, config: dict[str, Any]):
-        self.config = config
+    def __init__(self, config: dict[str, Any], settings: Settings):
+        self.config, self.settings = config, settings
+        self.prompts: Mapping[str, str] = {}
 
     @abstractmethod
-    def adapt(self) -> None:
-        """Freeze the base, and add what training trains so that it changes nothing yet that depends on LR."""
+    def adapt(self, stage: str) -> None:
+        """Make one of `settings.stages` trainable and freeze all else.
+
+        What a stage trains is added so that it changes nothing yet that depends on LR.
+        """
 
     @abstractmethod
     def add_heads(self) -> None:
         """Add what the FRAMER loss needs besides `network`, if anything. Called after `adapt`."""
 
     @abstractmethod
-    def pretraining_loss(self, hr: Tensor, draws: Draws) -> StepLoss:
+    def pretraining_loss(self, batch: Batch) -> StepLoss:
         """The loss of the base on HR images alone."""
 
     @abstractmethod
-    def training_loss(self, lr: Tensor, hr: Tensor, draws: Draws, framer: FramerLoss | None = None) -> StepLoss:
-        """The loss of the adapted network, plus FRAMER when it is given; LR (B, 3, H / 4, W / 4)."""
+    def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
+        """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
 
     @abstractmethod
-    def restore(self, upsampled: Tensor, draws: Draws, steps: int, *, blank_lr: bool = False) -> Tensor:
+    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
         """Restore a batch whose sides are multiples of `multiple`.
 
         Args:
             upsampled: bicubic x4 of the LR images, (B, 3, H, W) in [0, 1].
             draws: of the starting noise, where there is one.
-            steps: network evaluations.
+            options: the backbone's own, of the class of `settings.restore`.
             blank_lr: control experiment: the network sees a zero LR latent.
 
         Returns:
@@ -137,12 +159,15 @@ class Backbone(ABC):
         load_exactly(self.adapter_state(), state, source)
 
     @torch.no_grad()
-    def restore_image(self, lr: Tensor, draws: Draws, steps: int, *, blank_lr: bool = False) -> Tensor:
+    def restore_image(
+        self, lr: Tensor, draws: Draws, options: RestoreSettings | None = None, *, blank_lr: bool = False
+    ) -> Tensor:
         """Restore images of any size to exactly 4x: upsample, pad by reflection, restore, crop.
 
         Args:
             lr: (B, 3, h, w) in [0, 1].
-            draws, steps, blank_lr: as for `restore`.
+            draws, blank_lr: as for `restore`.
+            options: as for `restore`; those of `settings` when absent.
 
         Returns:
             (B, 3, 4h, 4w) in [0, 1].
@@ -150,7 +175,7 @@ class Backbone(ABC):
         upsampled = upsample(lr)
         height, width = upsampled.shape[-2:]
         padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
-        image = self.restore(padded, draws, steps, blank_lr=blank_lr)
+        image = self.restore(padded, draws, options or self.settings.restore, blank_lr=blank_lr)
         return image[..., :height, :width].clamp(0, 1)
 
 

@@ -18,9 +18,10 @@ from diffusers.models.normalization import AdaLayerNormContinuous
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from framer.backbones.base import SCALE, Backbone, Draws, StepLoss, upsample
+from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, upsample
 from framer.backbones.codec import PixelCodec
 from framer.backbones.dit4sr_blocks import ControlTransformerBlock, Key
+from framer.backbones.settings import DiT4SRRestore, RestoreSettings, Settings
 from framer.errors import UserError
 from framer.method import FramerLoss
 from framer.method.heads import final_projection, unpatchify
@@ -36,7 +37,6 @@ SHIFT = 3.0
 TINY: dict[str, Any] = {
     "codec": {"factor": 4, "scale": 2.0},
     "text_tokens": 1,
-    "steps": 4,
     "transformer": {
         "sample_size": 32,
         "patch_size": 2,
@@ -153,10 +153,9 @@ class DiT4SR(Backbone):
     bases: ClassVar[Mapping[str, dict[str, Any]]] = MappingProxyType({"tiny": TINY})
     network: DiT4SRTransformer
 
-    def __init__(self, config: dict[str, Any]):
-        super().__init__(config)
+    def __init__(self, config: dict[str, Any], settings: Settings):
+        super().__init__(config, settings)
         self.codec = PixelCodec(**config["codec"])
-        self.steps = config["steps"]
         transformer = config["transformer"]
         channels = self.codec.channels
         self.network = DiT4SRTransformer(in_channels=channels, out_channels=channels, **transformer)
@@ -166,7 +165,7 @@ class DiT4SR(Backbone):
         self.text = torch.zeros(1, config["text_tokens"], transformer["joint_attention_dim"])
         self.pooled = torch.zeros(1, transformer["pooled_projection_dim"])
 
-    def adapt(self) -> None:
+    def adapt(self, stage: str) -> None:
         """Train the control weights, but for the key projections that the released key leaves dead."""
         for name, parameter in self.network.named_parameters():
             dead = self.network.key == "released" and "to_k_control" in name
@@ -184,11 +183,11 @@ class DiT4SR(Backbone):
         velocity: Tensor = self.network(noisy, lr_latent, text, pooled, sigma * 1000)
         return velocity
 
-    def pretraining_loss(self, hr: Tensor, draws: Draws) -> StepLoss:
-        return self._flow_loss(hr, None, draws, None)
+    def pretraining_loss(self, batch: Batch) -> StepLoss:
+        return self._flow_loss(batch.hr, None, batch.draws, None)
 
-    def training_loss(self, lr: Tensor, hr: Tensor, draws: Draws, framer: FramerLoss | None = None) -> StepLoss:
-        return self._flow_loss(hr, self.codec.encode(upsample(lr)), draws, framer)
+    def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
+        return self._flow_loss(batch.hr, self.codec.encode(upsample(batch.lr)), batch.draws, framer)
 
     def _flow_loss(self, hr: Tensor, lr_latent: Tensor | None, draws: Draws, framer: FramerLoss | None) -> StepLoss:
         """E[ (z_0 - (z_t - sigma v))^2 ], sigma = table[floor(1000 u)], u ~ sigmoid(N(0, 1))."""
@@ -213,7 +212,7 @@ class DiT4SR(Backbone):
         distilled = framer(students, teacher, generator=draws.shared).loss
         return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
 
-    def restore(self, upsampled: Tensor, draws: Draws, steps: int, *, blank_lr: bool = False) -> Tensor:
+    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
         """Euler from seeded noise.
 
         Raises:
@@ -226,7 +225,8 @@ class DiT4SR(Backbone):
         lr_latent = self.codec.encode(upsampled)
         lr_latent = torch.zeros_like(lr_latent) if blank_lr else lr_latent
         scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
-        scheduler.set_timesteps(steps)
+        assert isinstance(options, DiT4SRRestore)
+        scheduler.set_timesteps(options.steps)
         latent = draws.normal(*lr_latent.shape[1:])
         for sigma, following in zip(scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True):
             velocity = self.velocity(latent, lr_latent, sigma.expand(len(latent)))

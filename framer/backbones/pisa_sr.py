@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from framer.backbones.base import Backbone, Draws, StepLoss, load_exactly, upsample, zeroed
+from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, load_exactly, upsample, zeroed
 from framer.backbones.codec import PixelCodec
+from framer.backbones.settings import RestoreSettings, Settings
 from framer.errors import UserError
 from framer.method import FramerLoss
 from framer.method.heads import AlignmentHeads
@@ -56,7 +57,7 @@ TARGETS = (
 TINY: dict[str, Any] = {
     "codec": {"factor": 4, "scale": 1.0},
     "prompt_tokens": 4,
-    "noise": 0.25,
+    "noise": 0.5,
     "rank": 4,
     "unet": {
         "block_out_channels": [64, 64],
@@ -84,10 +85,9 @@ class PiSASR(Backbone):
     name = "pisa_sr"
     bases: ClassVar[Mapping[str, dict[str, Any]]] = MappingProxyType({"tiny": TINY})
     network: UNet2DConditionModel
-    steps = 1
 
-    def __init__(self, config: dict[str, Any]):
-        super().__init__(config)
+    def __init__(self, config: dict[str, Any], settings: Settings):
+        super().__init__(config, settings)
         self.codec = PixelCodec(**config["codec"])
         unet = config["unet"]
         channels = self.codec.channels
@@ -101,7 +101,7 @@ class PiSASR(Backbone):
     def base_state(self) -> dict[str, Tensor]:
         return {**super().base_state(), "empty_prompt": self.prompt}
 
-    def adapt(self) -> None:
+    def adapt(self, stage: str) -> None:
         add_lora(self.network, self.config["rank"])
 
     def adapter_state(self) -> dict[str, Tensor]:
@@ -119,42 +119,38 @@ class PiSASR(Backbone):
         predicted: Tensor = self.network(latent, TIMESTEP, encoder_hidden_states=prompt, return_dict=False)[0]
         return predicted
 
-    def pretraining_loss(self, hr: Tensor, draws: Draws) -> StepLoss:
+    def pretraining_loss(self, batch: Batch) -> StepLoss:
         """Mean squared error of removing Gaussian noise of a level that the network is not told.
 
-        The level is uniform in [0, noise] a sample, in units of the pixel range [-1, 1].
+        The noise is white at the resolution of LR and comes to that of HR as LR does, by bicubic interpolation. Its
+        level is uniform in [0, noise] a sample, in units of the pixel range [-1, 1].
         """
-        latent = self.codec.encode(hr)
-        sigma = draws.uniform().reshape(-1, 1, 1, 1) * self.config["noise"] * self.codec.scale
-        noise = sigma * draws.normal(*latent.shape[1:])
-        loss = F.mse_loss(self.residual(latent + noise), noise) / self.codec.scale**2
+        height, width = batch.hr.shape[-2:]
+        sigma = batch.draws.uniform().reshape(-1, 1, 1, 1) * self.config["noise"]
+        noise = sigma * batch.draws.normal(3, height // SCALE, width // SCALE)
+        noise = F.interpolate(noise, scale_factor=SCALE, mode="bicubic", align_corners=False)
+        noisy, latent = self.codec.encode(batch.hr + noise / 2), self.codec.encode(batch.hr)
+        loss = F.mse_loss(self.residual(noisy), noisy - latent) / self.codec.scale**2
         return StepLoss(loss, {"l2": loss.detach()})
 
-    def training_loss(self, lr: Tensor, hr: Tensor, draws: Draws, framer: FramerLoss | None = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
         """L2 between the restored and the true image in [-1, 1]."""
-        start = self.codec.encode(upsample(lr))
+        start = self.codec.encode(upsample(batch.lr))
         if framer is None:
             residual, students = self.residual(start), []
         else:
             with record(self.network, BLOCKS) as taps:
                 residual = self.residual(start)
                 students = self.heads(list(taps.take().values()), residual.shape[-2:])
-        loss = F.mse_loss(self.codec.decode(start - residual) * 2, hr * 2)
+        loss = F.mse_loss(self.codec.decode(start - residual) * 2, batch.hr * 2)
         if framer is None:
             return StepLoss(loss, {"l2": loss.detach()})
         one = torch.ones(())  # z_L = z_H + residual: alpha = sigma = 1
         *students, teacher = compared([*students, residual], framer.recipe.space, "epsilon", start, one, one)
-        distilled = framer(students, teacher, generator=draws.shared).loss
+        distilled = framer(students, teacher, generator=batch.draws.shared).loss
         return StepLoss(loss + distilled, {"l2": loss.detach(), "framer": distilled.detach()})
 
-    def restore(self, upsampled: Tensor, draws: Draws, steps: int, *, blank_lr: bool = False) -> Tensor:
-        """One network evaluation, whatever `steps` says would be a mistake.
-
-        Raises:
-            UserError: `steps` is not 1.
-        """
-        if steps != 1:
-            raise UserError(f"steps: {steps}: pisa_sr restores in one step; give 1")
+    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
         start = self.codec.encode(upsampled)
         start = torch.zeros_like(start) if blank_lr else start
         return self.codec.decode(start - self.residual(start))

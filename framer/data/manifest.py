@@ -145,6 +145,11 @@ class Manifest(Strict):
         return "HR" if self.folders == ("HR",) else None
 
     @property
+    def test_folder(self) -> str | None:
+        """The folder of LR images to restore; None for a set that is for training only."""
+        return "LR" if "LR" in self.folders else None
+
+    @property
     def derived_from(self) -> str | None:
         """The id of the set that this one is degraded from."""
         return self.source.of if isinstance(self.source, DegradedSource) else None

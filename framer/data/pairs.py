@@ -72,25 +72,30 @@ class TrainingPairs:
             pixels += width * height
         self._kept: dict[int, np.ndarray] | None = {} if 3 * pixels <= MEMORY else None
 
-    def batch(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, step: int, size: int) -> tuple[tuple[str, ...], torch.Tensor, torch.Tensor]:
         """Pairs step * size to step * size + size - 1.
 
         Returns:
-            LR (size, 3, crop / 4, crop / 4) and HR (size, 3, crop, crop), float32 in [0, 1].
+            File stems, LR (size, 3, crop / 4, crop / 4) and HR (size, 3, crop, crop), float32 in [0, 1].
         """
-        pairs = [self.pair(step * size + i) for i in range(size)]
-        return torch.stack([lr for lr, _ in pairs]), torch.stack([hr for _, hr in pairs])
+        stems, lr, hr = zip(*(self.pair(step * size + i) for i in range(size)), strict=True)
+        return stems, torch.stack(lr), torch.stack(hr)
 
-    def pair(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pair number k: LR (3, crop / 4, crop / 4) and HR (3, crop, crop)."""
+    def pair(self, k: int) -> tuple[str, torch.Tensor, torch.Tensor]:
+        """Pair number k.
+
+        Returns:
+            The photograph's file stem, LR (3, crop / 4, crop / 4) and HR (3, crop, crop), float32 in [0, 1].
+        """
         rng = np.random.default_rng([self.seed, k])
-        photograph = self._photograph(int(rng.integers(len(self.paths))))
+        index = int(rng.integers(len(self.paths)))
+        photograph = self._photograph(index)
         top, left = (int(rng.integers(side - self.crop + 1)) for side in photograph.shape[:2])
         crop = photograph[top : top + self.crop, left : left + self.crop]
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         hr = target(to_tensor(np.rot90(crop, int(rng.integers(4)))), self.degradation)
-        return apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
+        return self.paths[index].stem, apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
 
     def _photograph(self, index: int) -> np.ndarray:
         if self._kept is None:

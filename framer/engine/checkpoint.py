@@ -47,6 +47,7 @@ def save(
     with provenance.atomic(folder / MODEL) as part:
         save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part)
     config: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config}
+    config |= {"settings": job.settings, "stages": list(job.stages)}
     facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data)}
     if base:
         where, facts["base"] = base
@@ -57,23 +58,30 @@ def save(
     provenance.write_card(folder, kind, [MODEL, CONFIG, *logs], **facts, versions=versions)
 
 
-def load_base(folder: Path) -> tuple[Backbone, str]:
+def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple[Backbone, str]:
     """A base with its weights.
+
+    Args:
+        folder: of the base.
+        backbone: which one it must be.
+        settings: of the backbone that is built on it, where they are not at their defaults.
 
     Returns:
         The backbone, not yet adapted, and the sha256 of its weights.
 
     Raises:
-        UserError: the folder is incomplete, damaged, or of a model that this version cannot build.
+        UserError: the folder is incomplete, damaged, of another backbone, or of a model that cannot be built.
     """
     card = provenance.read_card(folder, "base")
     if "repo" in card:
         raise UserError(f"{folder}: {card['repo']} is of full size; this version trains and restores tiny bases only")
     provenance.verify_payload(folder, card)
     config = read_config(folder)
-    backbone = from_config(config["backbone"], config["config"])
-    backbone.load_base(read_weights(folder / MODEL), str(folder / MODEL))
-    return backbone, card["payload"][MODEL]
+    if config["backbone"] != backbone:
+        raise UserError(f"{folder}: a base of {config['backbone']}, where one of {backbone} is needed")
+    model = from_config(backbone, config["config"], settings)
+    model.load_base(read_weights(folder / MODEL), str(folder / MODEL))
+    return model, card["payload"][MODEL]
 
 
 def load_run(folder: Path) -> tuple[Backbone, dict[str, Any]]:
@@ -88,12 +96,13 @@ def load_run(folder: Path) -> tuple[Backbone, dict[str, Any]]:
     where = Path(os.path.normpath(folder / config["base"]["path"]))
     if not where.is_dir():
         raise UserError(f"{folder / CONFIG}: base: {where} is not there; keep bases and runs in one folder of results")
-    backbone, sha256 = load_base(where)
+    backbone, sha256 = load_base(where, config["backbone"], config["settings"])
     if sha256 != config["base"]["sha256"]:
         raise UserError(
             f"{folder / CONFIG}: base: {where} has other weights than this run was trained on; train it again"
         )
-    backbone.adapt()
+    for stage in config["stages"]:
+        backbone.adapt(stage)
     backbone.load_adapter(read_weights(folder / MODEL), str(folder / MODEL))
     backbone.network.eval()
     return backbone, card

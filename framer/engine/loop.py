@@ -7,39 +7,40 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from framer.backbones.base import SCALE, Backbone, Draws, StepLoss
+from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss
 from framer.data.images import read_rgb
 from framer.data.pairs import TrainingPairs, paired, to_tensor
 from framer.errors import UserError
-from framer.provenance import CARD, write_text
+from framer.provenance import CARD, derive_seed, write_text
 from framer.schema import Optimisation
 from framer.study import HeldOut, PretrainJob
 
 Row = Mapping[str, str | int | float]
 
 
-def run_stage(
+def run_stages(
     backbone: Backbone,
-    stage: str,
-    batch_loss: Callable[[Tensor, Tensor, Draws], StepLoss],
     job: PretrainJob,
+    begin: Callable[[str], None],
+    batch_loss: Callable[[Batch], StepLoss],
     data: list[Path],
     out: Path,
     heldout: Path | None,
     progress: bool,
 ) -> list[str]:
-    """Optimise what a backbone has to train, and measure the held-out loss before and after.
+    """Optimise what a backbone has to train, a stage at a time, and measure the held-out loss around each.
 
     Args:
         backbone: the model; its weights change in place.
-        stage: "base" or "run", as the held-out table names it.
-        batch_loss: of LR (B, 3, h, w), HR (B, 3, 4h, 4w) and the batch's random numbers.
         job: the settings.
+        begin: called with a stage's name before it starts; makes trainable what it trains.
+        batch_loss: what a step minimises.
         data: folders of HR photographs.
         out: where log.csv and heldout.csv go.
         heldout: folder of pairs for the held-out loss.
@@ -49,24 +50,29 @@ def run_stage(
         The names of the files in `out`.
     """
     (out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
-    settings = job.optimisation
-    pairs = TrainingPairs(data, settings.crop, job.data.degradation, job.seeds["data"])
-
-    def step_loss(step: int) -> StepLoss:
-        lr, hr = pairs.batch(step, settings.batch)
-        return batch_loss(lr, hr, Draws.of_step(job.seeds["noise"], job.seeds["negatives"], step, settings.batch))
-
+    log: list[Row] = []
     measured: list[Row] = []
+    for stage, settings in job.stages.items():
+        begin(stage)
+        # Stages of one run draw apart, and runs of one seed alike.
+        seeds = {axis: derive_seed(seed, stage) for axis, seed in job.seeds.items()}
+        pairs = TrainingPairs(data, settings.crop, job.data.degradation, seeds["data"])
 
-    def measure(step: int) -> None:
-        if job.heldout and heldout:
-            measured.append({"stage": stage, "step": step, "loss": heldout_loss(backbone, heldout, job.heldout)})
+        def step_loss(
+            step: int, size: int = settings.batch, pairs: TrainingPairs = pairs, seeds: Any = seeds
+        ) -> StepLoss:
+            stems, lr, hr = pairs.batch(step, size)
+            draws = Draws.of_step(seeds["noise"], seeds["negatives"], step, size)
+            return batch_loss(Batch(lr, hr, stems, draws))
 
-    measure(0)
-    log = optimise(backbone.trainable(), step_loss, settings, f"{stage} {out.name}", progress)
-    write_csv(out / "log.csv", log, ["step", "loss"])
-    if settings.steps:
-        measure(settings.steps)
+        for step in dict.fromkeys((0, settings.steps)):
+            if step:
+                rows = optimise(backbone.trainable(), step_loss, settings, f"{stage} {out.name}", progress)
+                log += [{"stage": stage, **row} for row in rows]
+            if job.heldout and heldout:
+                loss = heldout_loss(backbone, heldout, job.heldout)
+                measured.append({"stage": stage, "step": step, "loss": loss})
+    write_csv(out / "log.csv", log, ["stage", "step", "loss"])
     if not measured:
         return ["log.csv"]
     write_csv(out / "heldout.csv", measured, [])
@@ -140,18 +146,20 @@ def heldout_loss(backbone: Backbone, pairs: Path, fixed: HeldOut) -> float:
     files = paired(pairs / "LR", pairs / "HR")
     total = 0.0
     for k in range(fixed.draws):
-        _, *paths = files[k % len(files)]
+        stem, *paths = files[k % len(files)]
         lr, hr = (to_tensor(read_rgb(path)).unsqueeze(0) for path in paths)
         height, width = (side - side % backbone.multiple for side in hr.shape[-2:])
         lr, hr = lr[..., : height // SCALE, : width // SCALE], hr[..., :height, :width]
-        total += backbone.training_loss(lr, hr, Draws.of_step(fixed.seed, fixed.seed, k, 1)).total.item()
+        batch = Batch(lr, hr, (stem,), Draws.of_step(fixed.seed, fixed.seed, k, 1))
+        total += backbone.training_loss(batch).total.item()
     return total / fixed.draws
 
 
 def write_csv(path: Path, rows: Sequence[Row], columns: list[str]) -> None:
     """Write rows as CSV, numbers as Python prints them; `columns` are the header of a table without rows."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else columns, lineterminator="\n")
+    found = list(dict.fromkeys(column for row in rows for column in row))  # stages differ in their terms
+    writer = csv.DictWriter(text, found or columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from framer.backbones import create
 from framer.engine import checkpoint
-from framer.engine.loop import run_stage
+from framer.engine.loop import run_stages
 from framer.engine.runtime import deterministic, seeded
 from framer.study import PretrainJob
 
@@ -24,8 +24,6 @@ def pretrain(job: PretrainJob, data: list[Path], out: Path, heldout: Path | None
     """
     deterministic(job.threads)
     with seeded(job.seeds["init"]):
-        backbone = create(job.backbone, job.base)
-    logs = run_stage(
-        backbone, "base", lambda _, hr, draws: backbone.pretraining_loss(hr, draws), job, data, out, heldout, progress
-    )
+        backbone = create(job.backbone, job.base, job.settings)
+    logs = run_stages(backbone, job, lambda _: None, backbone.pretraining_loss, data, out, heldout, progress)
     checkpoint.save(out, "base", backbone, backbone.base_state(), job, logs, data)

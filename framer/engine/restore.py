@@ -1,7 +1,9 @@
 """Restore a folder of LR images to exactly four times their size."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from framer import provenance
-from framer.backbones.base import Draws, generator, upsample
+from framer.backbones.base import Backbone, Draws, generator, upsample
+from framer.backbones.settings import RestoreSettings, settings_of
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.pairs import to_rgb, to_tensor
 from framer.engine.checkpoint import load_run
@@ -23,7 +26,7 @@ def restore(
     lr: Path,
     out: Path,
     *,
-    steps: int | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     blank_lr: bool = False,
     seed: int = 0,
     threads: int = 1,
@@ -37,7 +40,7 @@ def restore(
         checkpoint: folder of a run, or "bicubic" for interpolation.
         lr: folder of LR images.
         out: folder of 8-bit RGB PNGs.
-        steps: network evaluations an image; the backbone's own number when absent.
+        settings: over the defaults of the backbone's `restore` settings.
         blank_lr: control experiment: the network sees a zero LR latent.
         seed: of the starting noise.
         threads: CPU threads.
@@ -50,20 +53,20 @@ def restore(
     if out.resolve() == lr.resolve():
         raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
     deterministic(threads)
+    model: Backbone | None = None
+    options: RestoreSettings | None = None
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
-    if checkpoint == "bicubic":
-        model = None
-    else:
+    if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
-        steps = steps or model.steps
-        settings = {"steps": steps, "blank_lr": blank_lr, "seed": seed, "threads": threads}
-        facts = {"checkpoint": provenance.digest(card), **settings}
+        options = settings_of(model.name, {"restore": dict(settings)}).restore
+        facts = {"checkpoint": provenance.digest(card), "settings": options.model_dump(mode="json")}
+        facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}
 
     def sr(stem: str, image: Tensor) -> Tensor:
         if model is None:
             return upsample(image)
         draws = Draws((generator(seed, stem),), generator(seed))
-        return model.restore_image(image, draws, steps or model.steps, blank_lr=blank_lr)
+        return model.restore_image(image, draws, options, blank_lr=blank_lr)
 
     clear(out)
     inputs = {}

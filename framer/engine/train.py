@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from framer.engine import checkpoint
-from framer.engine.loop import run_stage
+from framer.engine.loop import run_stages
 from framer.engine.runtime import deterministic, seeded
-from framer.errors import UserError
 from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
 from framer.provenance import derive_seed
@@ -29,24 +28,18 @@ def train(
         UserError: base, data or settings that cannot be used, or the loss diverges.
     """
     deterministic(job.threads)
-    backbone, sha256 = checkpoint.load_base(base)
-    if backbone.name != job.backbone:
-        raise UserError(f"{base}: a base of {backbone.name}, where one of {job.backbone} is needed")
-    with seeded(job.seeds["init"]):
-        backbone.adapt()
+    backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
     framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
-    if framer:
-        with seeded(derive_seed(job.seeds["init"], "heads")):
-            backbone.add_heads()
+    first, *_ = job.stages
 
-    logs = run_stage(
-        backbone,
-        "run",
-        lambda lr, hr, draws: backbone.training_loss(lr, hr, draws, framer),
-        job,
-        data,
-        out,
-        heldout,
-        progress,
+    def begin(stage: str) -> None:
+        with seeded(derive_seed(job.seeds["init"], stage)):
+            backbone.adapt(stage)
+        if framer and stage == first:
+            with seeded(derive_seed(job.seeds["init"], "heads")):
+                backbone.add_heads()
+
+    logs = run_stages(
+        backbone, job, begin, lambda batch: backbone.training_loss(batch, framer), data, out, heldout, progress
     )
     checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))

@@ -16,31 +16,33 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 20
 
 @dataclass(frozen=True)
 class Curve:
-    """One training run: its loss by step (at most `POINTS`), and the held-out loss where it was measured."""
+    """One stage of a training run: its loss by step (at most `POINTS`), and the held-out loss where it was measured."""
 
     steps: tuple[int, ...]
     losses: tuple[float, ...]
     heldout: tuple[tuple[int, float], ...]
 
 
-def read_curve(folder: Path) -> Curve | None:
-    """Read `log.csv` (columns step, loss, ...) and `heldout.csv` (stage, step, loss) of a run or base.
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """Read `log.csv` (columns stage, step, loss, ...) and `heldout.csv` (stage, step, loss) of a run or base.
+
+    FRAMER's own term, where there is one, is left out of the loss: so arms with and without it can be compared.
 
     Returns:
-        None where there is no log or it has no step, as for a base that is kept untrained.
+        A curve a stage; none for a stage without a step, as of a base that is kept untrained.
 
     Raises:
         UserError: a log without these columns or with something that is no number.
     """
-    rows = _rows(folder / "log.csv", ("step", "loss"))
-    if not rows:
-        return None
-    size = math.ceil(len(rows) / POINTS)
-    bins = [rows[start : start + size] for start in range(0, len(rows), size)]
-    steps = tuple(part[-1][0] for part in bins)
-    losses = tuple(math.fsum(loss for _, loss in part) / len(part) for part in bins)
-    heldout = tuple(_rows(folder / "heldout.csv", ("step", "loss")))
-    return Curve(steps, losses, heldout)
+    heldout = _rows(folder / "heldout.csv")
+    curves = {}
+    for stage, rows in _rows(folder / "log.csv").items():
+        size = math.ceil(len(rows) / POINTS)
+        bins = [rows[start : start + size] for start in range(0, len(rows), size)]
+        steps = tuple(part[-1][0] for part in bins)
+        losses = tuple(math.fsum(loss for _, loss in part) / len(part) for part in bins)
+        curves[stage] = Curve(steps, losses, tuple(heldout.get(stage, [])))
+    return curves
 
 
 def svg(curve: Curve, label: str) -> str:
@@ -93,12 +95,16 @@ def _running_mean(values: tuple[float, ...]) -> list[float]:
     return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, 1)]
 
 
-def _rows(path: Path, columns: tuple[str, str]) -> list[tuple[int, float]]:
+def _rows(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, loss) by stage."""
     if not path.is_file():
-        return []
-    step, loss = columns
+        return {}
+    stages: dict[str, list[tuple[int, float]]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [(int(row[step]), float(row[loss])) for row in csv.DictReader(file)]
+            for row in csv.DictReader(file):
+                loss = float(row["loss"]) - float(row.get("framer") or 0)
+                stages.setdefault(row["stage"], []).append((int(row["step"]), loss))
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: needs the columns {step} and {loss} with numbers; make the run again") from None
+        raise UserError(f"{path}: needs the columns stage, step and loss with numbers; make the run again") from None
+    return stages

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from framer.provenance import CARD, sha256_file, write_text
 from framer.report.cells import Table, read_scores, tables
-from framer.report.curves import Curve, read_curve, svg
+from framer.report.curves import read_curves, svg
 from framer.report.gallery import ImageScores, galleries
 from framer.report.tables import caption, reading, section_heading
 from framer.study import Study
@@ -98,9 +98,10 @@ def _drawings(study: Study) -> Iterator[Drawing]:
     bases = dict.fromkeys(study.base_of(run) for run in study.runs)
     folders = [("base", "bases", name) for name in bases] + [("run", "runs", name) for name in study.runs]
     for what, folder, name in folders:
-        curve: Curve | None = read_curve(study.out / folder / name)
-        if curve:
-            yield Drawing(name, what, Markup(svg(curve, f"Training loss of {name}")), curve.heldout)
+        curves = read_curves(study.out / folder / name)
+        for stage, curve in curves.items():
+            said = what if len(curves) == 1 else f"{what}, {stage} stage"
+            yield Drawing(name, said, Markup(svg(curve, f"Training loss of {name}, {said}")), curve.heldout)
 
 
 def _records(study: Study, datasets: Path) -> Iterator[Record]:

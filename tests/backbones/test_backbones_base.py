@@ -53,7 +53,7 @@ def test_padding_keeps_the_image_and_adds_what_is_asked(height, width):
 @pytest.mark.parametrize(("height", "width"), [(5, 9), (1, 1)])
 def test_any_size_is_restored_to_exactly_four_times(backbone, height, width):
     image = torch.rand(1, 3, height, width, generator=generator(2))
-    result = backbone.restore_image(image, Draws((generator(3),), generator(3)), backbone.steps)
+    result = backbone.restore_image(image, Draws((generator(3),), generator(3)))
     assert result.shape == (1, 3, 4 * height, 4 * width)
     assert result.min() >= 0 and result.max() <= 1
 
@@ -68,7 +68,8 @@ def test_a_base_goes_out_and_in(backbone):
     image = torch.rand(1, 3, 32, 32, generator=generator(2))
     draws = [Draws((generator(3),), generator(3)) for _ in range(2)]
     with torch.no_grad():
-        assert torch.equal(backbone.restore(image, draws[0], 1), other.restore(image, draws[1], 1))
+        options = backbone.settings.restore
+        assert torch.equal(backbone.restore(image, draws[0], options), other.restore(image, draws[1], options))
 
 
 def test_loading_is_strict():

@@ -6,8 +6,9 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from functional_dit4sr import forward
 
 from framer.backbones import create
-from framer.backbones.base import Draws, generator
+from framer.backbones.base import Batch, Draws, generator
 from framer.backbones.dit4sr import DiT4SRTransformer
+from framer.backbones.settings import DiT4SRRestore
 from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
 
@@ -114,21 +115,23 @@ def tiny():
 
 
 def test_training_moves_control_weights_and_nothing_else(tiny):
-    tiny.adapt()
+    tiny.adapt("control")
     trained = tiny.trainable()
     assert trained and all("control" in name and "to_k_control" not in name for name in trained)
     assert trained.keys() == tiny.adapter_state().keys()
     hr = torch.rand(2, 3, 32, 32, generator=generator(0))
-    tiny.training_loss(hr[..., ::4, ::4], hr, Draws.of_step(0, 0, 0, 2)).total.backward()
+    tiny.training_loss(Batch(hr[..., ::4, ::4], hr, ("a", "b"), Draws.of_step(0, 0, 0, 2))).total.backward()
     assert all(p.grad is not None for p in trained.values())
     assert all(p.grad is None for name, p in tiny.network.named_parameters() if name not in trained)
 
 
 def test_framer_adds_its_term_and_leaves_the_flow_loss_alone(tiny):
-    tiny.adapt()
+    tiny.adapt("control")
     hr = torch.rand(2, 3, 32, 32, generator=generator(0))
-    plain = tiny.training_loss(hr[..., ::4, ::4], hr, Draws.of_step(0, 0, 0, 2))
-    framed = tiny.training_loss(hr[..., ::4, ::4], hr, Draws.of_step(0, 0, 0, 2), FramerLoss(Recipe.named("released")))
+    plain = tiny.training_loss(Batch(hr[..., ::4, ::4], hr, ("a", "b"), Draws.of_step(0, 0, 0, 2)))
+    framed = tiny.training_loss(
+        Batch(hr[..., ::4, ::4], hr, ("a", "b"), Draws.of_step(0, 0, 0, 2)), FramerLoss(Recipe.named("released"))
+    )
     assert torch.equal(framed.terms["flow"], plain.terms["flow"])
     assert torch.allclose(framed.total, plain.total + framed.terms["framer"]) and framed.terms["framer"] > 0
 
@@ -148,7 +151,7 @@ def test_a_perfect_velocity_restores_the_image_in_any_number_of_steps(tiny, monk
     monkeypatch.setattr(tiny, "velocity", velocity)
     for steps in (1, 3, 10):
         visited = []
-        restored = tiny.restore(hr, Draws((generator(5),), generator(5)), steps)
+        restored = tiny.restore(hr, Draws((generator(5),), generator(5)), DiT4SRRestore(steps=steps))
         assert torch.allclose(restored, hr, atol=1e-5)
         assert len(visited) == steps and visited[0] == 1 and visited == sorted(visited, reverse=True)
 
@@ -160,8 +163,10 @@ def test_noise_belongs_to_the_image_not_to_the_batch(tiny):
         return Draws(tuple(generator(9, name) for name in names), generator(9))
 
     with torch.no_grad():
-        together = tiny.restore(image, draws("a", "b"), 2)
-        alone = torch.cat([tiny.restore(image[i : i + 1], draws(name), 2) for i, name in enumerate("ab")])
+        together = tiny.restore(image, draws("a", "b"), DiT4SRRestore(steps=2))
+        alone = torch.cat(
+            [tiny.restore(image[i : i + 1], draws(name), DiT4SRRestore(steps=2)) for i, name in enumerate("ab")]
+        )
     assert torch.allclose(together, alone, atol=1e-5)
 
 

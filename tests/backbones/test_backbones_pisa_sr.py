@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from framer.backbones import create
-from framer.backbones.base import Draws, generator, upsample
+from framer.backbones.base import Batch, Draws, generator, upsample
 from framer.backbones.pisa_sr import load_lora, lora_state, lora_targets
 from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
@@ -61,23 +61,25 @@ def test_lora_modules_and_counts_of_the_released_weights():
 
 def test_untrained_it_is_bicubic_exactly(tiny):
     with torch.no_grad():
-        assert torch.equal(tiny.restore(START, draws(), 1), tiny.codec.decode(tiny.codec.encode(START)))
-        assert (tiny.restore_image(LR, draws(), 1) - START).abs().max() < 1e-6
+        assert torch.equal(
+            tiny.restore(START, draws(), tiny.settings.restore), tiny.codec.decode(tiny.codec.encode(START))
+        )
+        assert (tiny.restore_image(LR, draws(), tiny.settings.restore) - START).abs().max() < 1e-6
 
 
 def test_fresh_lora_changes_nothing(tiny):
     with torch.no_grad():
         tiny.network.conv_out.weight.normal_(generator=generator(4))
-        before = tiny.restore(START, draws(), 1)
-        tiny.adapt()
-        assert torch.equal(tiny.restore(START, draws(), 1), before)
+        before = tiny.restore(START, draws(), tiny.settings.restore)
+        tiny.adapt("pixel")
+        assert torch.equal(tiny.restore(START, draws(), tiny.settings.restore), before)
 
 
 def test_lora_is_the_base_plus_twice_b_a(tiny):
     """alpha 8 at rank 4: an update of 2 B A, checked by merging it into a plain U-Net by hand."""
     torch.manual_seed(0)
     plain = create("pisa_sr", "tiny")
-    tiny.adapt()
+    tiny.adapt("pixel")
     perturbed(tiny)
     lora = lora_state(tiny.network)
     base = {name: p for name, p in tiny.network.named_parameters() if name not in lora}
@@ -89,20 +91,20 @@ def test_lora_is_the_base_plus_twice_b_a(tiny):
             weight += 2 * (b.flatten(1) @ a.flatten(1)).reshape(weight.shape)
     plain.network.load_state_dict(merged)
     with torch.no_grad():
-        expected = plain.restore(START, draws(), 1)
-        assert torch.allclose(tiny.restore(START, draws(), 1), expected, atol=1e-4)
+        expected = plain.restore(START, draws(), tiny.settings.restore)
+        assert torch.allclose(tiny.restore(START, draws(), tiny.settings.restore), expected, atol=1e-4)
         assert (expected - START).abs().max() > 0.05
 
 
 def test_training_moves_lora_and_not_one_bit_of_the_base(tiny):
-    tiny.adapt()
+    tiny.adapt("pixel")
     tiny.add_heads()
     trained = tiny.trainable()
     before = {name: p.detach().clone() for name, p in tiny.network.named_parameters()}
     optimiser = torch.optim.AdamW(trained.values(), lr=1e-2)
     for _ in range(3):
         optimiser.zero_grad()
-        tiny.training_loss(LR, HR, draws(), FramerLoss(Recipe.named("released"))).total.backward()
+        tiny.training_loss(Batch(LR, HR, ("a", "b"), draws()), FramerLoss(Recipe.named("released"))).total.backward()
         optimiser.step()
     moved = {name for name, p in tiny.network.named_parameters() if not torch.equal(p, before[name])}
     assert moved and all(".lora_" in name for name in moved)
@@ -111,14 +113,14 @@ def test_training_moves_lora_and_not_one_bit_of_the_base(tiny):
 
 
 def test_heads_are_no_part_of_what_is_saved_or_restores(tiny):
-    tiny.adapt()
+    tiny.adapt("pixel")
     perturbed(tiny)
     with torch.no_grad():
-        before, names = tiny.restore(START, draws(), 1), set(tiny.adapter_state())
-        plain = tiny.training_loss(LR, HR, draws())
+        before, names = tiny.restore(START, draws(), tiny.settings.restore), set(tiny.adapter_state())
+        plain = tiny.training_loss(Batch(LR, HR, ("a", "b"), draws()))
         tiny.add_heads()
-        framed = tiny.training_loss(LR, HR, draws(), FramerLoss(Recipe.named("released")))
-        assert torch.equal(before, tiny.restore(START, draws(), 1))
+        framed = tiny.training_loss(Batch(LR, HR, ("a", "b"), draws()), FramerLoss(Recipe.named("released")))
+        assert torch.equal(before, tiny.restore(START, draws(), tiny.settings.restore))
     assert set(tiny.adapter_state()) == names and all(".lora_" in name for name in names)
     assert sum(name.startswith("heads.") for name in tiny.trainable()) == 2 * 5  # two down, one mid, two up
     assert torch.equal(framed.terms["l2"], plain.total) and framed.terms["framer"] > 0
@@ -126,13 +128,13 @@ def test_heads_are_no_part_of_what_is_saved_or_restores(tiny):
 
 def test_l2_is_the_mean_squared_error_in_the_range_of_two(tiny):
     expected = (START * 2 - HR * 2).square().mean()
-    assert torch.allclose(tiny.training_loss(LR, HR, draws()).total, expected)
+    assert torch.allclose(tiny.training_loss(Batch(LR, HR, ("a", "b"), draws())).total, expected)
 
 
 def test_lora_goes_out_and_into_a_fresh_u_net(tiny, tmp_path):
     torch.manual_seed(0)
     fresh = create("pisa_sr", "tiny")
-    tiny.adapt()
+    tiny.adapt("pixel")
     perturbed(tiny)
     path = tmp_path / "lora.safetensors"
     save_file({name: t.detach() for name, t in tiny.adapter_state().items()}, path)
@@ -151,8 +153,3 @@ def test_bad_lora_files_are_one_line(tiny, tmp_path):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(UserError, match=r"x\.safetensors: no LoRA weights of one rank"):
         load_lora(tiny.network, path)
-
-
-def test_more_than_one_step_is_refused(tiny):
-    with pytest.raises(UserError, match="steps: 4: pisa_sr restores in one step"):
-        tiny.restore(START, draws(), 4)

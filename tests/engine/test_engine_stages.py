@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from framer.backbones.settings import SETTINGS
 from framer.data.images import read_rgb, write_png
 from framer.engine import loop
 from framer.engine.pretrain import pretrain
@@ -35,12 +36,12 @@ def settings(steps, lr=1e-3):
 
 def base_job(backbone, steps=2, lr=1e-3):
     data = TrainingData(("photos",), "pisa_sr")
-    return PretrainJob(backbone, "tiny", data, settings(steps, lr), HeldOut("pairs", 3, 5), SEEDS, 1)
+    return PretrainJob(backbone, "tiny", {}, data, {"base": settings(steps, lr)}, HeldOut("pairs", 3, 5), SEEDS, 1)
 
 
 def run_job(backbone, steps=2, recipe=None):
-    job = base_job(backbone, steps)
-    return TrainJob(backbone, job.base, job.data, job.optimisation, job.heldout, job.seeds, job.threads, recipe)
+    job, stages = base_job(backbone), {SETTINGS[backbone].stages[0]: settings(steps)}
+    return TrainJob(backbone, "tiny", {}, job.data, stages, job.heldout, job.seeds, job.threads, recipe)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +96,8 @@ def test_logs_and_heldout_losses(study):
     assert [(r["stage"], r["step"]) for r in base] == [("base", "0"), ("base", "2")]
     assert runs["baseline"][0] == runs["framer"][0]  # same start; the measure knows nothing of FRAMER
     log = {run: table(root / f"runs/{run}/log.csv") for run in ("baseline", "framer")}
-    assert list(log["baseline"][0]) == ["step", "loss", term, "lr", "gradient"]
-    assert list(log["framer"][0]) == ["step", "loss", term, "framer", "lr", "gradient"]
+    assert list(log["baseline"][0]) == ["stage", "step", "loss", term, "lr", "gradient"]
+    assert list(log["framer"][0]) == ["stage", "step", "loss", term, "framer", "lr", "gradient"]
     # Common random numbers: at equal weights the two arms see the same loss but for FRAMER's own term.
     assert log["baseline"][0][term] == log["framer"][0][term]
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished_study import MANIFEST, PSNR, STUDY, write_scores
+from finished_study import MANIFEST, PHOTOS, PSNR, STUDY, write_scores
 
 from framer.data.images import write_png
 from framer.provenance import write_card
@@ -15,6 +15,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     for name in ("pairs-a", "pairs-b"):
         Path("datasets").mkdir(exist_ok=True)
         Path("datasets", f"{name}.yaml").write_text(MANIFEST.format(id=name))
+    Path("datasets", "photos.yaml").write_text(PHOTOS)
     Path("config").mkdir()
     Path("config", "two.yaml").write_text(STUDY)
     study = Study.load(Path("config", "two.yaml"))
@@ -45,8 +46,8 @@ def with_images(study: Study) -> Study:
     for run in study.runs:
         folder = study.out / "runs" / run
         folder.mkdir(parents=True)
-        rows = "".join(f"{step},{1 / step},0\n" for step in range(1, 51))
-        (folder / "log.csv").write_text("step,loss,lr\n" + rows)
-        (folder / "heldout.csv").write_text("stage,step,loss\ntrain,0,0.5\ntrain,50,0.125\n")
+        rows = "".join(f"pixel,{step},{1 / step},0\n" for step in range(1, 51))
+        (folder / "log.csv").write_text("stage,step,loss,lr\n" + rows)
+        (folder / "heldout.csv").write_text("stage,step,loss\npixel,0,0.5\npixel,50,0.125\n")
         write_card(folder, "run", ["log.csv"])
     return study

@@ -24,9 +24,9 @@ metrics: [psnr, ssim, lpips]
 backbones:
   pisa_sr:
     base: tiny
-    data: {{sets: [pairs-a], degradation: pisa_sr}}
+    data: {{sets: [photos], degradation: pisa_sr}}
     pretrain: {{steps: 1, batch: 1, crop: 32, lr: 0.1}}
-    train: {{steps: 1, batch: 1, crop: 32, lr: 0.1}}
+    train: {{pixel: {{steps: 1, batch: 1, crop: 32, lr: 0.1}}}}
 arms:{ARMS}"""
 MANIFEST = """
 id: {id}
@@ -36,6 +36,15 @@ paired: true
 scale: 4
 count: 2
 source: {{kind: manual, folders: [LR, HR], where: [here], note: none}}
+"""
+PHOTOS = """
+id: photos
+title: Photographs
+licence: none
+paired: false
+scale: 4
+count: 2
+source: {kind: manual, folders: [HR], where: [here], note: none}
 """
 # Mean PSNR of each row over the two images; the table's cells are the means over its seeds.
 PSNR = {

@@ -5,30 +5,39 @@ from pathlib import Path
 import pytest
 
 from framer.errors import UserError
-from framer.report.curves import HEIGHT, POINTS, WIDTH, Curve, read_curve, svg
+from framer.report.curves import HEIGHT, POINTS, WIDTH, Curve, read_curves, svg
 
 
 def log(folder: Path, losses: list[float]) -> None:
-    rows = [f"{loss},{step},0.1\n" for step, loss in enumerate(losses, 1)]
-    (folder / "log.csv").write_text("loss,step,lr\n" + "".join(rows))
+    rows = [f"control,{loss},{step},0.1\n" for step, loss in enumerate(losses, 1)]
+    (folder / "log.csv").write_text("stage,loss,step,lr\n" + "".join(rows))
 
 
 def test_read(tmp_path: Path):
     log(tmp_path, [4.0, 2.0])
-    (tmp_path / "heldout.csv").write_text("stage,step,loss\ntrain,0,3\ntrain,2,1.5\n")
-    assert read_curve(tmp_path) == Curve((1, 2), (4.0, 2.0), ((0, 3.0), (2, 1.5)))
+    (tmp_path / "heldout.csv").write_text("stage,step,loss\ncontrol,0,3\ncontrol,2,1.5\n")
+    assert read_curves(tmp_path) == {"control": Curve((1, 2), (4.0, 2.0), ((0, 3.0), (2, 1.5)))}
+
+
+def test_stages_and_framer_terms_are_kept_apart(tmp_path: Path):
+    text = "stage,step,loss,l2,framer,lpips\npixel,0,5,2,3,\npixel,1,4,2.5,1.5,\nsemantic,0,1,,,1\n"
+    (tmp_path / "log.csv").write_text(text)
+    (tmp_path / "heldout.csv").write_text("stage,step,loss\npixel,0,3\nsemantic,0,7\n")
+    assert read_curves(tmp_path) == {
+        "pixel": Curve((0, 1), (2.0, 2.5), ((0, 3.0),)),
+        "semantic": Curve((0,), (1.0,), ((0, 7.0),)),
+    }
 
 
 def test_no_step_is_no_curve(tmp_path: Path):
-    assert read_curve(tmp_path) is None
+    assert read_curves(tmp_path) == {}
     log(tmp_path, [])
-    assert read_curve(tmp_path) is None
+    assert read_curves(tmp_path) == {}
 
 
 def test_long_logs_are_averaged(tmp_path: Path):
     log(tmp_path, [float(step % 5) for step in range(POINTS * 5)])
-    curve = read_curve(tmp_path)
-    assert curve is not None
+    curve = read_curves(tmp_path)["control"]
     assert len(curve.steps) == POINTS
     assert curve.steps[-1] == POINTS * 5
     assert set(curve.losses) == {2.0}
@@ -36,8 +45,8 @@ def test_long_logs_are_averaged(tmp_path: Path):
 
 def test_a_damaged_log_is_named(tmp_path: Path):
     (tmp_path / "log.csv").write_text("step,loss\n1,much\n")
-    with pytest.raises(UserError, match=r"log\.csv: needs the columns step and loss"):
-        read_curve(tmp_path)
+    with pytest.raises(UserError, match=r"log\.csv: needs the columns stage, step and loss"):
+        read_curves(tmp_path)
 
 
 @pytest.mark.parametrize("losses", [(10.0, 1.0, 0.1), (1.0, 1.0, 1.0), (1.0, 0.0, 0.5)])
