@@ -21,8 +21,8 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 if workflow.is_main_process:
-    for reason in graph.absent.values():
-        logger.warning(f"n/a in the tables: {reason}")
+    for line in graph.warnings():
+        logger.warning(line)
 
 
 wildcard_constraints:

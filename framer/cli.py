@@ -203,6 +203,12 @@ def planned(args: argparse.Namespace, job: "Job") -> None:
         raise UserError(f"{args.study}: it changed after this job was planned; run snakemake again")
 
 
+def _terminate(*_: object) -> None:
+    """A cancelled or preempted job gets SIGTERM: unwind, so that no temporary file stays behind."""
+    print("framer: terminated", file=sys.stderr)
+    sys.exit(1)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
@@ -222,8 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a failure; 2: something for the user to put right, in one line."""
     args = build_parser().parse_args(argv)
-    # A cancelled or preempted job gets SIGTERM: unwind, so that no temporary file stays behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         args.handler(args)
     except UserError as error:

@@ -5,6 +5,7 @@ job starts; the `*_job` methods resolve what each stage needs to know and nothin
 scoring protocol never trains anything again.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,6 +183,20 @@ class Study:
         """The bases that the study makes itself; published ones are fetched."""
         own = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].base in OWN_BASES]
         return list(dict.fromkeys(self.base_of(run) for run in own))
+
+    def stopped(self, absent: Mapping[str, str]) -> dict[str, str]:
+        """The rows whose model cannot be trained here, with the reason.
+
+        Args:
+            absent: sets that are not on this machine, each with what to do.
+        """
+        rows = {}
+        for row in self.rows.values():
+            job = self.train_job(row.run) if row.run else None
+            needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])] if job else []
+            if lacking := [name for name in needed if name in absent]:
+                rows[row.id] = f"training needs {' and '.join(lacking)}, which can only be had by hand"
+        return rows
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""

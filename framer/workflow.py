@@ -26,11 +26,13 @@ class Graph:
 
     Attributes:
         study: the study.
-        absent: test sets that can only be had by hand and are not here, each with what to do.
+        absent: sets that can only be had by hand and are not here, and what is made of them, each with what to do.
+        stopped: rows that cannot be trained without them, each with the reason; `n/a` in the tables.
     """
 
     study: Study
     absent: dict[str, str]
+    stopped: dict[str, str]
 
     @classmethod
     def open(cls, config: dict[str, Any]) -> "Graph":
@@ -51,14 +53,25 @@ class Graph:
                     f"--config {key}: {unknown('key', key, ['study'])}; settings belong into config/{name}.yaml"
                 )
         study = Study.load(Path("config") / f"{name}.yaml", DATASETS)
-        absent = {
-            name: how_to_get(study.manifests[name], DATASETS)
-            for name in study.config.sets
-            if study.manifests[name].by_hand and not present(study.manifests[name], DATASETS)
-        }
+        absent = {}
+        for name, manifest in study.manifests.items():
+            source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest
+            if source.by_hand and not present(source, DATASETS) and not present(manifest, DATASETS):
+                absent[name] = how_to_get(source, DATASETS)
         if absent and study.config.strict:
             raise UserError(f"{study.path}: strict: a set is absent: {next(iter(absent.values()))}")
-        return cls(study, absent)
+        return cls(study, absent, study.stopped(absent))
+
+    def warnings(self) -> list[str]:
+        """What will be `n/a` in the tables and why, a line each."""
+        lines = [
+            f"n/a in the tables: {reason}" for name, reason in self.absent.items() if name in self.study.config.sets
+        ]
+        lines += [f"Absent: {reason}" for name, reason in self.absent.items() if name not in self.study.config.sets]
+        for reason in dict.fromkeys(self.stopped.values()):
+            rows = ", ".join(row for row, why in self.stopped.items() if why == reason)
+            lines.append(f"n/a in the tables: {rows}: {reason}")
+        return lines
 
     @property
     def out(self) -> str:
@@ -91,6 +104,11 @@ class Graph:
         return [name for name in self.study.config.sets if name not in self.absent]
 
     @property
+    def rows(self) -> list[str]:
+        """Rows of the tables that can be made here."""
+        return [row for row in self.study.rows if row not in self.stopped]
+
+    @property
     def derived_sets(self) -> list[str]:
         """Sets that are made by degrading another."""
         return sorted(name for name, manifest in self.study.manifests.items() if manifest.derived_from)
@@ -102,19 +120,21 @@ class Graph:
 
     def grid(self) -> dict[str, list[str]]:
         """Wildcards of all score files."""
-        return {"row": list(self.study.rows), "set": self.sets, "protocol": self.study.config.protocols}
+        return {"row": self.rows, "set": self.sets, "protocol": self.study.config.protocols}
 
     def results(self) -> list[str]:
         """All that a study produces. Each is asked for, not the last alone: any that is deleted is made again."""
-        images = [f"images/{row}/{name}/card.json" for row in self.study.rows for name in self.sets]
+        images = [f"images/{row}/{name}/card.json" for row in self.rows for name in self.sets]
         scores = [
             f"scores/{row}/{name}/{protocol}.{kind}"
-            for row in self.study.rows
+            for row in self.rows
             for name in self.sets
             for protocol in self.study.config.protocols
             for kind in ("csv", "json")
         ]
-        folders = [*(f"bases/{base}" for base in self.study.bases), *(f"runs/{run}" for run in self.study.runs)]
+        runs = [run for run in self.study.runs if run not in self.stopped]
+        bases = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
+        folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
         last = [*(f"tables/main.{kind}" for kind in ("md", "csv", "tex")), "report.html"]
         return [f"{self.out}/{name}" for name in (*weights, *images, *scores, *last)]

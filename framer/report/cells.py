@@ -87,7 +87,8 @@ def tables(study: Study, absent: dict[str, str]) -> list[Table]:
 
     Args:
         study: its `out / "scores" / ROW / SET / PROTOCOL.csv` are read.
-        absent: sets that are not on this machine, each with the reason; their cells are `n/a`.
+        absent: sets that are not on this machine, each with the reason; their cells are `n/a`, and the rows that are
+            trained on them.
 
     Raises:
         UserError: a score file is missing or damaged, was made under other definitions than the code's, or the rows
@@ -135,15 +136,20 @@ def _section(
     study: Study, protocol: Protocol, metrics: tuple[Metric, ...], set_id: str, absent: dict[str, str]
 ) -> Section:
     scores: dict[str, list[Scores]] = {arm: [] for arm in study.config.arms}
+    stopped = study.stopped(absent)
+    reasons = {row.arm: stopped[row.id] for row in study.rows.values() if row.id in stopped}
     if set_id not in absent:
         for row in study.rows.values():
+            if row.id in stopped:
+                continue
             path = study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
             scores[row.arm].append(read_scores(path, protocol))
         _check_same_images(study, set_id, protocol, scores)
     images = next((len(s.images) for of_arm in scores.values() for s in of_arm), 0)
     lines: dict[bool, list[Line]] = {False: [], True: []}
     for arm, config in study.config.arms.items():
-        cells = [_cell(arm, set_id, protocol, metric, scores[arm], absent.get(set_id)) for metric in metrics]
+        reason = absent.get(set_id) or reasons.get(arm)
+        cells = [_cell(arm, set_id, protocol, metric, scores[arm], reason) for metric in metrics]
         lines[config.untrained or config.of is not None].append(Line(config.label, tuple(cells)))
     title = study.manifests[set_id].title
     return Section(set_id, title, images, _mark_best(lines[False]), tuple(lines[True]))

@@ -80,7 +80,8 @@ def _image_scores(study: Study, table: Table, absent: dict[str, str]) -> dict[st
     """What stands below each picture: the table's first metric, of the arm's first training seed."""
     metric = table.metrics[0]
     scores: dict[str, ImageScores] = {}
-    first_rows = {row.arm: row.id for row in reversed(study.rows.values())}
+    stopped = study.stopped(absent)
+    first_rows = {row.arm: row.id for row in reversed(study.rows.values()) if row.id not in stopped}
     for name in study.config.sets:
         if name in absent:
             continue

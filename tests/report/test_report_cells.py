@@ -49,6 +49,17 @@ def rewrite(study: Study, row: str, lpips: float) -> None:
     write_scores(scores_of(study, row), {f"im_{i}.png": {"psnr": 1.0, "ssim": 1.0, "lpips": lpips} for i in (0, 1)}, {})
 
 
+def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
+    for row in study.runs:
+        scores_of(study, row).unlink()
+    scores_of(study, "pisa_sr-blank-s0").unlink()
+    absent = {"photos": "photos: put the images into datasets/photos/HR/"}
+    for arm in ("pisa_sr-baseline", "pisa_sr-blank"):
+        found = cell(study, arm, "pairs-a", "psnr", absent)
+        assert (found.text, found.reason) == ("n/a", "training needs photos, which can only be had by hand")
+    assert cell(study, "bicubic", "pairs-a", "psnr", absent).text == "27.00"
+
+
 def test_reasons_are_numbered_by_first_use(study: Study):
     [table] = tables(study, {"pairs-b": "pairs-b is by hand"})
     assert table.notes == {"LPIPS needs weights_x": 1, "pairs-b is by hand": 2}

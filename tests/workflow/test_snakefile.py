@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from framer.data.images import write_png
 from framer.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,14 +33,18 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     """Job counts from the study file alone, by counting arms."""
     config = yaml.safe_load((root / "config" / f"{name}.yaml").read_text())
     manifests = {path.stem: yaml.safe_load(path.read_text()) for path in (root / "datasets").glob("*.yaml")}
-    arms, seeds = config["arms"].values(), len(config["seeds"])
+    backbones = {key: value for key, value in config["backbones"].items() if not absent & {*value["data"]["sets"]}}
+    arms = [
+        arm for arm in config["arms"].values() if arm.get("backbone", next(iter(backbones), "")) in {*backbones, ""}
+    ]
+    seeds = len(config["seeds"])
     sets = [name for name in config["sets"] if name not in absent]
     trained = [arm for arm in arms if "backbone" in arm]
     plain = [arm for arm in arms if "backbone" not in arm and "of" not in arm]
     bases = {(arm["backbone"], bool(arm.get("untrained"))) for arm in trained}
-    tiny = {base for base in bases if config["backbones"][base[0]]["base"] == "tiny"}
+    tiny = {base for base in bases if backbones[base[0]]["base"] == "tiny"}
     rows = len(plain) + seeds * (len(arms) - len(plain))
-    data = {*sets} | {item for backbone in config["backbones"].values() for item in backbone["data"]["sets"]}
+    data = {*sets} | {item for backbone in backbones.values() for item in backbone["data"]["sets"]}
     degraded = {item for item in data if manifests[item]["source"]["kind"] == "degraded"}
     data |= {manifests[item]["source"]["of"] for item in degraded}
     counts = {
@@ -63,16 +69,46 @@ def test_smoke_plans_what_its_file_says(clone: Path) -> None:
     assert jobs(done.stdout) == expected_jobs(clone, "smoke")
 
 
+BY_HAND = {"reallr200-full", "reallq250", "lsdir", "ffhq-10k", "div2k", "div8k", "flickr2k"}
+
+
+def drop(root: Path, *sets: str) -> None:
+    """Bring sets by hand: an image in each of their folders."""
+    for name in sets:
+        for part in yaml.safe_load((root / "datasets" / f"{name}.yaml").read_text())["source"]["folders"]:
+            write_png(root / "datasets" / name / part / "a.png", np.zeros((512, 512, 3), dtype=np.uint8))
+
+
 def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
+    drop(clone, *BY_HAND)
     start = time.perf_counter()
     done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
     seconds = time.perf_counter() - start
     assert done.returncode == 0, done.stdout
-    by_hand = {"reallr200-full", "reallq250"}
-    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=by_hand)
-    for name in by_hand:
-        assert len(re.findall(f"n/a in the tables: {name}: put the images into datasets/{name}/", done.stdout)) == 1
+    assert jobs(done.stdout) == expected_jobs(clone, "paper")
+    assert "n/a in the tables" not in done.stdout
     assert seconds < 20
+
+
+def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
+    """Test sets, training sets, and the rows that are trained on them."""
+    drop(clone, "lsdir", "ffhq-10k", "reallq250")
+    absent = BY_HAND - {"lsdir", "ffhq-10k", "reallq250"}
+    done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
+    assert done.returncode == 0, done.stdout
+    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=absent)
+    for name in absent:
+        assert len(re.findall(f": {name}: put the images into datasets/{name}/", done.stdout)) == 1
+    rows = ", ".join(
+        f"dit4sr-{arm}-s{seed}" for arm in ("baseline", "framer_paper", "framer_released") for seed in range(3)
+    )
+    assert f"n/a in the tables: {rows}: training needs div2k and div8k and flickr2k" in done.stdout
+
+
+def test_with_nothing_brought_by_hand_bicubic_is_left(clone: Path) -> None:
+    done = snakemake(clone, "-n", "--cores", "all")
+    planned = {"all": 1, "fetch": 2, "bicubic": 2, "score": 4, "tables": 1, "report": 1, "total": 11}
+    assert (done.returncode, jobs(done.stdout)) == (0, planned)
 
 
 def test_a_strict_study_refuses_an_absent_set_in_one_line(clone: Path) -> None:
@@ -81,7 +117,7 @@ def test_a_strict_study_refuses_an_absent_set_in_one_line(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "1")
     assert done.returncode == 1
     assert re.search(
-        r"^config/paper.yaml: strict: .* reallr200-full: put the images into .*$", done.stdout, re.MULTILINE
+        r"^config/paper.yaml: strict: a set is absent: \S+: put the images into .*$", done.stdout, re.MULTILINE
     )
 
 

@@ -33,7 +33,7 @@ rule report:
         f"{graph.out}/tables/main.csv",
         cards=collect(
             f"{graph.out}/images/{{row}}/{{set}}/card.json",
-            row=list(graph.study.rows),
+            row=graph.rows,
             set=graph.sets,
         ),
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
