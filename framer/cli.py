@@ -5,6 +5,7 @@ its decorator says is what `framer.fingerprint` sees of a command.
 """
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -229,6 +230,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a failure; 2: something for the user to put right, in one line."""
     args = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
+    # It comes with pyiqa, is not used here, and warns of a kernel it does not find whenever diffusers is imported.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         args.handler(args)
     except UserError as error:
