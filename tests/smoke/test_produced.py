@@ -2,17 +2,23 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from framer.data.images import read_rgb
 from framer.provenance import read_card, verify_payload
+from framer.scoring import fidelity
 
 SET = "photos-crop128"
 PISA_SR = ["pisa_sr-baseline-s0", "pisa_sr-framer-s0"]
+Y = {"test_y_channel": True, "color_space": "ycbcr"}
 DIT4SR = ["dit4sr-baseline-s0", "dit4sr-framer-s0"]
 
 
@@ -31,6 +37,30 @@ def heldout(folder: Path) -> list[float]:
 @pytest.mark.parametrize("row", PISA_SR)
 def test_pisa_sr_beats_bicubic(results: Path, row: str) -> None:
     assert psnr(results, row) >= psnr(results, "bicubic") + 0.3
+
+
+def psnr_of(results: Path, image: Callable[[Path], NDArray[np.uint8]]) -> float:
+    """PSNR of any other image that is made of the bicubic one."""
+    hr = results.parents[1] / "datasets" / SET / "HR"
+    paths = sorted((results / "images/bicubic" / SET).glob("*.png"))
+    return fmean(fidelity.psnr(image(path), read_rgb(hr / path.name), **Y) for path in paths)
+
+
+@pytest.mark.parametrize("row", PISA_SR)
+def test_pisa_sr_beats_the_best_blur(results: Path, row: str) -> None:
+    """A blur removes noise too: the one that is best on the test images themselves must not do as well."""
+
+    def blurred(sigma: float) -> Callable[[Path], NDArray[np.uint8]]:
+        return lambda path: gaussian_filter(read_rgb(path).astype(float), (sigma, sigma, 0)).round().astype(np.uint8)
+
+    best = max(psnr_of(results, blurred(sigma)) for sigma in (2.0, 2.5, 3.0, 3.5, 4.0, 4.5))
+    assert psnr(results, row) > best > psnr(results, "bicubic")
+
+
+@pytest.mark.parametrize("row", DIT4SR)
+def test_dit4sr_beats_a_grey_card(results: Path, row: str) -> None:
+    """Sampling starts from noise: it must have found more of the image than its mean."""
+    assert psnr(results, row) >= psnr_of(results, lambda path: np.full_like(read_rgb(path), 128)) + 1.0
 
 
 @pytest.mark.parametrize("run", DIT4SR)
