@@ -25,10 +25,10 @@ def multiplicity(width: int, like: Tensor) -> Tensor:
     return count
 
 
-def radius(height: int, width: int, device: torch.device | None = None) -> Tensor:
+def radius(height: int, width: int) -> Tensor:
     """Distance from zero frequency in units of the Nyquist frequency, in [0, sqrt 2]. (H, W // 2 + 1), float64."""
-    rows = torch.fft.fftfreq(height, dtype=torch.float64, device=device)
-    columns = torch.fft.rfftfreq(width, dtype=torch.float64, device=device)
+    rows = torch.fft.fftfreq(height, dtype=torch.float64)
+    columns = torch.fft.rfftfreq(width, dtype=torch.float64)
     return 2 * torch.hypot(rows[:, None], columns)
 
 
@@ -36,9 +36,9 @@ def radial(height: int, width: int, cutoff: float, device: torch.device | None =
     """The paper's split: low where `radius` < `cutoff`. (H, W // 2 + 1), bool.
 
     The margin of 1e-9 puts a coefficient that lies on the circle in the high band on every machine, however its radius
-    was rounded.
+    was rounded. It is made on the CPU: some devices have no float64.
     """
-    return radius(height, width, device) < cutoff - 1e-9
+    return (radius(height, width) < cutoff - 1e-9).to(device)
 
 
 def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:

@@ -58,12 +58,24 @@ class Aligned(nn.Module):
         self._taps = record(model, layers, select)
 
     @classmethod
-    def around(cls, model: nn.Module, layers: str | Sequence[str], *args: Any, **kwargs: Any) -> "Aligned":
-        """Make heads that fit, by one forward pass of the model without gradient on example inputs."""
-        with torch.no_grad(), record(model, layers) as taps:
+    def around(
+        cls,
+        model: nn.Module,
+        layers: str | Sequence[str],
+        *args: Any,
+        select: Callable[[Any], Tensor] = first_tensor,
+        **kwargs: Any,
+    ) -> "Aligned":
+        """Make heads that fit, by one forward pass of the model without gradient on example inputs.
+
+        Args:
+            model, layers, select: as for the constructor.
+            args, kwargs: what the model takes.
+        """
+        with torch.no_grad(), record(model, layers, select) as taps:
             output = first_tensor(_tensors(model(*args, **kwargs)))
             widths = [feature.shape[1] for feature in taps.take().values()]
-        return cls(model, layers, AlignmentHeads(widths, output.shape[1]).to(output.device))
+        return cls(model, layers, AlignmentHeads(widths, output.shape[1]).to(output.device), select)
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, list[Tensor]]:
         """The model's output (B, C, H, W), and the layers' maps of the same shape."""

@@ -105,8 +105,20 @@ class FramerLoss(nn.Module):
     """
 
     def __init__(self, recipe: Recipe):
+        """
+        Args:
+            recipe: a reading of the method, such as `Recipe.named("paper")`.
+
+        Raises:
+            UserError: something else is given, such as a name.
+        """
         super().__init__()
+        if not isinstance(recipe, Recipe):
+            raise UserError(f"FramerLoss: {recipe!r} is no Recipe; give Recipe.named(NAME)")
         self.recipe = recipe
+
+    def extra_repr(self) -> str:
+        return repr(self.recipe)
 
     def forward(
         self,

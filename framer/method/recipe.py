@@ -127,6 +127,8 @@ class Recipe:
             raise UserError(f"recipe: temperature: {self.temperature!r} is not a positive number")
         if not 0 <= self.weight < float("inf"):
             raise UserError(f"recipe: weight: {self.weight!r} is not a number from 0 on")
+        if self.objective == "contrastive" and (self.low, self.high, self.negatives) == ("intra", "intra", "none"):
+            raise UserError("recipe: negatives: with 'none' and IntraCL on both bands the loss is always zero")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

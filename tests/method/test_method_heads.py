@@ -66,6 +66,24 @@ def test_a_unet_with_heads_trains_them_and_is_unchanged_without(unet):
     assert not any("heads" in key for key in model.state_dict())
 
 
+def test_a_layer_that_returns_more_than_its_features_is_selected_from():
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = Pair()
+
+        def forward(self, x):
+            return self.block(x)[0][:, :2]
+
+    class Pair(torch.nn.Module):
+        def forward(self, x):
+            return x, torch.cat([x, x, x], dim=1)
+
+    aligned = Aligned.around(Both(), "block", torch.randn(1, 2, 4, 4), select=lambda output: output[1])
+    assert aligned.heads.heads[0].in_channels == 6
+    assert aligned(torch.randn(1, 2, 4, 4))[1][0].shape == (1, 2, 4, 4)
+
+
 def test_the_last_block_through_the_final_projection_is_the_output():
     torch.manual_seed(0)
     model = SD3Transformer2DModel(

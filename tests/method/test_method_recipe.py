@@ -11,6 +11,7 @@ import framer
 import framer.method
 from framer import Recipe
 from framer.errors import UserError
+from framer.method.loss import FramerLoss
 from framer.method.recipe import ABLATIONS, RELEASED
 
 
@@ -133,3 +134,14 @@ def test_every_exported_name_is_there():
         assert set(module.__all__) <= set(dir(module))
     with pytest.raises(AttributeError, match=r"'framer\.method' has no attribute 'Loss'"):
         framer.method.Loss  # noqa: B018
+
+
+def test_a_recipe_whose_loss_is_always_zero_is_refused():
+    with pytest.raises(UserError, match=r"recipe: negatives: .* always zero"):
+        Recipe(high="intra", negatives="none")
+
+
+def test_a_name_is_no_recipe():
+    with pytest.raises(UserError, match=r"'paper' is no Recipe; give Recipe.named"):
+        FramerLoss("paper")
+    assert "objective='contrastive'" in repr(FramerLoss(Recipe.named("paper")))
