@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framer.errors import UserError
+from framer.errors import Stopped, UserError
 
 if TYPE_CHECKING:
-    from framer.study import Job
+    from framer.engine.session import Session
+    from framer.study import Job, Study
 
 Handler = Callable[[argparse.Namespace], None]
 Argument = tuple[tuple[str, ...], dict[str, Any]]
@@ -69,6 +70,24 @@ def degrade(args: argparse.Namespace) -> None:
     degrade_set(Manifest.load(args.set, args.datasets), args.datasets)
 
 
+# What says how a training is carried out, and changes nothing in what it gives.
+SESSION = (
+    arg(
+        "--resume",
+        choices=["latest", "previous", "none"],
+        default="latest",
+        help="an interrupted training: go on from its latest checkpoint (default), the one before it, or start anew",
+    ),
+    arg(
+        "--minutes", type=float, metavar="M", help="stop in good time before M minutes are over; Slurm's limit is known"
+    ),
+    arg("--checkpoint-every", type=float, default=600, metavar="S", help="seconds between checkpoints (default: 600)"),
+    arg("--tracking", type=Path, metavar="DIR", help="folder of TensorBoard (default: logs/STUDY/tracking)"),
+    arg("--gpus", type=int, default=1, metavar="N", help="processes a node, one a GPU, by torchrun (default: 1)"),
+    arg("--nodes", type=int, default=1, metavar="N", help="nodes of the Slurm job (default: 1)"),
+)
+
+
 @command(
     "train a tiny base from random weights",
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
@@ -76,6 +95,7 @@ def degrade(args: argparse.Namespace) -> None:
     arg("--out", type=Path, required=True, help="folder of the base"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
     arg("--expect", help="digest of the settings that were planned; refuse others"),
+    *SESSION,
 )
 def pretrain(args: argparse.Namespace) -> None:
     from framer.study import Study
@@ -83,10 +103,12 @@ def pretrain(args: argparse.Namespace) -> None:
     study = Study.load(args.study, args.datasets)
     job = study.pretrain_job(args.base)
     planned(args, job)
+    spread(args)
 
     from framer.engine.pretrain import pretrain as run
 
-    run(job, study.training_folders(job, args.datasets), args.out, study.heldout_folder(args.datasets))
+    data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
+    run(job, data, args.out, heldout, session(args, study))
 
 
 @command(
@@ -97,6 +119,7 @@ def pretrain(args: argparse.Namespace) -> None:
     arg("--out", type=Path, required=True, help="folder of the run"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
     arg("--expect", help="digest of the settings that were planned; refuse others"),
+    *SESSION,
 )
 def train(args: argparse.Namespace) -> None:
     from framer.study import Study
@@ -104,10 +127,12 @@ def train(args: argparse.Namespace) -> None:
     study = Study.load(args.study, args.datasets)
     job = study.train_job(args.run)
     planned(args, job)
+    spread(args)
 
     from framer.engine.train import train as run
 
-    run(job, args.base, study.training_folders(job, args.datasets), args.out, study.heldout_folder(args.datasets))
+    data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
+    run(job, args.base, data, args.out, heldout, session(args, study))
 
 
 @command(
@@ -204,6 +229,26 @@ def planned(args: argparse.Namespace, job: "Job") -> None:
         raise UserError(f"{args.study}: it changed after this job was planned; run snakemake again")
 
 
+def spread(args: argparse.Namespace) -> None:
+    """Start this very command again by torchrun, one process a GPU, unless that has been done or one is enough."""
+    from framer.launch import relaunch
+
+    relaunch(args.gpus, args.nodes)
+
+
+def session(args: argparse.Namespace, study: "Study") -> "Session":
+    """How the command line says that a training is carried out."""
+    from framer.engine.session import Session
+
+    return Session(
+        resume=args.resume,
+        every=args.checkpoint_every,
+        minutes=args.minutes,
+        trackers=tuple(study.config.trackers),
+        tracking=args.tracking or Path("logs") / study.name / "tracking",
+    )
+
+
 def _terminate(*_: object) -> None:
     """A cancelled or preempted job gets SIGTERM: unwind, so that no temporary file stays behind."""
     print("framer: terminated", file=sys.stderr)
@@ -237,6 +282,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"framer: error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"framer: {stopped}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("framer: interrupted", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to read."""
+"""The exceptions that users are meant to read."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,6 +8,13 @@ class UserError(Exception):
     """Something the user can put right. The message is one line that names the file, the key and what to do.
 
     The command line prints it without a traceback and exits with 2.
+    """
+
+
+class Stopped(Exception):
+    """A training was told to stop, has written its checkpoint and can go on later. The message is one line.
+
+    The command line prints it and exits with 1.
     """
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,6 +25,26 @@ class Optimisation(Strict):
     decay: bool = Field(False, description="cosine decay to zero after the warm-up; otherwise constant")
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(
+        1, ge=1, description="parts of a batch, one after the other; FRAMER contrasts images of one part"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average that becomes the weights; 0 for none")
+
+    @model_validator(mode="after")
+    def _batch_is_divisible(self) -> "Optimisation":
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: the batch of {self.batch} has no {self.accumulate} equal parts")
+        return self
+
+
+class Numerics(Strict):
+    """How a training computes; part of what it gives."""
+
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        default="float32", description="of arithmetic and frozen weights; what trains stays in float32"
+    )
+    compile: bool = Field(default=False, description="torch.compile the network")
+    deterministic: bool = Field(default=True, description="the same bits again; slower on GPUs")
 
 
 class DataConfig(Strict):
@@ -51,6 +71,7 @@ class BackboneConfig(Strict):
     data: DataConfig
     pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; absent for a published base")
     train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
+    numerics: Numerics = Numerics()
     settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
 
 
@@ -94,6 +115,7 @@ class StudyConfig(Strict):
     protocols: list[str] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
     heldout: HeldOutConfig | None = None
+    trackers: list[str] = Field(default=["tensorboard"], description="of accelerate, such as wandb; part of no result")
     backbones: dict[str, BackboneConfig]
     arms: dict[Name, ArmConfig] = Field(min_length=1)
 

@@ -6,7 +6,7 @@ scoring protocol never trains anything again.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from framer.backbones.settings import settings_of
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
 from framer.provenance import derive_seed, digest
-from framer.schema import ArmConfig, BackboneConfig, Optimisation, StudyConfig
+from framer.schema import ArmConfig, BackboneConfig, Numerics, Optimisation, StudyConfig
 from framer.strict_yaml import explain, read_yaml
 
 OWN_BASES = ("tiny", "random")
@@ -68,6 +68,7 @@ class PretrainJob(Job):
         heldout: on what the loss is measured before and after each stage.
         seeds: one a source of randomness: init, data, noise, negatives.
         threads: CPU threads.
+        numerics: precision, compilation, determinism.
     """
 
     backbone: str
@@ -78,9 +79,11 @@ class PretrainJob(Job):
     heldout: HeldOut | None
     seeds: dict[str, int]
     threads: int
+    numerics: Numerics = field(default=Numerics(), kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"stages": {name: stage.model_dump() for name, stage in self.stages.items()}}
+        stages = {name: stage.model_dump() for name, stage in self.stages.items()}
+        return asdict(self) | {"stages": stages, "numerics": self.numerics.model_dump()}
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,7 @@ class Study:
             "heldout": heldout and HeldOut(heldout.set, heldout.draws, derive_seed(self.config.seed, "heldout")),
             "seeds": {axis: derive_seed(self.config.seed, kind, backbone, axis, seed) for axis in axes},
             "threads": self.config.threads,
+            "numerics": config.numerics,
         }
 
     def restore_job(self, row: str) -> RestoreJob:

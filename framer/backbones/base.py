@@ -103,6 +103,15 @@ class Backbone(ABC):
     def __init__(self, config: dict[str, Any], settings: Settings):
         self.config, self.settings = config, settings
         self.prompts: Mapping[str, str] = {}
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
+        """Move the model. `dtype` is that of frozen weights and of arithmetic; what trains stays in float32."""
+        self.device, self.dtype = torch.device(device), dtype
+        trained = set(self.adapter_state())
+        for name, parameter in self.network.named_parameters():
+            parameter.data = parameter.data.to(self.device, torch.float32 if name in trained else dtype)
+        self.heads.to(self.device)
 
     @abstractmethod
     def adapt(self, stage: str) -> None:

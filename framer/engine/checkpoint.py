@@ -17,6 +17,7 @@ from framer import provenance
 from framer.backbones import from_config
 from framer.backbones.base import Backbone
 from framer.errors import UserError
+from framer.fingerprint import fingerprint
 from framer.study import PretrainJob
 
 MODEL, CONFIG = "model.safetensors", "config.json"
@@ -131,6 +132,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
+
+
+def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]:
+    """What a checkpoint of an unfinished `framer COMMAND` must share with the training that goes on from it."""
+    return {
+        "settings": job.digest,
+        "data": provenance.digest(data_digests(data)),
+        "code": fingerprint(command, f"framer.backbones.{job.backbone}"),
+        "package versions": provenance.digest(provenance.versions(PACKAGES)),
+    }
 
 
 def data_digests(folders: list[Path]) -> dict[str, str]:

@@ -1,127 +1,186 @@
-"""The one training loop: AdamW over a stream of steps, logged, and stopped when it diverges."""
+"""The one training loop: the stages of a job one after the other, logged, interrupted and resumed."""
 
-import csv
-import io
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
-from tqdm import tqdm
+from accelerate import Accelerator
+from torch import Tensor
 
-from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss
-from framer.data.images import read_rgb
-from framer.data.pairs import TrainingPairs, paired, to_tensor
-from framer.errors import UserError
-from framer.provenance import CARD, derive_seed, write_text
+from framer.backbones.base import Backbone, load_exactly
+from framer.data.pairs import TrainingPairs
+from framer.engine import diverged
+from framer.engine.batches import Batches, workers
+from framer.engine.heldout import heldout_loss
+from framer.engine.log import Bar, Row, Trackers, write_csv
+from framer.engine.resume import Saved, Unfinished
+from framer.engine.runtime import DTYPES
+from framer.engine.session import Session
+from framer.engine.step import BatchLoss, Stepper
+from framer.engine.stop import SlurmJob, Stop
+from framer.errors import Stopped
+from framer.provenance import CARD, derive_seed
 from framer.schema import Optimisation
-from framer.study import HeldOut, PretrainJob
-
-Row = Mapping[str, str | int | float]
+from framer.study import PretrainJob
 
 
-def run_stages(
-    backbone: Backbone,
-    job: PretrainJob,
-    begin: Callable[[str], None],
-    batch_loss: Callable[[Batch], StepLoss],
-    data: list[Path],
-    out: Path,
-    heldout: Path | None,
-    progress: bool,
-) -> list[str]:
-    """Optimise what a backbone has to train, a stage at a time, and measure the held-out loss around each.
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
 
-    Args:
-        backbone: the model; its weights change in place.
+    Attributes:
         job: the settings.
+        backbone: the model; its weights change in place.
         begin: called with a stage's name before it starts; makes trainable what it trains.
         batch_loss: what a step minimises.
+        weights: what of the model is kept, by name: the tensors themselves, which are trained in place.
         data: folders of HR photographs.
-        out: where log.csv and heldout.csv go.
         heldout: folder of pairs for the held-out loss.
-        progress: show a bar.
-
-    Returns:
-        The names of the files in `out`.
+        out: where log.csv and heldout.csv go.
     """
-    (out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
-    log: list[Row] = []
-    measured: list[Row] = []
-    for stage, settings in job.stages.items():
-        begin(stage)
+
+    job: PretrainJob
+    backbone: Backbone
+    begin: Callable[[str], None]
+    batch_loss: BatchLoss
+    weights: Callable[[], dict[str, Tensor]]
+    data: list[Path]
+    heldout: Path | None
+    out: Path
+
+
+class Training:
+    """One start of a task, from the beginning or from a checkpoint, to its end or to where it is stopped."""
+
+    def __init__(self, task: Task, session: Session, unfinished: Unfinished, accelerator: Accelerator):
+        self.task, self.session, self.unfinished, self.accelerator = task, session, unfinished, accelerator
+        self.rows: dict[str, list[Row]] = {"log": [], "heldout": []}
+        self.stop = Stop(session.minutes, SlurmJob.own() if accelerator.is_main_process else None)
+        self.trackers = Trackers(accelerator, session, task.out.name)
+        self.written = time.monotonic()
+
+    def run(self) -> list[str]:
+        """Train all stages.
+
+        Returns:
+            The names of the files in `task.out`, which the first rank has written.
+
+        Raises:
+            Stopped: there is a checkpoint, and time or patience is over.
+            UserError: the data or the checkpoint cannot be used, or the loss diverges.
+        """
+        task, job = self.task, self.task.job
+        if self.accelerator.is_main_process:
+            (task.out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
+            self.unfinished.clean(self.session.resume)
+        self.accelerator.wait_for_everyone()
+        saved = self.unfinished.read(self.session.resume)
+        if saved:
+            self.rows = saved.rows
+        before = 0
+        for stage, settings in job.stages.items():
+            task.begin(stage)
+            task.backbone.to(self.accelerator.device, DTYPES[job.numerics.precision])
+            if job.numerics.compile:
+                task.backbone.network.compile()
+            if saved is None or saved.stage == stage:
+                self._train(stage, settings, before, saved)
+                saved = None
+            before += settings.steps
+        if self.accelerator.is_main_process:
+            write_csv(task.out / "log.csv", self.rows["log"], ["stage", "step", "loss"])
+            if self.rows["heldout"]:
+                write_csv(task.out / "heldout.csv", self.rows["heldout"], [])
+        return ["log.csv", "heldout.csv"] if self.rows["heldout"] else ["log.csv"]
+
+    def _train(self, stage: str, settings: Optimisation, before: int, saved: Saved | None) -> None:
+        """One stage, from a checkpoint within it where there is one; `before` are the steps of the stages before."""
+        task, job = self.task, self.task.job
         # Stages of one run draw apart, and runs of one seed alike.
         seeds = {axis: derive_seed(seed, stage) for axis, seed in job.seeds.items()}
-        pairs = TrainingPairs(data, settings.crop, job.data.degradation, seeds["data"])
+        pairs = TrainingPairs(task.data, settings.crop, job.data.degradation, seeds["data"])
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        batches = Batches(pairs, settings, seeds, rank, ranks)
+        first = 0
+        if saved:
+            first = saved.step
+            for name, own in self._weights().items():
+                load_exactly(own, saved.group(name), str(self.unfinished.folder))
+        else:
+            self._measure(stage, 0)
+        if not settings.steps:
+            return
+        stepper = Stepper(task.backbone, task.batch_loss, settings, self.accelerator)
+        if saved:
+            stepper.load(saved)
+        micro = range(first * settings.accumulate, settings.steps * settings.accumulate)
+        stream = batches.stream(micro.start, micro.stop, workers(self.accelerator.device))
+        shown = self.session.progress and self.accelerator.is_main_process
+        bar = Bar(f"{stage} {task.out.name}", first, settings.steps, settings.batch, shown)
+        with self.stop.listening():
+            for step in range(first, settings.steps):
+                started = time.monotonic()
+                rate = settings.lr * schedule(step, settings)
+                values, stop, due = self._agree(stepper.backward(stream))
+                row: Row = {"stage": stage, "step": step, **values, "lr": rate, "gradient": stepper.clip()}
+                beginning = self.rows["log"][before : before + diverged.START]
+                if problem := diverged.check(beginning, row, stepper.scales):
+                    again = [batches.batch(step * settings.accumulate + part) for part in range(settings.accumulate)]
+                    raise diverged.error(stage, step, problem, stepper.losses, again, settings)
+                stepper.update(step, rate)
+                self.rows["log"].append(row)
+                self.trackers.show(stage, row, step + 1 == settings.steps)
+                bar.advance(step, values["loss"])
+                self.stop.took(time.monotonic() - started)
+                if stop or due:
+                    self._checkpoint(stepper, stage, step + 1, before)
+                if stop:
+                    bar.close()
+                    self._leave(stage, step + 1)
+        bar.close()
+        stepper.finish()
+        self.accelerator.free_memory()
+        self._measure(stage, settings.steps)
 
-        def step_loss(
-            step: int, size: int = settings.batch, pairs: TrainingPairs = pairs, seeds: Any = seeds
-        ) -> StepLoss:
-            stems, lr, hr = pairs.batch(step, size)
-            draws = Draws.of_step(seeds["noise"], seeds["negatives"], step, size)
-            return batch_loss(Batch(lr, hr, stems, draws))
+    def _agree(self, values: dict[str, float]) -> tuple[dict[str, float], bool, bool]:
+        """What all ranks have in common after a step: mean values, whether one has to stop, whether to checkpoint."""
+        stop, due = self.stop.reason is not None, time.monotonic() - self.written >= self.session.every
+        if self.accelerator.num_processes == 1:
+            return values, stop, due
+        told = torch.tensor([*values.values(), float(stop), float(due)], dtype=torch.float64)
+        *means, stops, dues = self.accelerator.reduce(told.to(self.accelerator.device), "mean").tolist()
+        return dict(zip(values, means, strict=True)), stops > 0, dues > 0
 
-        for step in dict.fromkeys((0, settings.steps)):
-            if step:
-                rows = optimise(backbone.trainable(), step_loss, settings, f"{stage} {out.name}", progress)
-                log += [{"stage": stage, **row} for row in rows]
-            if job.heldout and heldout:
-                loss = heldout_loss(backbone, heldout, job.heldout)
-                measured.append({"stage": stage, "step": step, "loss": loss})
-    write_csv(out / "log.csv", log, ["stage", "step", "loss"])
-    if not measured:
-        return ["log.csv"]
-    write_csv(out / "heldout.csv", measured, [])
-    return ["log.csv", "heldout.csv"]
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        """What changes in training, in two groups: what a run keeps, and the heads."""
+        return {"weights": self.task.weights(), "heads": dict(self.task.backbone.heads.state_dict())}
 
+    def _checkpoint(self, stepper: Stepper, stage: str, step: int, before: int) -> None:
+        started = time.monotonic()
+        if self.accelerator.is_main_process:
+            groups = self._weights().items()
+            tensors = {f"{group}/{name}": tensor for group, found in groups for name, tensor in found.items()}
+            saved = Saved(stage, step, self.rows, {**tensors, **stepper.state()}, stepper.scaler())
+            self.unfinished.write(before + step, saved)
+        self.accelerator.wait_for_everyone()  # a rank that goes first has the others killed
+        self.written = time.monotonic()
+        self.stop.took(self.written - started)
 
-def optimise(
-    parameters: Mapping[str, nn.Parameter],
-    step_loss: Callable[[int], StepLoss],
-    settings: Optimisation,
-    label: str,
-    progress: bool = True,
-) -> list[Row]:
-    """Minimise a loss.
+    def _leave(self, stage: str, step: int) -> None:
+        reason = self.stop.reason or "another rank was told to stop"
+        back = self.stop.put_back()
+        self.accelerator.wait_for_everyone()
+        how = "the job is back in the queue" if back else "run it again to go on"
+        raise Stopped(f"{self.task.out}: {reason}; stopped after step {step} of {stage}; {how}")
 
-    Args:
-        parameters: what is optimised, by name.
-        step_loss: the loss of step number k.
-        settings: steps, learning rate, clipping.
-        label: what the progress bar says.
-        progress: show it.
-
-    Returns:
-        A row a step: step, loss, every term, learning rate, and the gradient's norm before clipping.
-
-    Raises:
-        UserError: a term or the gradient is not finite; names the step.
-    """
-    weights = list(parameters.values())
-    optimiser = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=settings.weight_decay)
-    rows: list[Row] = []
-    started = time.perf_counter()
-    bar = tqdm(range(settings.steps), label, unit="step", file=sys.stderr, disable=not progress, mininterval=1.0)
-    for step in bar:
-        rate = settings.lr * schedule(step, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        loss = step_loss(step)
-        values = {"loss": loss.total.item(), **{name: term.item() for name, term in loss.terms.items()}}
-        _check_finite(step, values, settings)
-        optimiser.zero_grad()
-        loss.total.backward()
-        gradient = nn.utils.clip_grad_norm_(weights, settings.clip).item()
-        _check_finite(step, {"gradient": gradient}, settings)
-        optimiser.step()
-        rows.append({"step": step, **values, "lr": rate, "gradient": gradient})
-        speed = (step + 1) * settings.batch / (time.perf_counter() - started)
-        bar.set_postfix_str(f"loss {values['loss']:.4g}, {speed:.0f} images/s", refresh=False)
-    return rows
+    def _measure(self, stage: str, step: int) -> None:
+        fixed = self.task.job.heldout
+        if fixed and self.task.heldout:
+            loss = heldout_loss(self.task.backbone, self.task.heldout, fixed, self.accelerator)
+            self.rows["heldout"].append({"stage": stage, "step": step, "loss": loss})
 
 
 def schedule(step: int, settings: Optimisation) -> float:
@@ -132,41 +191,3 @@ def schedule(step: int, settings: Optimisation) -> float:
         return 1.0
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return 0.5 * (1 + math.cos(math.pi * done))
-
-
-@torch.no_grad()
-def heldout_loss(backbone: Backbone, pairs: Path, fixed: HeldOut) -> float:
-    """The training loss without FRAMER, on a fixed set of (image, sigma, noise).
-
-    Args:
-        backbone: a base or an adapted backbone.
-        pairs: folder with LR/ and HR/; draw k takes pair k modulo their number, cut to the backbone's multiple.
-        fixed: how many draws, and the seed of their sigma and noise.
-    """
-    files = paired(pairs / "LR", pairs / "HR")
-    total = 0.0
-    for k in range(fixed.draws):
-        stem, *paths = files[k % len(files)]
-        lr, hr = (to_tensor(read_rgb(path)).unsqueeze(0) for path in paths)
-        height, width = (side - side % backbone.multiple for side in hr.shape[-2:])
-        lr, hr = lr[..., : height // SCALE, : width // SCALE], hr[..., :height, :width]
-        batch = Batch(lr, hr, (stem,), Draws.of_step(fixed.seed, fixed.seed, k, 1))
-        total += backbone.training_loss(batch).total.item()
-    return total / fixed.draws
-
-
-def write_csv(path: Path, rows: Sequence[Row], columns: list[str]) -> None:
-    """Write rows as CSV, numbers as Python prints them; `columns` are the header of a table without rows."""
-    text = io.StringIO()
-    found = list(dict.fromkeys(column for row in rows for column in row))  # stages differ in their terms
-    writer = csv.DictWriter(text, found or columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def _check_finite(step: int, values: Mapping[str, float], settings: Optimisation) -> None:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            hint = f"lower lr (now {settings.lr}) or clip (now {settings.clip})"
-            raise UserError(f"training diverged at step {step}: {name} is {value}; {hint}")

@@ -4,26 +4,44 @@ from pathlib import Path
 
 from framer.backbones import create
 from framer.engine import checkpoint
-from framer.engine.loop import run_stages
-from framer.engine.runtime import deterministic, seeded
+from framer.engine.loop import Task, Training
+from framer.engine.resume import Unfinished, claimed
+from framer.engine.runtime import accelerated, seeded
+from framer.engine.session import DEFAULT, Session
 from framer.study import PretrainJob
 
 
-def pretrain(job: PretrainJob, data: list[Path], out: Path, heldout: Path | None = None, progress: bool = True) -> None:
-    """Write a base.
+def pretrain(
+    job: PretrainJob, data: list[Path], out: Path, heldout: Path | None = None, session: Session = DEFAULT
+) -> None:
+    """Write a base, or go on with one that was interrupted.
 
     Args:
         job: the settings.
         data: folders of HR photographs.
         out: folder of the base: model.safetensors, config.json, log.csv, heldout.csv, card.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
-        progress: show a bar.
+        session: how it is carried out.
 
     Raises:
-        UserError: data or settings that cannot be used, or the loss diverges.
+        Stopped: it was told to stop; `out` has a checkpoint.
+        UserError: data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss diverges.
     """
-    deterministic(job.threads)
-    with seeded(job.seeds["init"]):
-        backbone = create(job.backbone, job.base, job.settings)
-    logs = run_stages(backbone, job, lambda _: None, backbone.pretraining_loss, data, out, heldout, progress)
-    checkpoint.save(out, "base", backbone, backbone.base_state(), job, logs, data)
+    with claimed(out), accelerated(job) as accelerator:
+        with seeded(job.seeds["init"]):
+            backbone = create(job.backbone, job.base, job.settings)
+        task = Task(
+            job=job,
+            backbone=backbone,
+            begin=lambda _: None,
+            batch_loss=backbone.pretraining_loss,
+            weights=backbone.base_state,
+            data=data,
+            heldout=heldout,
+            out=out,
+        )
+        unfinished = Unfinished(out, **checkpoint.identity("pretrain", job, data))
+        logs = Training(task, session, unfinished, accelerator).run()
+        if accelerator.is_main_process:
+            checkpoint.save(out, "base", backbone, backbone.base_state(), job, logs, data)
+            unfinished.delete()

@@ -1,19 +1,30 @@
-"""The state of torch that decides bytes: threads, deterministic kernels, seeds."""
+"""What decides the bytes of a training: threads, kernels, seeds, and the device, ranks and precision of accelerate."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from framer.study import PretrainJob
+
+MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def deterministic(threads: int) -> None:
+def deterministic(threads: int, exact: bool = True) -> None:
     """Make equal inputs give equal bytes, for this process.
 
     Args:
         threads: CPU threads; part of the result, since they order the sums.
+        exact: only kernels that give the same bits again; without, only GPUs give others.
     """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
+    torch.use_deterministic_algorithms(exact)
+    torch.backends.cudnn.benchmark = not exact
 
 
 @contextmanager
@@ -22,3 +33,23 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def accelerated(job: PretrainJob) -> Iterator[Accelerator]:
+    """Device, ranks and precision of a training, for a block. Tiny bases train on CPUs, whatever else there is.
+
+    A process is one of several where `torchrun` started it.
+    """
+    deterministic(job.threads, job.numerics.deterministic)
+    AcceleratorState._reset_state()  # accelerate refuses two precisions in one process otherwise
+    accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=MIXED[job.numerics.precision])
+    try:
+        yield accelerator
+    finally:
+        accelerator.end_training()
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that train together, known before they meet."""
+    return os.environ.get("RANK", "0") == "0"

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from framer.engine import checkpoint
-from framer.engine.loop import run_stages
-from framer.engine.runtime import deterministic, seeded
+from framer.engine.loop import Task, Training
+from framer.engine.resume import Unfinished, claimed
+from framer.engine.runtime import accelerated, seeded
+from framer.engine.session import DEFAULT, Session
 from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
 from framer.provenance import derive_seed
@@ -12,9 +14,14 @@ from framer.study import TrainJob
 
 
 def train(
-    job: TrainJob, base: Path, data: list[Path], out: Path, heldout: Path | None = None, progress: bool = True
+    job: TrainJob,
+    base: Path,
+    data: list[Path],
+    out: Path,
+    heldout: Path | None = None,
+    session: Session = DEFAULT,
 ) -> None:
-    """Write a run.
+    """Write a run, or go on with one that was interrupted.
 
     Args:
         job: the settings.
@@ -22,24 +29,37 @@ def train(
         data: folders of HR photographs.
         out: folder of the run: model.safetensors, config.json, log.csv, heldout.csv, card.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
-        progress: show a bar.
+        session: how it is carried out.
 
     Raises:
-        UserError: base, data or settings that cannot be used, or the loss diverges.
+        Stopped: it was told to stop; `out` has a checkpoint.
+        UserError: base, data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss
+            diverges.
     """
-    deterministic(job.threads)
-    backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
-    framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
-    first, *_ = job.stages
+    with claimed(out), accelerated(job) as accelerator:
+        backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
+        framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
+        first, *_ = job.stages
 
-    def begin(stage: str) -> None:
-        with seeded(derive_seed(job.seeds["init"], stage)):
-            backbone.adapt(stage)
-        if framer and stage == first:
-            with seeded(derive_seed(job.seeds["init"], "heads")):
-                backbone.add_heads()
+        def begin(stage: str) -> None:
+            with seeded(derive_seed(job.seeds["init"], stage)):
+                backbone.adapt(stage)
+            if framer and stage == first:
+                with seeded(derive_seed(job.seeds["init"], "heads")):
+                    backbone.add_heads()
 
-    logs = run_stages(
-        backbone, job, begin, lambda batch: backbone.training_loss(batch, framer), data, out, heldout, progress
-    )
-    checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))
+        task = Task(
+            job=job,
+            backbone=backbone,
+            begin=begin,
+            batch_loss=lambda batch: backbone.training_loss(batch, framer),
+            weights=backbone.adapter_state,
+            data=data,
+            heldout=heldout,
+            out=out,
+        )
+        unfinished = Unfinished(out, **checkpoint.identity("train", job, data), base=sha256)
+        logs = Training(task, session, unfinished, accelerator).run()
+        if accelerator.is_main_process:
+            checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))
+            unfinished.delete()

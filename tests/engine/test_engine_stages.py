@@ -13,12 +13,14 @@ from framer.data.images import read_rgb, write_png
 from framer.engine import loop
 from framer.engine.pretrain import pretrain
 from framer.engine.restore import restore
+from framer.engine.session import Session
 from framer.engine.train import train
 from framer.errors import UserError
 from framer.provenance import read_card, sha256_file, verify_payload
 from framer.schema import Optimisation
 from framer.study import HeldOut, PretrainJob, TrainingData, TrainJob
 
+QUIET = Session(progress=False)
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
 
 
@@ -61,7 +63,7 @@ def study(request, folder):
     """A base, a baseline and a FRAMER run of one backbone."""
     root = folder / request.param
     data, heldout = [folder / "photos/train"], folder / "pairs"
-    pretrain(base_job(request.param), data, root / "bases/b", heldout, progress=False)
+    pretrain(base_job(request.param), data, root / "bases/b", heldout, session=QUIET)
     for name, recipe in (("baseline", None), ("framer", "released")):
         train(
             run_job(request.param, recipe=recipe),
@@ -69,7 +71,7 @@ def study(request, folder):
             data,
             root / f"runs/{name}",
             heldout,
-            progress=False,
+            session=QUIET,
         )
     return request.param, root
 
@@ -114,9 +116,9 @@ def test_a_run_keeps_only_what_it_trained(study):
 def test_the_same_work_gives_the_same_bytes(study, folder, tmp_path):
     name, root = study
     data, heldout = [folder / "photos/train"], folder / "pairs"
-    pretrain(base_job(name), data, tmp_path / "bases/b", heldout, progress=False)
+    pretrain(base_job(name), data, tmp_path / "bases/b", heldout, session=QUIET)
     train(
-        run_job(name, recipe="released"), tmp_path / "bases/b", data, tmp_path / "runs/framer", heldout, progress=False
+        run_job(name, recipe="released"), tmp_path / "bases/b", data, tmp_path / "runs/framer", heldout, session=QUIET
     )
     for path in ("bases/b", "runs/framer"):
         for file in (root / path).iterdir():
@@ -159,10 +161,8 @@ def test_blank_lr_and_seed_reach_the_network(study, folder, tmp_path):
 def test_zero_steps_keep_the_starting_weights(folder, tmp_path):
     """The untrained control. Of PiSA-SR it is bicubic interpolation to the last bit."""
     data = [folder / "photos/train"]
-    pretrain(base_job("pisa_sr", steps=0), data, tmp_path / "bases/b", folder / "pairs", progress=False)
-    train(
-        run_job("pisa_sr", steps=0), tmp_path / "bases/b", data, tmp_path / "runs/r", folder / "pairs", progress=False
-    )
+    pretrain(base_job("pisa_sr", steps=0), data, tmp_path / "bases/b", folder / "pairs", session=QUIET)
+    train(run_job("pisa_sr", steps=0), tmp_path / "bases/b", data, tmp_path / "runs/r", folder / "pairs", session=QUIET)
     assert table(tmp_path / "runs/r/log.csv") == [] and len(table(tmp_path / "runs/r/heldout.csv")) == 1
     for checkpoint, out in ((tmp_path / "runs/r", "untrained"), ("bicubic", "bicubic")):
         restore(checkpoint, folder / "pairs/LR", tmp_path / out, progress=False)
@@ -175,12 +175,12 @@ def test_another_base_is_refused(study, folder, tmp_path):
     shutil.copytree(root / "runs/baseline", tmp_path / "runs/baseline")
     with pytest.raises(UserError, match=r"config\.json: base: .*bases/b is not there"):
         restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
-    pretrain(base_job(name, steps=1), [folder / "photos/train"], tmp_path / "bases/b", progress=False)
+    pretrain(base_job(name, steps=1), [folder / "photos/train"], tmp_path / "bases/b", session=QUIET)
     with pytest.raises(UserError, match="has other weights than this run was trained on"):
         restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
     wrong = {"pisa_sr": "dit4sr", "dit4sr": "pisa_sr"}[name]
     with pytest.raises(UserError, match=f"a base of {name}, where one of {wrong} is needed"):
-        train(run_job(wrong), tmp_path / "bases/b", [folder / "photos/train"], tmp_path / "x", progress=False)
+        train(run_job(wrong), tmp_path / "bases/b", [folder / "photos/train"], tmp_path / "x", session=QUIET)
     assert not (tmp_path / "out").exists() and not (tmp_path / "x").exists()
 
 
@@ -198,7 +198,7 @@ def test_damaged_checkpoints_are_refused(study, folder, tmp_path):
 
 def test_divergence_names_step_and_term(folder, tmp_path):
     with pytest.raises(UserError, match=r"training diverged at step \d+: (loss|l2|gradient) is (nan|inf); lower lr"):
-        pretrain(base_job("pisa_sr", 20, lr=1e30), [folder / "photos/train"], tmp_path / "b", progress=False)
+        pretrain(base_job("pisa_sr", 20, lr=1e30), [folder / "photos/train"], tmp_path / "b", session=QUIET)
     assert not (tmp_path / "b").exists()
 
 

@@ -1,0 +1,93 @@
+"""What a training says while it runs: every value of every step for log.csv, a bar, and accelerate's trackers."""
+
+import csv
+import io
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from tqdm import tqdm
+
+from framer.engine.session import Session
+from framer.errors import UserError
+from framer.provenance import write_text
+
+Row = dict[str, Any]
+
+SECOND = 1.0
+"""Trackers write files; one point a second is as much as a curve can show."""
+
+
+class Trackers:
+    """TensorBoard, or what else of accelerate's trackers was asked for. Written by the first rank alone.
+
+    Their files hold times and host names, so they lie among the logs and not among the results.
+    """
+
+    def __init__(self, accelerator: Accelerator, session: Session, name: str):
+        self.accelerator = accelerator
+        self.last = 0.0
+        self.open = bool(session.trackers) and session.tracking is not None
+        if not self.open or session.tracking is None:
+            return
+        if accelerator.is_main_process:
+            session.tracking.mkdir(parents=True, exist_ok=True)
+        accelerator.project_configuration = ProjectConfiguration(logging_dir=str(session.tracking))
+        accelerator.log_with = list(session.trackers)
+        try:
+            accelerator.init_trackers(name)
+        except Exception as error:  # each has its own: not installed, not logged in, no network
+            raise UserError(f"trackers: {', '.join(session.trackers)}: {' '.join(str(error).split())}") from None
+
+    def show(self, stage: str, row: Mapping[str, Any], last: bool) -> None:
+        """Send a step's values, when a second is over or it is the last one."""
+        now = time.monotonic()
+        if self.open and (last or now - self.last >= SECOND):
+            values = {f"{stage}/{name}": value for name, value in row.items() if name not in ("stage", "step")}
+            self.accelerator.log(values, step=row["step"])
+            self.last = now
+
+
+class Bar:
+    """A progress bar over the steps of a stage: time left, loss, images a second, memory."""
+
+    def __init__(self, label: str, first: int, steps: int, batch: int, shown: bool):
+        self.batch, self.first = batch, first
+        self.started = time.perf_counter()
+        self.bar = tqdm(
+            total=steps, initial=first, desc=label, unit="step", file=sys.stderr, disable=not shown, mininterval=1.0
+        )
+
+    def advance(self, step: int, loss: float) -> None:
+        """One step is done."""
+        if not self.bar.disable:
+            speed = (step + 1 - self.first) * self.batch / (time.perf_counter() - self.started)
+            self.bar.set_postfix_str(f"loss {loss:.4g}, {speed:.3g} images/s, {memory()}", refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the last line as it is."""
+        self.bar.close()
+
+
+def memory() -> str:
+    """The most memory that this process has taken: of the GPU, or of the machine where there is none."""
+    taken = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    taken = taken or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return f"{taken / 2**30:.1f} GiB"
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[str]) -> None:
+    """Write rows as CSV, numbers as Python prints them; `columns` are the header of a table without rows."""
+    text = io.StringIO()
+    found = list(dict.fromkeys(column for row in rows for column in row))  # stages differ in their terms
+    writer = csv.DictWriter(text, found or columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
