@@ -15,7 +15,7 @@ MODULES = [name.replace("/", ".").removesuffix(".__init__") for name in MODULES]
 
 # From the ground up. A module imports from its own layer and those below.
 LAYERS = [
-    ["framer", "framer.errors", "framer.provenance", "framer.fingerprint"],
+    ["framer", "framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch"],
     ["framer.method", "framer.strict_yaml"],
     ["framer.data", "framer.backbones", "framer.scoring.protocols"],
     ["framer.schema", "framer.study"],
