@@ -12,7 +12,9 @@ pytest.importorskip("pyiqa")
 
 from framer.errors import UserError  # noqa: E402
 from framer.scoring import perceptual  # noqa: E402
-from framer.scoring.protocols import LPIPS, MUSIQ, NIQE  # noqa: E402
+from framer.scoring.protocols import Protocol  # noqa: E402
+
+LPIPS, NIQE, MUSIQ = Protocol.named("osediff").select(["lpips", "niqe", "musiq"])
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,7 @@ def test_musiq_from_the_folder(weights: Path):
     network = Network(pretrained=False, num_class=1).eval()
     torch.save(network.state_dict(), weights / MUSIQ.weights[0])
     images = torch.rand(3, 3, 40, 56)
-    scorer = perceptual.create(MUSIQ)
+    scorer = perceptual.Network(MUSIQ)
     values = [scorer(image[None], None) for image in images]
     with torch.inference_mode():
         expected = network(images)[:, 0].tolist()
@@ -49,7 +51,7 @@ def test_musiq_from_the_folder(weights: Path):
 def test_nothing_is_downloaded(weights: Path):
     """LPIPS would fetch its backbone, whatever it is told."""
     with pytest.raises(UserError, match=r"alexnet-owt-7be5be79\.pth: scoring does not download"):
-        perceptual.create(LPIPS)
+        perceptual.Network(LPIPS)
     assert not list((weights / "hub" / "checkpoints").iterdir())
 
 
@@ -62,7 +64,7 @@ def test_a_pickle_with_code_is_refused(weights: Path):
 
     (weights / MUSIQ.weights[0]).write_bytes(pickle.dumps(Payload(), protocol=2))
     with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: not weights of musiq@koniq") as error:
-        perceptual.create(MUSIQ)
+        perceptual.Network(MUSIQ)
     assert not trace.exists()
     assert "\n" not in str(error.value)
 
@@ -78,5 +80,5 @@ def test_surroundings_are_left_as_they_were(weights: Path):
 
     before = surroundings()
     with pytest.raises(UserError):
-        perceptual.create(NIQE)
+        perceptual.Network(NIQE)
     assert surroundings() == before

@@ -6,9 +6,9 @@ import pytest
 
 from framer.errors import UserError
 from framer.scoring import weights as module
-from framer.scoring.protocols import LPIPS, MUSIQ, NIQE, PROTOCOLS
+from framer.scoring.protocols import Protocol
 
-PSNR = PROTOCOLS["osediff"].metrics[0]
+PSNR, LPIPS, NIQE, MUSIQ = Protocol.named("osediff").select(["psnr", "lpips", "niqe", "musiq"])
 
 
 def test_default_folder(monkeypatch: pytest.MonkeyPatch):
