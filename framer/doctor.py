@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def examine(published: tuple[Path, Path, Path] | None = None) -> Iterator[Findin
         yield from _guarded(name, check)
     for metric in {m.id: m for protocol in PROTOCOLS.values() for m in protocol.metrics}.values():
         if metric.weights:
-            yield from _guarded(f"weights of {metric.id}", lambda metric=metric: _weights(metric))
+            yield from _guarded(f"weights of {metric.id}", partial(_weights, metric))
     if published:
-        yield from _guarded("published scores", lambda: _published(*published))
+        yield from _guarded("published scores", partial(_published, *published))
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

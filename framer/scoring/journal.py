@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framer.provenance import canonical, digest
+from framer.provenance import digest
 
 Feature = NDArray[np.float32]
 
@@ -66,7 +66,7 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             # The line feed in front ends a line that a killed job left unfinished.
             file.write(self._head if new else "")
-            file.write("\n" + canonical([scored.image, scored.sha256, scored.values, features]))
+            file.write("\n" + json.dumps([scored.image, scored.sha256, scored.values, features]))
 
     def remove(self) -> None:
         """The scores are written, or are of no use."""

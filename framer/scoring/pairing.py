@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from framer.data.images import image_size, list_images
+from framer.data.images import list_images
 from framer.errors import UserError
 from framer.scoring.protocols import Metric
 
@@ -40,13 +40,11 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
         UserError: an image is not 8-bit RGB, SR and HR differ in size, an image is too small for a metric, or there
             are too few for a metric of whole sets.
     """
-    for path in (path for pair in pairs for path in pair if path):
-        _check_rgb(path)
     different = []
     for sr, hr in pairs:
-        size = image_size(sr)
-        if hr and image_size(hr) != size:
-            different.append(f"{sr.name} ({'x'.join(map(str, size))}, HR {'x'.join(map(str, image_size(hr)))})")
+        size = _size(sr)
+        if hr and (of_hr := _size(hr)) != size:
+            different.append(f"{sr.name} ({'x'.join(map(str, size))}, HR {'x'.join(map(str, of_hr))})")
         for metric in metrics:
             if min(size) < metric.min_side:
                 raise UserError(
@@ -61,22 +59,30 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
             )
 
 
-def _check_rgb(path: Path) -> None:
-    """Whatever else an image is, a reader must guess what its pixels mean, and readers of the field guess differently.
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height as they will be decoded, of an image that is 8-bit RGB.
 
+    Whatever else an image is, a reader must guess what its pixels mean, and readers of the field guess differently.
     Pillow calls 16-bit RGB "RGB" too, and cuts it to 8 bits; how it would unpack the pixels tells.
     """
-    image_size(path)
-    with Image.open(path) as image:
-        if image.mode != "RGB":
-            what = {"L": "grey", "LA": "grey with alpha", "RGBA": "RGB with alpha", "P": "a palette image"}
-            wide = image.mode.startswith("I") or image.mode == "F"
-            found = "16-bit or wider grey" if wide else what.get(image.mode, f"of mode {image.mode}")
-        elif any(";16" in str(tile.args) for tile in image.tile):
-            found = "16-bit RGB"
-        else:
-            return
-    raise UserError(f"{path}: it is {found}, and scores are of 8-bit RGB; save it as that")
+    try:
+        with Image.open(path) as image:
+            # Pillow decodes all of a PNG to look for orientation behind its pixels; whoever decodes it will see.
+            turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
+            mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+    if mode != "RGB" or wide:
+        names = {
+            "RGB": "16-bit RGB",
+            "L": "grey",
+            "LA": "grey with alpha",
+            "RGBA": "RGB with alpha",
+            "P": "a palette image",
+        }
+        found = "16-bit or wider grey" if mode[0] in "IF" else names.get(mode, f"of mode {mode}")
+        raise UserError(f"{path}: it is {found}, and scores are of 8-bit RGB; save it as that")
+    return (size[1], size[0]) if turned else size
 
 
 def _some(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -90,7 +91,7 @@ def _exactly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _from_folder() -> Iterator[None]:
-    """Let pyiqa find its files in the folder of weights only, load tensors only, and say nothing on stdout."""
+    """Let pyiqa find its files in the folder of weights only, load tensors only, and say nothing."""
     hub = weights.folder().resolve() / "hub"
     # torch honours this over pyiqa's explicit weights_only=False: a pickle with code in it is refused.
     environment = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "HF_HUB_OFFLINE": "1"}
@@ -99,7 +100,8 @@ def _from_folder() -> Iterator[None]:
     hub_before = torch.hub.get_dir()
     torch.hub.set_dir(str(hub))
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.ExitStack() as stack:
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with quiet, warnings.catch_warnings(action="ignore"), contextlib.ExitStack() as stack:
             import timm
             from pyiqa.archs import clip_model, liqe_arch
             from pyiqa.utils import download_util

@@ -176,6 +176,10 @@ class Read:
 
 def _read(pair: Pair, metrics: tuple[Metric, ...]) -> Read:
     sr, hr = read_rgb(pair[0]), read_rgb(pair[1]) if pair[1] else None
+    if hr is not None and hr.shape != sr.shape:
+        raise UserError(
+            f"{pair[0]}: decoded, it is {sr.shape[:2]}, and its HR image {hr.shape[:2]}; one is turned by EXIF"
+        )
     sha256 = {side: sha256_file(path) for side, path in zip(("sr", "hr"), pair, strict=True) if path}
     plain = [metric for metric in metrics if not _has_network(metric)]
     values = {metric.name: fidelity.FUNCTIONS[metric.pyiqa](sr, hr, **metric.options) for metric in plain}
