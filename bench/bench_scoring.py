@@ -1,7 +1,8 @@
 """`framer score` against pyiqa: end to end against its command once a metric, and in one process against a plain loop.
 
 20 images of 512 x 512 under protocol `framer`, whose definitions pyiqa's command shares, with all metrics whose weights
-are in $FRAMER_WEIGHTS. All sides have the same cores; values are compared before any number is printed.
+are in $FRAMER_WEIGHTS. All sides have one core and CPU seconds are compared, so that no other load counts;
+values are compared before any number is printed.
 
     python bench/bench_scoring.py
     python bench/bench_scoring.py --sr DIR --hr DIR
@@ -11,6 +12,7 @@ import argparse
 import csv
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -49,33 +51,38 @@ def write_images(folder: Path) -> tuple[Path, Path]:
     return folder / "SR", folder / "HR"
 
 
-def end_to_end(sr: Path, hr: Path, metrics: list[Metric], out: Path, cores: int, home: dict[str, str]) -> list[float]:
+def end_to_end(sr: Path, hr: Path, metrics: list[Metric], out: Path) -> list[float]:
     """Seconds of `framer score`, and of pyiqa's command for one metric after the other."""
     here = Path(sys.executable).parent
     ours = [str(here / "framer"), "score", "--sr", str(sr), "--hr", str(hr), "--protocol", "framer", "--out", str(out)]
-    ours += ["--metrics", ",".join(metric.name for metric in metrics), "--threads", str(cores)]
+    ours += ["--metrics", ",".join(metric.name for metric in metrics), "--threads", "1"]
     theirs = [
         [str(here / "pyiqa"), metric.pyiqa, "-t", str(sr), *(["-r", str(hr)] if metric.needs_hr else [])]
         for metric in metrics
     ]
     seconds, means = [], {}
     for commands in ([ours], [[*command, "--device", "cpu"] for command in theirs]):
-        start = time.perf_counter()
+        start = of_children()
         for command in commands:
-            run = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | home)
+            run = subprocess.run(command, check=True, capture_output=True, text=True)
             means |= {
                 name: float(v) for name, v in re.findall(r"'([\w-]+)': \{'mean': np\.float64\(([\d.e-]+)\)", run.stdout)
             }
-        seconds.append(time.perf_counter() - start)
+        seconds.append(of_children() - start)
     for metric in metrics:
         off = abs(means[metric.pyiqa] - statistics.mean(read(out)[metric.name]))
         assert off <= CLOSE.get(metric.name, 1e-4), f"{metric.id}: the means differ by {off}"
     return seconds
 
 
-def one_process(sr: Path, hr: Path, metrics: list[Metric], folder: Path, cores: int, repeats: int) -> list[float]:
+def of_children() -> float:
+    """CPU seconds of all processes that ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def one_process(sr: Path, hr: Path, metrics: list[Metric], repeats: int) -> list[float]:
     """Seconds of scoring, everything imported and built before, and of the plain loop over pyiqa's metrics."""
-    import torch
     from plain_scoring import build, plain_scores
 
     from framer.scoring.pairing import pair_up
@@ -85,14 +92,12 @@ def one_process(sr: Path, hr: Path, metrics: list[Metric], folder: Path, cores: 
     scorer, pairs = Scorer(metrics), pair_up(sr, hr)
     seconds: list[list[float]] = [[], []]
     for _ in range(repeats):
-        torch.set_num_threads(1)
-        start = time.perf_counter()
-        done = [one for _, results in scorer.run(scorer.units(0, pairs, metrics), cores) for one in results]
-        seconds[0].append(time.perf_counter() - start)
-        torch.set_num_threads(cores)
-        start = time.perf_counter()
+        start = time.process_time()
+        done = [one for _, results in scorer.run(scorer.units(0, pairs, metrics), threads=1) for one in results]
+        seconds[0].append(time.process_time() - start)
+        start = time.process_time()
         values = plain_scores(plain, [(a, b) for a, b in pairs if b], "cpu")
-        seconds[1].append(time.perf_counter() - start)
+        seconds[1].append(time.process_time() - start)
     for metric in metrics:
         off = max(abs(a.values[metric.name] - b) for a, b in zip(done, values[metric.pyiqa], strict=True))
         assert off <= CLOSE.get(metric.name, 1e-4), f"{metric.id}: values differ by {off}"
@@ -115,15 +120,18 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
     # Both sides find the same files, and the plain one none that it would have to download.
-    home = {"TORCH_HOME": str(weights.folder().resolve()), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    os.environ |= home
+    os.environ |= {
+        "TORCH_HOME": str(weights.folder().resolve()),
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
     metrics = [metric for metric in Protocol.named("framer").select(METRICS) if not weights.missing(metric)]
-    cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         sr, hr = (args.sr, args.hr) if args.sr else write_images(Path(name))
-        plain = one_process(sr, hr, metrics, Path(name), cores, args.repeats)
-        whole = end_to_end(sr, hr, metrics, Path(name) / "out.csv", cores, home)
-    print(f"{IMAGES} pairs of 512 x 512, protocol framer, {', '.join(m.name for m in metrics)}, {cores} cores")
+        plain = one_process(sr, hr, metrics, args.repeats)
+        whole = end_to_end(sr, hr, metrics, Path(name) / "out.csv")
+    print(f"{IMAGES} pairs of 512 x 512, protocol framer, {', '.join(m.name for m in metrics)}, one core")
     print(
         f"  end to end:  framer {whole[0]:6.2f} s   pyiqa once a metric {whole[1]:6.2f} s   {whole[1] / whole[0]:.1f}x"
     )
