@@ -42,8 +42,8 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
     """
     different = []
     for sr, hr in pairs:
-        size = _size(sr)
-        if hr and (of_hr := _size(hr)) != size:
+        size = decoded_size(sr)
+        if hr and (of_hr := decoded_size(hr)) != size:
             different.append(f"{sr.name} ({'x'.join(map(str, size))}, HR {'x'.join(map(str, of_hr))})")
         for metric in metrics:
             if min(size) < metric.min_side:
@@ -59,11 +59,14 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
             )
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height as they will be decoded, of an image that is 8-bit RGB.
+def decoded_size(path: Path) -> tuple[int, int]:
+    """Width and height as they will be decoded, from the header of an image that must be 8-bit RGB.
 
     Whatever else an image is, a reader must guess what its pixels mean, and readers of the field guess differently.
     Pillow calls 16-bit RGB "RGB" too, and cuts it to 8 bits; how it would unpack the pixels tells.
+
+    Raises:
+        UserError: it is no image, or another kind of image.
     """
     try:
         with Image.open(path) as image:

@@ -82,9 +82,9 @@ def score(
     plans = [_Plan(task, selected) for task in tasks]
     computed = [metric for metric in selected if any(metric in plan.computed for plan in plans)]
     hashes = weights.hashes(computed)
-    for plan in plans:
-        plan.resume(named.name, hashes)
     scorer = Scorer(computed)
+    for plan in plans:
+        plan.resume(named.name, hashes, scorer.on_gpu)
 
     units = [unit for i, plan in enumerate(plans) for unit in scorer.units(i, plan.pairs, plan.computed)]
     left = [unit for unit in units if any(pair[0].name not in plans[unit.task].done for pair in unit.pairs)]
@@ -111,8 +111,8 @@ class _Plan:
         check(self.pairs, self.computed)
         self.done: dict[str, Scored] = {}
 
-    def resume(self, protocol: str, hashes: dict[str, str]) -> None:
-        """Take what an earlier job did on files that are still the same."""
+    def resume(self, protocol: str, hashes: dict[str, str], on_gpu: bool) -> None:
+        """Take what an earlier job did, on the same kind of device and on files that are still the same."""
         self.facts = {
             "protocol": protocol,
             "metrics": {metric.name: metric.id for metric in self.selected},
@@ -120,7 +120,7 @@ class _Plan:
             "versions": versions(packages(self.computed)),
             "weights": {name: hashes[name] for name in sorted({n for m in self.computed for n in m.weights})},
         }
-        self.journal = Journal(self.task.out, self.facts)
+        self.journal = Journal(self.task.out, self.facts | {"on_gpu": on_gpu})
         found = self.journal.read()
         for sr, hr in self.pairs:
             one = found.get(sr.name)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from framer.data.images import image_size, read_rgb
+from framer.data.images import read_rgb
 from framer.errors import UserError
 from framer.provenance import sha256_file
 from framer.scoring import fidelity
 from framer.scoring.journal import Feature, Scored
-from framer.scoring.pairing import Pair
+from framer.scoring.pairing import Pair, decoded_size
 from framer.scoring.protocols import Metric
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Scorer:
         if not self.on_gpu:
             return [Unit(task, (pair,), tuple(metrics)) for pair in pairs]
         units = []
-        sized = sorted(((image_size(pair[0]), pair) for pair in pairs), key=lambda item: item[0])
+        sized = sorted(((decoded_size(pair[0]), pair) for pair in pairs), key=lambda item: item[0])
         for (width, height), group in groupby(sized, key=lambda item: item[0]):
             same, step = [pair for _, pair in group], max(1, BATCH_PIXELS // (width * height))
             units += [Unit(task, tuple(same[i : i + step]), tuple(metrics)) for i in range(0, len(same), step)]
@@ -140,10 +140,8 @@ class Scorer:
         if networks:
             from framer.scoring.perceptual import as_tensor
 
-            sr_images, hr_images = (
-                [image.sr for image in images],
-                [image.hr for image in images if image.hr is not None],
-            )
+            sr_images = [image.sr for image in images]
+            hr_images = [image.hr for image in images if image.hr is not None]
             sr, hr = as_tensor(sr_images), as_tensor(hr_images) if hr_images else None
             for network in networks:
                 if network.metric.of_set:

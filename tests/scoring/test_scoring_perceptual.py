@@ -18,10 +18,12 @@ pytest.importorskip("pyiqa")
 from generated import NARROW, generate, narrow_vit  # noqa: E402
 
 from framer.errors import UserError  # noqa: E402
-from framer.scoring import perceptual, protocols  # noqa: E402
+from framer.scoring import perceptual, protocols, work  # noqa: E402
+from framer.scoring.pairing import pair_up  # noqa: E402
 from framer.scoring.protocols import Metric, Protocol  # noqa: E402
 from framer.scoring.score import Task, score  # noqa: E402
 from framer.scoring.weights import PUBLISHED  # noqa: E402
+from framer.scoring.work import Scorer  # noqa: E402
 
 METRICS = {metric.name: metric for metric in Protocol.named("osediff").metrics}
 METRICS["maniqa"] = replace(METRICS["maniqa"], options=MappingProxyType(NARROW | {"test_sample": 4}))
@@ -83,6 +85,7 @@ def test_networks_give_what_pyiqa_gives(made, weights: Path, name: str, monkeypa
     assert ours == [float(theirs(sr, hr) if metric.needs_hr else theirs(sr))]
 
 
+@pytest.mark.slow
 def test_the_whole_path_offline(
     made, pairs: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -109,6 +112,27 @@ def test_the_whole_path_offline(
     sidecar = json.loads((tmp_path / "1" / "s.json").read_text())
     assert set(sidecar["weights"]) == {file for name in names for file in METRICS[name].weights}
     assert summary.means["fid"] > 0
+
+
+def test_batches_of_one_size_as_on_a_gpu(made, pairs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+    """Batched and overlapped on the CPU: each image gets the scores that it gets alone."""
+    metrics = [*Protocol.named("osediff").select(["psnr"]), *made("lpips")]
+    for folder in pairs:
+        for i in range(4):
+            Image.open(folder / "image_0.png").rotate(90 * i).save(folder / f"turned_{i}.png")
+    scorer = Scorer(metrics)
+    found = pair_up(*pairs)
+    alone = {one.image: one for _, results in scorer.run(scorer.units(0, found, metrics), 1) for one in results}
+    scorer.on_gpu = True
+    monkeypatch.setattr(work, "BATCH_PIXELS", 3 * 40 * 52)
+    units = scorer.units(0, found, metrics)
+    assert sorted(len(unit.pairs) for unit in units) == [1, 1, 2, 3]
+    together = {one.image: one for _, results in scorer.run(units, 2) for one in results}
+    assert together.keys() == alone.keys()
+    for image, one in alone.items():
+        assert together[image].sha256 == one.sha256
+        assert together[image].values["psnr"] == one.values["psnr"]
+        assert together[image].values["lpips"] == pytest.approx(one.values["lpips"], rel=1e-5)
 
 
 def test_other_weights_than_the_published_are_refused(weights: Path, pairs: tuple[Path, Path], tmp_path: Path):
