@@ -17,10 +17,10 @@ MODULES = [name.replace("/", ".").removesuffix(".__init__") for name in MODULES]
 LAYERS = [
     ["framer", "framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch"],
     ["framer.method", "framer.strict_yaml"],
-    ["framer.data", "framer.backbones", "framer.scoring.protocols"],
+    ["framer.data", "framer.backbones", "framer.scoring.definitions", "framer.scoring.protocols"],
     ["framer.schema", "framer.study"],
     ["framer.engine", "framer.scoring", "framer.report"],
-    ["framer.workflow"],
+    ["framer.workflow", "framer.doctor"],
     ["framer.cli", "framer.__main__"],
 ]
 WITHOUT_TORCH = [

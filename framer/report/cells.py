@@ -10,6 +10,7 @@ from pathlib import Path
 
 from framer.errors import UserError
 from framer.scoring.protocols import Metric, Protocol
+from framer.scoring.scorefile import METHODS
 from framer.study import Study
 
 
@@ -40,6 +41,8 @@ class Line:
 
     label: str
     cells: tuple[Cell, ...]
+    source: str | None = None
+    """Where its scores or images are from, for a method that the study does not restore."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,10 @@ class Table:
 
     @property
     def notes(self) -> dict[str, int]:
-        """The number of each reason's footnote, in order of first use."""
-        reasons = dict.fromkeys(cell.reason for cell in self.cells if cell.reason)
-        return {reason: number for number, reason in enumerate(reasons, 1)}
+        """The number of each footnote, in order of first use: why a cell is `n/a`, where a method is from."""
+        lines = [line for s in self.sections for line in (*s.methods, *s.controls)]
+        notes = [note for line in lines for note in (line.source, *(cell.reason for cell in line.cells)) if note]
+        return {note: number for number, note in enumerate(dict.fromkeys(notes), 1)}
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,9 @@ class Scores:
     values: dict[str, dict[str, float]]
     unavailable: dict[str, str]
     images: frozenset[str]
+    label: str | None = None
+    source: str | None = None
+    """Both for methods that no study restores."""
 
 
 def tables(study: Study, absent: dict[str, str]) -> list[Table]:
@@ -108,7 +115,7 @@ def read_scores(path: Path, protocol: Protocol) -> Scores:
         content = path.read_bytes()
         sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
         ids, unavailable, images = sidecar["metrics"], sidecar["unavailable"], frozenset(sidecar["images"])
-        written_for = sidecar["scores"]
+        written_for, label, source = sidecar["scores"], sidecar.get("label"), sidecar.get("source")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not there; run snakemake, or framer score") from None
     except (ValueError, KeyError, TypeError):
@@ -116,7 +123,11 @@ def read_scores(path: Path, protocol: Protocol) -> Scores:
     if hashlib.sha256(content).hexdigest() != written_for:
         raise UserError(f"{path}: it is not the file that {sidecar_path.name} describes; delete both and score again")
     for metric in protocol.metrics:
-        if ids.get(metric.name, metric.id) != metric.id:
+        if ids.get(metric.name, metric.id) == metric.id:
+            continue
+        if source:
+            unavailable |= {metric.name: f"{metric.title} of {label} is {ids[metric.name]}, which is another metric"}
+        else:
             raise UserError(
                 f"{path}: {metric.name} is {ids[metric.name]}, where protocol {protocol.name!r} now means {metric.id}; "
                 "delete it and score again"
@@ -124,7 +135,7 @@ def read_scores(path: Path, protocol: Protocol) -> Scores:
     values: dict[str, dict[str, float]] = {name: {} for name in ids}
     for row in csv.DictReader(StringIO(content.decode())):
         values[row["metric"]][row["image"]] = float(row["value"])
-    return Scores(values, unavailable, images)
+    return Scores(values, unavailable, images, label, source)
 
 
 def _table(study: Study, protocol: Protocol, absent: dict[str, str]) -> Table:
@@ -138,21 +149,33 @@ def _section(
     scores: dict[str, list[Scores]] = {arm: [] for arm in study.config.arms}
     stopped = study.stopped(absent)
     reasons = {row.arm: stopped[row.id] for row in study.rows.values() if row.id in stopped}
+    others: dict[str, Scores] = {}
     if set_id not in absent:
         for row in study.rows.values():
             if row.id in stopped:
                 continue
             path = study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
             scores[row.arm].append(read_scores(path, protocol))
-        _check_same_images(study, set_id, protocol, scores)
+        others = {path.parents[1].name: read_scores(path, protocol) for path in _others(set_id, protocol)}
+        for name in others.keys() & scores.keys():
+            raise UserError(f"{METHODS / name}: {name} is also an arm of {study.path}; rename the folder")
+        _check_same_images(study, set_id, protocol, scores | {name: [one] for name, one in others.items()})
     images = next((len(s.images) for of_arm in scores.values() for s in of_arm), 0)
     lines: dict[bool, list[Line]] = {False: [], True: []}
     for arm, config in study.config.arms.items():
         reason = absent.get(set_id) or reasons.get(arm)
         cells = [_cell(arm, set_id, protocol, metric, scores[arm], reason) for metric in metrics]
         lines[config.untrained or config.of is not None].append(Line(config.label, tuple(cells)))
+    for name, one in others.items():
+        cells = [_cell(name, set_id, protocol, metric, [one], None) for metric in metrics]
+        lines[False].append(Line(one.label or name, tuple(cells), one.source))
     title = study.manifests[set_id].title
     return Section(set_id, title, images, _mark_best(lines[False]), tuple(lines[True]))
+
+
+def _others(set_id: str, protocol: Protocol) -> list[Path]:
+    """Scores of methods that no study restores: published by others, or of images that others made."""
+    return sorted(METHODS.glob(f"*/{set_id}/{protocol.name}.csv"))
 
 
 def _check_same_images(study: Study, set_id: str, protocol: Protocol, scores: dict[str, list[Scores]]) -> None:
@@ -162,7 +185,8 @@ def _check_same_images(study: Study, set_id: str, protocol: Protocol, scores: di
     for arm, of_arm in stems.items():
         for one in of_arm:
             if lacking := sorted(all_stems - one):
-                where = study.out / "scores" / f"{arm}*" / set_id / f"{protocol.name}.csv"
+                root = study.out / "scores" / f"{arm}*" if arm in study.config.arms else METHODS / arm
+                where = root / set_id / f"{protocol.name}.csv"
                 raise UserError(f"{where}: no scores for {', '.join(lacking[:5])}, which other rows have; score again")
 
 
@@ -172,12 +196,12 @@ def _cell(arm: str, set_id: str, protocol: Protocol, metric: Metric, scores: lis
     if reason:
         return Cell(arm, set_id, protocol.name, metric, None, 0, 0, reason)
     seeds = [list(s.values.get(metric.name, {}).values()) for s in scores]
-    if any(len(values) != len(s.images) for values, s in zip(seeds, scores, strict=True)):
+    if any(len(values) != (1 if metric.of_set else len(s.images)) for values, s in zip(seeds, scores, strict=True)):
         reason = f"{metric.title} is not in the score files, which were made for fewer metrics; score again"
         return Cell(arm, set_id, protocol.name, metric, None, 0, 0, reason)
     means = [math.fsum(values) / len(values) for values in seeds]
     mean = math.fsum(means) / len(means)
-    return Cell(arm, set_id, protocol.name, metric, mean, len(seeds[0]), len(seeds))
+    return Cell(arm, set_id, protocol.name, metric, mean, len(scores[0].images), len(seeds))
 
 
 def _mark_best(lines: list[Line]) -> tuple[Line, ...]:
@@ -186,7 +210,7 @@ def _mark_best(lines: list[Line]) -> tuple[Line, ...]:
     best = [_best(column) for column in zip(*(line.cells for line in lines), strict=True)]
     for line in lines:
         cells = [replace(cell, best=cell.text == text) for cell, text in zip(line.cells, best, strict=True)]
-        marked.append(Line(line.label, tuple(cells)))
+        marked.append(replace(line, cells=tuple(cells)))
     return tuple(marked)
 
 

@@ -91,7 +91,7 @@ def latex(table: Table, title: str) -> str:
     lines = [line for section in table.sections for line in (*section.methods, *section.controls)]
     frame = pd.DataFrame(
         [[_latex_cell(cell, table) for cell in line.cells] for line in lines],
-        index=[_escape_latex(line.label) for line in lines],
+        index=[_latex_label(line, table) for line in lines],
         columns=[_latex_heading(metric.title, metric.higher_is_better) for metric in table.metrics],
     )
     where = f": {section_heading(table.sections[0])}" if len(table.sections) == 1 else ""
@@ -133,7 +133,13 @@ def _markdown_row(line: Line, table: Table) -> list[str]:
     for cell in line.cells:
         note = f" [{table.notes[cell.reason]}]" if cell.reason else ""
         texts.append(f"**{cell.text}**" if cell.best else cell.text + note)
-    return [_escape_markdown(line.label), *texts]
+    note = f" [{table.notes[line.source]}]" if line.source else ""
+    return [_escape_markdown(line.label) + note, *texts]
+
+
+def _latex_label(line: Line, table: Table) -> str:
+    note = f"${{}}^{{{table.notes[line.source]}}}$" if line.source else ""
+    return _escape_latex(line.label) + note
 
 
 def _latex_cell(cell: Cell, table: Table) -> str:

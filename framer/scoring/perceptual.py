@@ -1,4 +1,4 @@
-"""NIQE, LPIPS, MANIQA and MUSIQ by pyiqa, from weights on this machine and from nowhere else.
+"""NIQE, LPIPS, MANIQA, MUSIQ and the other networks by pyiqa, from weights on this machine and from nowhere else.
 
 pyiqa would fetch what is missing without checking it, unpickle any file, and download backbones that the checkpoint
 then overwrites. `_from_folder` closes these ways while a metric is built.
@@ -7,21 +7,22 @@ then overwrites. `_from_folder` closes these ways while a metric is built.
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from framer.errors import UserError
-from framer.scoring import weights
+from framer.scoring import fid, weights
 from framer.scoring.protocols import Metric
 
-PACKAGES = ("pyiqa", "timm", "torch", "torchvision")
-"""Distributions whose versions these scores depend on."""
-
-Scorer = Callable[[torch.Tensor, torch.Tensor | None], float]
+Image = NDArray[np.uint8]
 
 
 def device() -> torch.device:
@@ -29,46 +30,68 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def create(metric: Metric) -> Scorer:
-    """Build one metric.
+class Network:
+    """One metric of pyiqa, built from the folder of weights."""
 
-    Args:
-        metric: one whose weights are all there.
+    def __init__(self, metric: Metric):
+        """
+        Args:
+            metric: one whose weights are all there.
 
-    Returns:
-        A function of (sr, hr), each (1, 3, H, W) in [0, 1]; hr is ignored by a metric that needs none.
+        Raises:
+            UserError: a file of weights cannot be read.
+        """
+        self.metric = metric
+        with _from_folder():
+            import pyiqa
 
-    Raises:
-        UserError: a file of weights cannot be read.
-    """
-    with _from_folder():
-        import pyiqa
+            try:
+                self._net = pyiqa.create_metric(metric.pyiqa, device=device(), **metric.options).net
+            except UserError:
+                raise
+            except Exception as error:
+                files = ", ".join(str(weights.folder() / name) for name in metric.weights)
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"{files}: not weights of {metric.id} ({reason}); fetch them again") from error
 
-        try:
-            model = pyiqa.create_metric(metric.pyiqa, device=device(), **metric.options)
-        except UserError:
-            raise
-        except Exception as error:
-            files = ", ".join(str(weights.folder() / name) for name in metric.weights)
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{files}: not weights of {metric.id} ({reason}); fetch them again") from error
+    def values(self, sr: Tensor, hr: Tensor | None) -> list[float]:
+        """One value an image.
 
-    def scorer(sr: torch.Tensor, hr: torch.Tensor | None) -> float:
-        with torch.inference_mode():
-            return float(model(sr, hr) if metric.needs_hr else model(sr))
+        Args:
+            sr: (N, 3, H, W) in [0, 1].
+            hr: the same shape; not looked at by a metric that needs none.
+        """
+        inputs = [sr, hr] if self.metric.needs_hr and hr is not None else [sr]
+        # MANIQA makes 20 crops of an image and attends over channels in all of them at once: 2.5 GB an image.
+        step = 1 if self.metric.name == "maniqa" else len(sr)
+        with _exactly():
+            parts = [self._net(*(x[i : i + step] for x in inputs)) for i in range(0, len(sr), step)]
+        return [float(value) for part in parts for value in part.reshape(-1)]
 
-    return scorer
+    def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """(N, 2048) features of images of any sizes; for FID."""
+        batch = torch.from_numpy(np.stack([fid.resized(image) for image in images])).to(device())
+        with _exactly():
+            return self._net.model((batch - 128) / 128)[0].flatten(1).cpu().numpy()
 
 
-def as_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
-    """(H, W, 3) uint8 to (1, 3, H, W) in [0, 1], on the device of the metrics."""
-    tensor = torch.tensor(image, device=device())
-    return tensor.permute(2, 0, 1).unsqueeze(0).float() / 255
+def as_tensor(images: Sequence[Image]) -> Tensor:
+    """(H, W, 3) uint8 images of one size to (N, 3, H, W) in [0, 1], on the device of the metrics."""
+    batch = torch.from_numpy(np.stack(images)).to(device())
+    return batch.permute(0, 3, 1, 2).float() / 255
+
+
+@contextlib.contextmanager
+def _exactly() -> Iterator[None]:
+    """Without gradients, in one order of sums, and in full float32: cuDNN would round to 10 bits (TF32)."""
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.inference_mode(), exact:
+        yield
 
 
 @contextlib.contextmanager
 def _from_folder() -> Iterator[None]:
-    """Let pyiqa find its files in the folder of weights only, load tensors only, and say nothing on stdout."""
+    """Let pyiqa find its files in the folder of weights only, load tensors only, and say nothing."""
     hub = weights.folder().resolve() / "hub"
     # torch honours this over pyiqa's explicit weights_only=False: a pickle with code in it is refused.
     environment = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "HF_HUB_OFFLINE": "1"}
@@ -77,13 +100,19 @@ def _from_folder() -> Iterator[None]:
     hub_before = torch.hub.get_dir()
     torch.hub.set_dir(str(hub))
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.ExitStack() as stack:
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with quiet, warnings.catch_warnings(action="ignore"), contextlib.ExitStack() as stack:
             import timm
+            from pyiqa.archs import clip_model, liqe_arch
             from pyiqa.utils import download_util
 
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
             stack.enter_context(_replaced(torch.hub, "download_url_to_file", _refuse))
             stack.enter_context(_replaced(download_util, "download_url_to_file", _refuse))
             stack.enter_context(_replaced(download_util, "DEFAULT_CACHE_DIR", str(hub / "pyiqa")))
+            stack.enter_context(_replaced(clip_model, "_download", _found))
+            # LIQE keeps features of its prompts beside the weights, under one name for any weights.
+            stack.enter_context(_replaced(liqe_arch, "DEFAULT_CACHE_DIR", scratch))
             # MANIQA's checkpoint holds its whole ViT, which pyiqa nevertheless downloads first.
             stack.enter_context(_replaced(timm, "create_model", _without_download(timm.create_model)))
             yield
@@ -102,6 +131,12 @@ def _without_download(create_model: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refuse(url: str, *args: Any, **kwargs: Any) -> NoReturn:
     raise UserError(f"{url}: scoring does not download; put the file into {weights.folder()}")
+
+
+def _found(url: str, root: str) -> str:
+    """CLIP's file; its hash is checked like that of all others, before anything is built."""
+    file = Path(root, url.rpartition("/")[2])
+    return str(file) if file.is_file() else _refuse(url)
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.error(500, "")
         if hub.refuse:
             return self.error(*hub.refuse)
-        if revision != COMMIT:
+        if revision not in ("main", COMMIT):
             return self.error(404, "RevisionNotFound")
         if name not in hub.files:
             return self.error(404, "EntryNotFound")

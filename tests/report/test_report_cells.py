@@ -6,7 +6,9 @@ from finished_study import write_scores
 
 from framer.errors import UserError
 from framer.report.cells import Cell, read_scores, tables
+from framer.report.tables import markdown
 from framer.scoring.protocols import Protocol
+from framer.scoring.scorefile import METHODS
 from framer.study import Study
 
 
@@ -108,3 +110,32 @@ def test_a_damaged_sidecar_is_named(study: Study):
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(UserError, match=r"osediff\.json: not a sidecar"):
         read_scores(path, Protocol.named("osediff"))
+
+
+def test_methods_of_others_stand_beside_the_studys(study: Study):
+    """Their row carries its source; a metric by another definition is n/a, and never in the column."""
+    path = METHODS / "theirs" / "pairs-a" / "osediff.csv"
+    write_scores(path, {f"im_{i}.png": {"psnr": 30.0, "ssim": 0.1} for i in (0, 1)}, {})
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    sidecar |= {"label": "Theirs", "source": "their log"}
+    sidecar["metrics"]["ssim"] = "ssim@rgb,c0"
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    [table] = tables(study, {})
+    first, second = table.sections
+    assert [line.label for line in first.methods][-1] == "Theirs"
+    assert first.methods[-1].source == "their log"
+    assert "Theirs" not in [line.label for line in second.methods]
+    psnr, ssim, lpips = first.methods[-1].cells
+    assert (psnr.text, psnr.best, ssim.text, lpips.text) == ("30.00", True, "n/a", "n/a")
+    assert ssim.reason == "SSIM of Theirs is ssim@rgb,c0, which is another metric"
+    assert f"| Theirs [{table.notes['their log']}] " in markdown(table, "t")
+    (METHODS / "theirs").rename(METHODS / "bicubic")
+    with pytest.raises(UserError, match="bicubic is also an arm"):
+        tables(study, {})
+
+
+def test_methods_of_others_on_other_images_are_refused(study: Study):
+    path = METHODS / "theirs" / "pairs-a" / "osediff.csv"
+    write_scores(path, {"im_0.png": {"psnr": 30.0}}, {})
+    with pytest.raises(UserError, match=r"theirs/pairs-a/osediff\.csv: no scores for im_1, which other rows have"):
+        tables(study, {})

@@ -6,9 +6,9 @@ import pytest
 
 from framer.errors import UserError
 from framer.scoring import weights as module
-from framer.scoring.protocols import LPIPS, MUSIQ, NIQE, PROTOCOLS
+from framer.scoring.protocols import Protocol
 
-PSNR = PROTOCOLS["osediff"].metrics[0]
+PSNR, LPIPS, NIQE, MUSIQ = Protocol.named("osediff").select(["psnr", "lpips", "niqe", "musiq"])
 
 
 def test_default_folder(monkeypatch: pytest.MonkeyPatch):
@@ -31,12 +31,34 @@ def test_reasons(weights: Path):
     assert module.unavailable(NIQE, has_hr=False) is None
 
 
-def test_state_follows_the_weights(weights: Path):
-    assert module.state("osediff", ["musiq", "ssim", "psnr"]) == "psnr,ssim"
+def test_state_follows_what_is_in_the_weights(weights: Path):
+    def state() -> str:
+        return module.state("osediff", ["musiq", "ssim"])
+
+    assert state() == "ssim@y-bt601-limited,c0"
+    seen = {state()}
+    for content in (b"one", b"two"):
+        (weights / MUSIQ.weights[0]).write_bytes(content)
+        assert state().startswith("ssim@y-bt601-limited,c0 musiq@koniq=")
+        seen.add(state())
+    assert len(seen) == 3
     (weights / MUSIQ.weights[0]).touch()
-    assert module.state("osediff", ["musiq", "ssim", "psnr"]) == "psnr,ssim,musiq"
+    assert state() in seen, "a touched file changes nothing"
     with pytest.raises(UserError, match="unknown metric"):
-        module.state("osediff", ["fid"])
+        module.state("osediff", ["vif"])
+
+
+def test_a_file_is_hashed_once(weights: Path, monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    monkeypatch.setattr(module, "sha256_file", lambda path: calls.append(path) or hashlib.sha256(b"x").hexdigest())
+    for name in LPIPS.weights:
+        (weights / name).write_bytes(b"x")
+    for _ in range(2):
+        module.state("osediff", ["lpips"])
+    assert len(calls) == 2
+    (weights / module.CACHE).write_text("[]")
+    module.state("osediff", ["lpips"])
+    assert len(calls) == 4, "a damaged list of hashes is made again"
 
 
 def test_hashes_are_taken_and_checked_against_names(weights: Path):

@@ -29,4 +29,4 @@ rule score:
         "Score {wildcards.row} on {wildcards.set} ({wildcards.protocol})"
     shell:
         "framer score --sr {params.sr} {params.hr} --metrics {params.metrics} --protocol {wildcards.protocol}"
-        " --out {output.scores} --threads {params.threads} 2> {log}"
+        " --out {output.scores} --threads {params.threads} > {log} 2>&1"

@@ -1,0 +1,93 @@
+"""Which images are scored: SR and HR of equal name and size, 8-bit RGB, all checked before the first is scored."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from framer.data.images import list_images
+from framer.errors import UserError
+from framer.scoring.protocols import Metric
+
+Pair = tuple[Path, Path | None]
+
+
+def pair_up(sr: Path, hr: Path | None) -> list[Pair]:
+    """SR and HR files of equal stem, sorted by stem.
+
+    Raises:
+        UserError: a folder is missing or empty, or a stem is in one folder only.
+    """
+    restored = list_images(sr)
+    if hr is None:
+        return [(path, None) for path in restored.values()]
+    reference = list_images(hr)
+    for folder, stems in ((sr, reference.keys() - restored.keys()), (hr, restored.keys() - reference.keys())):
+        if stems:
+            other = hr if folder == sr else sr
+            raise UserError(f"{folder}: no image for {_some(sorted(stems))}, which {other} has; pairs go by file name")
+    return [(path, reference[stem]) for stem, path in restored.items()]
+
+
+def check(pairs: list[Pair], metrics: list[Metric]) -> None:
+    """Check formats and sizes from the headers alone, so that a set of thousands fails in its first second.
+
+    Args:
+        pairs: SR and HR files.
+        metrics: what will be computed on them.
+
+    Raises:
+        UserError: an image is not 8-bit RGB, SR and HR differ in size, an image is too small for a metric, or there
+            are too few for a metric of whole sets.
+    """
+    different = []
+    for sr, hr in pairs:
+        size = decoded_size(sr)
+        if hr and (of_hr := decoded_size(hr)) != size:
+            different.append(f"{sr.name} ({'x'.join(map(str, size))}, HR {'x'.join(map(str, of_hr))})")
+        for metric in metrics:
+            if min(size) < metric.min_side:
+                raise UserError(
+                    f"{sr}: {size[0]}x{size[1]} pixels; {metric.name} needs at least {metric.min_side} each way"
+                )
+    if different:
+        raise UserError(f"{pairs[0][0].parent}: sizes differ from HR: {_some(different)}; restore to exactly x4")
+    for metric in metrics:
+        if metric.of_set and len(pairs) < 2:
+            raise UserError(
+                f"{pairs[0][0].parent}: {metric.name} needs two images or more; leave it out of the metrics"
+            )
+
+
+def decoded_size(path: Path) -> tuple[int, int]:
+    """Width and height as they will be decoded, from the header of an image that must be 8-bit RGB.
+
+    Whatever else an image is, a reader must guess what its pixels mean, and readers of the field guess differently.
+    Pillow calls 16-bit RGB "RGB" too, and cuts it to 8 bits; how it would unpack the pixels tells.
+
+    Raises:
+        UserError: it is no image, or another kind of image.
+    """
+    try:
+        with Image.open(path) as image:
+            # Pillow decodes all of a PNG to look for orientation behind its pixels; whoever decodes it will see.
+            turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
+            mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+    if mode != "RGB" or wide:
+        names = {
+            "RGB": "16-bit RGB",
+            "L": "grey",
+            "LA": "grey with alpha",
+            "RGBA": "RGB with alpha",
+            "P": "a palette image",
+        }
+        found = "16-bit or wider grey" if mode[0] in "IF" else names.get(mode, f"of mode {mode}")
+        raise UserError(f"{path}: it is {found}, and scores are of 8-bit RGB; save it as that")
+    return (size[1], size[0]) if turned else size
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
