@@ -1,8 +1,9 @@
 """What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -112,6 +113,27 @@ class Backbone(ABC):
         for name, parameter in self.network.named_parameters():
             parameter.data = parameter.data.to(self.device, torch.float32 if name in trained else dtype)
         self.heads.to(self.device)
+
+    def prepare(self, stages: Sequence[str]) -> None:  # noqa: B027
+        """Read what training some stages needs besides base and adapter; called once, before the first of them.
+
+        Raises:
+            UserError: it is not there.
+        """
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What safetensors of the model say of themselves; one entry, since their order is not fixed."""
+        return {"format": "pt"}
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings) -> "Backbone":
+        """On a published pipeline in a folder of diffusers' layout, with its weights.
+
+        Raises:
+            UserError: a part of it is missing, damaged or of another model.
+        """
+        raise UserError(f"{folder}: {cls.name} cannot be built on a published pipeline")
 
     @abstractmethod
     def adapt(self, stage: str) -> None:

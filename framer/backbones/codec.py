@@ -9,15 +9,18 @@ import torch.nn.functional as F
 
 
 class Codec(Protocol):
-    """Pixels to latents and back. Image sides must be multiples of `factor`."""
+    """Pixels to latents and back.
+
+    Attributes:
+        factor: pixels a latent position is wide; image sides must be multiples of it.
+        channels: of a latent.
+    """
 
     @property
-    def factor(self) -> int:
-        """Pixels a latent position is wide."""
+    def factor(self) -> int: ...
 
     @property
-    def channels(self) -> int:
-        """Channels of a latent."""
+    def channels(self) -> int: ...
 
     def encode(self, image: torch.Tensor, noise: Sequence[torch.Generator] | None = None) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> latents (B, channels, H / factor, W / factor), about unit variance, float32.

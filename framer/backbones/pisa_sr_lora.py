@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from torch import Tensor, nn
+from torch import nn
 
 LoraSet = Literal["pix", "sem"]
 Group = Literal["encoder", "decoder", "others"]
@@ -125,23 +125,6 @@ def acting(unet: nn.Module, *kinds: LoraSet) -> Iterator[None]:
     finally:
         for layer, adapters in zip(layers, before, strict=True):
             layer._active_adapter = adapters
-
-
-def merged(unet: nn.Module, scales: Mapping[LoraSet, float]) -> dict[str, Tensor]:
-    """The weights of a plain U-Net that equals this one with each set's update scaled: W + scale * (alpha / r) * B A."""
-    state = {}
-    modules = dict(unet.named_modules())
-    for name, weight in unet.state_dict().items():
-        if ".lora_" in name:
-            continue
-        plain = name.replace(".base_layer", "")
-        layer = modules.get(plain.rpartition(".")[0])
-        if isinstance(layer, LoraLayer) and name.endswith(".weight"):
-            for adapter in layer.lora_A:
-                scale = scales.get(adapter.rpartition("_")[2], 0.0)  # type: ignore[call-overload]
-                weight = weight + scale * layer.get_delta_weight(adapter).to(weight.dtype)
-        state[plain] = weight
-    return state
 
 
 def _layers(unet: nn.Module) -> list[LoraLayer]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -16,6 +17,9 @@ class VaeCodec(nn.Module):
 
     Attributes:
         vae: the model.
+        factor: pixels a latent position is wide, 8 in Stable Diffusion.
+        channels: of a latent, 4 in Stable Diffusion 2 and 16 in 3.
+        scale, shift: bring latents to unit variance.
         tile: side in pixels from which on `decode` and `encode` work in overlapping tiles; None for never. Tiles bound
             the memory, and are not exact: the VAE's attention and group normalisation see one tile at a time.
     """
@@ -24,17 +28,11 @@ class VaeCodec(nn.Module):
         super().__init__()
         self.vae = vae.requires_grad_(False).eval()
         self.tile: int | None = None
-
-    @property
-    def factor(self) -> int:
-        """Pixels a latent position is wide: 8 in Stable Diffusion."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent: 4 in Stable Diffusion 2, 16 in 3."""
-        channels: int = self.vae.config.latent_channels
-        return channels
+        config: Any = vae.config
+        self.factor: int = 2 ** (len(config.block_out_channels) - 1)
+        self.channels: int = config.latent_channels
+        self.scale: float = config.scaling_factor
+        self.shift: float = config.shift_factor or 0.0
 
     def encode(self, image: Tensor, noise: Sequence[torch.Generator] | None = None) -> Tensor:
         """Images to scaled latents.
@@ -52,12 +50,11 @@ class VaeCodec(nn.Module):
         if noise is not None:
             draws = torch.stack([torch.randn(latent.shape[1:], generator=one) for one in noise])
             latent = latent + posterior.std.float() * draws.to(latent.device)
-        shift = self.vae.config.shift_factor or 0.0
-        return (latent - shift) * self.vae.config.scaling_factor
+        return (latent - self.shift) * self.scale
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latents (B, C, h, w) to images (B, 3, h factor, w factor) float32, about [0, 1], not clamped."""
-        latent = latent / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        latent = latent / self.scale + self.shift
         with self._tiled([side * self.factor for side in latent.shape[-2:]]):
             image: Tensor = self.vae.decode(latent.to(self.vae.dtype), return_dict=False)[0]
         return (image.float() + 1) / 2

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from framer import provenance
-from framer.backbones import from_config
+from framer.backbones import backbone_class, from_config
 from framer.backbones.base import Backbone
+from framer.backbones.settings import settings_of
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
 from framer.study import PretrainJob
@@ -46,7 +47,7 @@ def save(
         base: folder and sha256 of the base of a run.
     """
     with provenance.atomic(folder / MODEL) as part:
-        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part)
+        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part, backbone.metadata)
     config: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config}
     config |= {"settings": job.settings, "stages": list(job.stages)}
     facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data)}
@@ -68,15 +69,15 @@ def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple
         settings: of the backbone that is built on it, where they are not at their defaults.
 
     Returns:
-        The backbone, not yet adapted, and the sha256 of its weights.
+        The backbone, not yet adapted, and what identifies its weights: their sha256, or a digest of a published base.
 
     Raises:
         UserError: the folder is incomplete, damaged, of another backbone, or of a model that cannot be built.
     """
     card = provenance.read_card(folder, "base")
-    if "repo" in card:
-        raise UserError(f"{folder}: {card['repo']} is of full size; this version trains and restores tiny bases only")
     provenance.verify_payload(folder, card)
+    if "repo" in card:  # a published pipeline
+        return backbone_class(backbone).open(folder, settings_of(backbone, dict(settings))), provenance.digest(card)
     config = read_config(folder)
     if config["backbone"] != backbone:
         raise UserError(f"{folder}: a base of {config['backbone']}, where one of {backbone} is needed")
