@@ -170,12 +170,13 @@ def _read_official(path: Path) -> LoraWeights:
         read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error) or "weights_only" in str(error).lower():
-            raise UserError(f"{path}: a pickle with more than tensors in it, which could run code; refused") from None
-        raise UserError(f"{path}: not a readable pickle of weights ({_line(error)}); fetch it again") from None
     except Exception as error:  # torch.load says damaged in many ways
-        raise UserError(f"{path}: not a readable pickle of weights ({_line(error)}); fetch it again") from None
+        reason = _line(error)
+        if isinstance(error, pickle.UnpicklingError):
+            if re.search(r"GLOBAL|Unsupported (global|class)", str(error)):
+                raise UserError(f"{path}: a pickle that could run code, not tensors alone; refused") from None
+            reason = "not what torch.save writes"  # torch's own words recommend to load it unsafely
+        raise UserError(f"{path}: not a readable pickle of weights ({reason}); fetch it again") from None
     keys = [*_LISTS.values(), *_RANKS.values(), _TENSORS]
     lacks = [key for key in keys if not isinstance(read, dict) or key not in read]
     if lacks:

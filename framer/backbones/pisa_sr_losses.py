@@ -72,7 +72,9 @@ class Perceptual(nn.Module):
             UserError: a file is missing, damaged, or of another network.
         """
         super().__init__()
-        self.features = vgg16(weights=None).features[: _TAPS[-1] + 1]
+        with torch.device("meta"):  # its unused classifier is 0.5 GB
+            self.features = vgg16(weights=None).features[: _TAPS[-1] + 1]
+        self.features.to_empty(device="cpu")
         state = _read(vgg)
         own = {f"features.{name}": tensor for name, tensor in self.features.state_dict().items()}
         self._fill(own, state, vgg)
