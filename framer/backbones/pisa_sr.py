@@ -114,9 +114,10 @@ class PiSASR(Backbone):
         kind = TRAINS[stage]
         if kind not in lora_sets(self.network):
             add_lora(self.network, kind, {"pix": self.settings.rank_pix, "sem": self.settings.rank_sem}[kind])
-        self.network.requires_grad_(False)
-        for parameter in lora_state(self.network, [kind]).values():
-            parameter.requires_grad_(True)
+        trained = lora_state(self.network, [kind])
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in trained)
+            parameter.grad = None  # a gradient of the stage before would let an optimiser move what is frozen
         self.stage = stage
         self._free_heads()
 
