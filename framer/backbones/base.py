@@ -135,6 +135,27 @@ class Backbone(ABC):
         """
         raise UserError(f"{folder}: {cls.name} cannot be built on a published pipeline")
 
+    def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """Load trained weights as their authors publish them.
+
+        Returns:
+            The settings that these weights need where they are not the backbone's own, and the stages that they went
+            through.
+
+        Raises:
+            UserError: the file is damaged, or this backbone has no such weights.
+        """
+        raise UserError(f"{path}: {self.name} knows of no published weights in a file")
+
+    @classmethod
+    def export(cls, path: Path, out: Path, form: str) -> None:
+        """Write the trained weights in a file in a form for other programs.
+
+        Raises:
+            UserError: the file is damaged, or there is no such form.
+        """
+        raise UserError(f"{form}: {cls.name} has no form of its weights besides its runs")
+
     @abstractmethod
     def adapt(self, stage: str) -> None:
         """Make one of `settings.stages` trainable and freeze all else.

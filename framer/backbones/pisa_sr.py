@@ -23,13 +23,23 @@ from torch import Tensor, nn
 
 from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, generator, pad_to, upsample, zeroed
 from framer.backbones.colour import match_colour
-from framer.backbones.pisa_sr_checkpoint import EMPTY_PROMPT, LoraWeights, install, load_lora, metadata
+from framer.backbones.pisa_sr_checkpoint import (
+    EMPTY_PROMPT,
+    FORMS,
+    LoraWeights,
+    install,
+    load_lora,
+    metadata,
+    read_lora,
+    write_lora,
+)
 from framer.backbones.pisa_sr_configs import BASES, Parts
-from framer.backbones.pisa_sr_lora import LoraSet, acting, add_lora, lora_sets, lora_state
+from framer.backbones.pisa_sr_lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
 from framer.backbones.pisa_sr_losses import NEGATIVE_PROMPT, Perceptual, csd_loss
 from framer.backbones.settings import PiSASRRestore, PiSASRSettings, RestoreSettings, Settings
 from framer.backbones.tiles import Tiles
 from framer.backbones.vae import VaeCodec
+from framer.errors import UserError, unknown
 from framer.method import FramerLoss
 from framer.method.heads import AlignmentHeads
 from framer.method.prediction import compared
@@ -136,10 +146,22 @@ class PiSASR(Backbone):
         if EMPTY_PROMPT in state:
             self.embedded[""] = state[EMPTY_PROMPT]
 
+    def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """The released `pisa_sr.pkl`, or what `export` writes in a file."""
+        weights = read_lora(path)
+        install(self.network, weights, str(path))
+        ranks = {f"rank_{kind}": rank for kind, rank in weights.ranks.items()}
+        return ranks, [stage for stage, kind in TRAINS.items() if kind in weights.ranks]
+
+    @classmethod
+    def export(cls, path: Path, out: Path, form: str) -> None:
+        if form not in FORMS:
+            raise UserError(unknown("form", form, FORMS))
+        write_lora(read_lora(path), out, form)
+
     @property
     def metadata(self) -> dict[str, str]:
-        ranks: dict[LoraSet, int] = {"pix": self.settings.rank_pix, "sem": self.settings.rank_sem}
-        return metadata({kind: ranks[kind] for kind in lora_sets(self.network)})
+        return metadata(lora_ranks(self.network))
 
     def add_heads(self) -> None:
         """A 1x1 convolution a block, to where `framer_maps` says.

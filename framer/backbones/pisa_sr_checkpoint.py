@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -25,7 +25,7 @@ from framer.backbones.base import load_exactly
 from framer.backbones.pisa_sr_lora import ALPHA, GROUPS, SETS, Group, LoraSet, add_lora, lora_state
 from framer.errors import UserError
 
-Format = Literal["safetensors", "official", "diffusers", "peft"]
+FORMS = ("safetensors", "official", "diffusers", "peft")
 
 EMPTY_PROMPT = "empty_prompt"
 """The text embedding of '' that a run keeps beside its LoRA, so that restoring needs no text encoder."""
@@ -85,7 +85,7 @@ class LoraWeights:
 
 
 def read_lora(path: Path) -> LoraWeights:
-    """Read the released `.pkl`, or safetensors of `export` or of a run. No code in a pickle is ever run.
+    """Read the released `.pkl`, or safetensors of `write_lora` or of a run. No code in a pickle is ever run.
 
     Raises:
         UserError: the file is missing, damaged, or holds something else.
@@ -129,14 +129,14 @@ def install(unet: UNet2DConditionModel, weights: LoraWeights, source: str) -> No
     load_exactly(lora_state(unet), weights.tensors, source)
 
 
-def export(weights: LoraWeights, out: Path, form: Format) -> None:
+def write_lora(weights: LoraWeights, out: Path, form: str) -> None:
     """Write LoRA weights.
 
     Args:
         weights: what to write.
         out: a file for `safetensors` and `official`, a folder for `diffusers` and `peft`.
-        form: `safetensors`, as `read_lora` reads it; `official`, the released nine keys; `diffusers`, one folder a set
-            for `load_lora_weights`; `peft`, one folder a set for `PeftModel.from_pretrained`.
+        form: one of `FORMS`. `safetensors`, as `read_lora` reads it; `official`, the released nine keys; `diffusers`,
+            one folder a set for `load_lora_weights`; `peft`, one folder a set for `PeftModel.from_pretrained`.
 
     Raises:
         UserError: the official format of weights that have no semantic set.
@@ -205,7 +205,7 @@ def _write_official(weights: LoraWeights, out: Path) -> None:
         part.write_bytes(buffer.getvalue())
 
 
-def _write_adapter(weights: LoraWeights, kind: LoraSet, rank: int, folder: Path, form: Format) -> None:
+def _write_adapter(weights: LoraWeights, kind: LoraSet, rank: int, folder: Path, form: str) -> None:
     """One set as one adapter: its three groups have no module in common."""
     tensors = {}
     for name, tensor in weights.tensors.items():

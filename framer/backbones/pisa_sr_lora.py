@@ -104,6 +104,14 @@ def lora_sets(unet: nn.Module) -> tuple[LoraSet, ...]:
     return tuple(kind for kind in SETS if any(adapter.endswith(f"_{kind}") for adapter in adapters))
 
 
+def lora_ranks(unet: nn.Module) -> dict[LoraSet, int]:
+    """The rank of each set that a U-Net has."""
+    return {
+        kind: next(layer.r[name] for layer in _layers(unet) for name in layer.r if name.endswith(f"_{kind}"))
+        for kind in lora_sets(unet)
+    }
+
+
 def lora_state(unet: nn.Module, kinds: Iterable[LoraSet] = SETS) -> dict[str, nn.Parameter]:
     """The LoRA tensors of some sets, by the names of the released checkpoint."""
     ends = tuple(f"_{kind}.weight" for kind in kinds)

@@ -46,18 +46,33 @@ def save(
         data: folders of the training images.
         base: folder and sha256 of the base of a run.
     """
+    facts = {"job": job.as_dict(), "data": data_digests(data)}
+    write(folder, kind, backbone, state, {"settings": job.settings, "stages": list(job.stages)}, facts, logs, base)
+
+
+def write(
+    folder: Path,
+    kind: str,
+    backbone: Backbone,
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    logs: list[str],
+    base: tuple[Path, str] | None = None,
+) -> None:
+    """`save` of a model whatever made it: `config` has its settings and stages, `facts` go into the card."""
+    (folder / provenance.CARD).unlink(missing_ok=True)  # a folder with a card is complete
     with provenance.atomic(folder / MODEL) as part:
         save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part, backbone.metadata)
-    config: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config}
-    config |= {"settings": job.settings, "stages": list(job.stages)}
-    facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data)}
+    content: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config, **config}
+    card = dict(facts)
     if base:
-        where, facts["base"] = base
+        where, card["base"] = base
         relative = Path(os.path.relpath(where.resolve(), folder.resolve())).as_posix()
-        config["base"] = {"path": relative, "sha256": facts["base"]}
-    provenance.write_json(folder / CONFIG, config)
+        content["base"] = {"path": relative, "sha256": card["base"]}
+    provenance.write_json(folder / CONFIG, content)
     versions = provenance.versions(PACKAGES)
-    provenance.write_card(folder, kind, [MODEL, CONFIG, *logs], **facts, versions=versions)
+    provenance.write_card(folder, kind, [MODEL, CONFIG, *logs], **card, versions=versions)
 
 
 def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple[Backbone, str]:

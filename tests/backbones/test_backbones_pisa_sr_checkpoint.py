@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from framer.backbones.base import generator
 from framer.backbones.pisa_sr import load_lora
-from framer.backbones.pisa_sr_checkpoint import EMPTY_PROMPT, LoraWeights, export, metadata, read_lora
+from framer.backbones.pisa_sr_checkpoint import EMPTY_PROMPT, FORMS, LoraWeights, metadata, read_lora, write_lora
 from framer.backbones.pisa_sr_configs import TINY
 from framer.backbones.pisa_sr_lora import acting, add_lora, lora_modules, lora_state
 from framer.errors import UserError
@@ -77,8 +77,8 @@ def test_the_released_file_loads_into_a_base(trained, released):
 
 def test_a_round_trip_is_exact_to_the_bit(released, tmp_path):
     first = torch.load(released, weights_only=True)
-    export(read_lora(released), tmp_path / "a.safetensors", "safetensors")
-    export(read_lora(tmp_path / "a.safetensors"), tmp_path / "b.pkl", "official")
+    write_lora(read_lora(released), tmp_path / "a.safetensors", "safetensors")
+    write_lora(read_lora(tmp_path / "a.safetensors"), tmp_path / "b.pkl", "official")
     second = torch.load(tmp_path / "b.pkl", weights_only=True)
     assert len(second) == 9 and second.keys() == first.keys()
     assert second["state_dict_unet"].keys() == first["state_dict_unet"].keys()
@@ -87,14 +87,14 @@ def test_a_round_trip_is_exact_to_the_bit(released, tmp_path):
     for key in first.keys() - {"state_dict_unet"}:
         same = sorted(first[key]) == sorted(second[key]) if isinstance(first[key], list) else first[key] == second[key]
         assert same, key
-    export(read_lora(tmp_path / "b.pkl"), tmp_path / "other.safetensors", "safetensors")
+    write_lora(read_lora(tmp_path / "b.pkl"), tmp_path / "other.safetensors", "safetensors")
     assert (tmp_path / "other.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
 
 
 def test_writing_twice_gives_the_same_bytes(trained, tmp_path):
-    for form in ("official", "safetensors", "diffusers", "peft"):
+    for form in FORMS:
         for name in ("x", "y"):
-            export(weights(trained), tmp_path / form / name, form)
+            write_lora(weights(trained), tmp_path / form / name, form)
         files = {path.relative_to(tmp_path / form): path for path in (tmp_path / form).rglob("*") if path.is_file()}
         for name, path in files.items():
             if name.parts[0] == "x":
@@ -102,7 +102,7 @@ def test_writing_twice_gives_the_same_bytes(trained, tmp_path):
 
 
 def test_diffusers_reads_its_folders(trained, tmp_path):
-    export(weights(trained), tmp_path / "lora", "diffusers")
+    write_lora(weights(trained), tmp_path / "lora", "diffusers")
     assert sorted(path.name for path in (tmp_path / "lora").iterdir()) == ["pixel", "semantic"]
     unet = new_unet()
     for name in ("pixel", "semantic"):
@@ -115,7 +115,7 @@ def test_diffusers_reads_its_folders(trained, tmp_path):
 
 
 def test_peft_reads_its_folders(trained, tmp_path):
-    export(weights(trained), tmp_path / "lora", "peft")
+    write_lora(weights(trained), tmp_path / "lora", "peft")
     model = PeftModel.from_pretrained(new_unet(), tmp_path / "lora/pixel", adapter_name="pixel")
     with acting(trained, "pix"):
         assert torch.allclose(output(model), output(trained), atol=1e-5)
@@ -134,10 +134,10 @@ def test_the_embedding_that_a_run_keeps_is_no_lora(trained, tmp_path):
 
 def test_the_pixel_set_alone_is_no_official_checkpoint(trained, tmp_path):
     alone = LoraWeights.of({k: v for k, v in tensors(trained).items() if "_pix." in k}, "here")
-    export(alone, tmp_path / "a.safetensors", "safetensors")
+    write_lora(alone, tmp_path / "a.safetensors", "safetensors")
     assert read_lora(tmp_path / "a.safetensors").ranks == {"pix": 4}
     with pytest.raises(UserError, match=r"a\.pkl: the official format holds both LoRA sets"):
-        export(alone, tmp_path / "a.pkl", "official")
+        write_lora(alone, tmp_path / "a.pkl", "official")
     assert not (tmp_path / "a.pkl").exists()
 
 
@@ -245,7 +245,7 @@ def test_other_ranks_than_those_of_the_u_net_are_refused(trained, released):
 
 
 def test_safetensors_of_an_export_say_what_names_do_not(trained, tmp_path):
-    export(weights(trained), tmp_path / "a.safetensors", "safetensors")
+    write_lora(weights(trained), tmp_path / "a.safetensors", "safetensors")
     assert load_file(tmp_path / "a.safetensors").keys() == lora_state(trained).keys()
     assert metadata({"pix": 4, "sem": 6}) == {
         "pisa_sr": '{"lora_alpha": 8, "timestep": 1, "lora_rank_pix": 4, "lora_rank_sem": 6}'
