@@ -256,7 +256,8 @@ class PiSASR(Backbone):
         if self.stage == "semantic":
             weights = {"l2": settings.semantic_l2, "lpips": settings.lpips, "csd": settings.csd}
             if settings.lpips:
-                terms["lpips"] = self._perceptual(restored, target)
+                with torch.autocast(self.device.type, enabled=False):
+                    terms["lpips"] = self._perceptual(restored, target)
             if settings.csd:
                 terms["csd"] = self._csd(clean, tags, draws)
         total = sum((weights[name] * term for name, term in terms.items() if weights[name]), torch.zeros(()))

@@ -18,6 +18,7 @@ from framer.data.images import read_rgb, write_png
 from framer.engine import checkpoint
 from framer.engine.convert import convert
 from framer.engine.restore import restore
+from framer.engine.session import Session
 from framer.engine.train import train
 from framer.errors import UserError
 from framer.provenance import read_card, sha256_file, write_card
@@ -99,7 +100,7 @@ def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pip
         threads=1,
         recipe="released",
     )
-    train(job, base, [tmp_path / "photos/HR"], tmp_path / "runs/r", progress=False)
+    train(job, base, [tmp_path / "photos/HR"], tmp_path / "runs/r", session=Session(progress=False))
     state = checkpoint.read_weights(tmp_path / "runs/r/model.safetensors")
     assert state[EMPTY_PROMPT].shape == (1, 77, 32)
 
