@@ -37,16 +37,20 @@ def random_batch(size: int, batch: int) -> Batch:
 
 
 def timed(device: torch.device, work: Callable[[], Any]) -> Timed:
-    """Seconds, and peak memory in GiB: of the device during the work, or of this process so far."""
+    """Seconds, and peak memory in GiB: of the device during the work, or of this process so far.
+
+    Without a GPU the seconds are this process's own, whatever else the machine does.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    started = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-        return time.perf_counter() - started, torch.cuda.max_memory_allocated() / 2**30
-    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return clock() - started, torch.cuda.max_memory_allocated() / 2**30
+    return clock() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def steps(model: Backbone, batch: Batch, repeats: int) -> dict[str, list[Timed]]:
@@ -81,6 +85,8 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY", help="a boolean setting to switch on")
     args = parser.parse_args()
 
+    if args.device == "cpu":
+        torch.set_num_threads(1)
     torch.manual_seed(0)
     model = create(args.backbone, args.base, SETTINGS[args.backbone] | dict.fromkeys(args.set, True))
     model.to(args.device, getattr(torch, args.dtype))

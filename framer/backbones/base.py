@@ -122,6 +122,11 @@ class Backbone(ABC):
         """
 
     @property
+    def tiny(self) -> bool:
+        """Whether it is a small configuration on a pixel codec, which runs on CPUs, whatever else there is."""
+        return "codec" in self.config
+
+    @property
     def metadata(self) -> dict[str, str]:
         """What safetensors of the model say of themselves; one entry, since their order is not fixed."""
         return {"format": "pt"}

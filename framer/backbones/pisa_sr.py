@@ -269,7 +269,7 @@ class PiSASR(Backbone):
         """The residual and the FRAMER loss of one forward pass."""
         with record(self.network, BLOCKS) as taps:
             residual = self.residual(start, text)
-            features = [feature.float() for feature in taps.take().values()]
+            features = list(taps.take().values())
         if self.settings.framer_maps == "latents":
             one = torch.ones(())  # z_L = z_H + residual: alpha = sigma = 1
             maps = [*self.heads(features, residual.shape[-2:]), residual]

@@ -15,6 +15,10 @@ from framer.strict_yaml import Strict, complaint
 class RestoreSettings(Strict):
     """What restoring reads besides the checkpoint."""
 
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        default="float32", description="of frozen weights and arithmetic; fp16 on GPUs alone"
+    )
+
 
 class Settings(Strict):
     """The settings of one backbone; all of them have defaults.
