@@ -136,6 +136,20 @@ def train(args: argparse.Namespace) -> None:
 
 
 @command(
+    "make a run of published weights, or files for other programs of a run",
+    arg("source", type=Path, metavar="PATH", help="the folder of a run, or a file of published weights"),
+    arg("--backbone", required=True, help="whose weights they are"),
+    arg("--to", required=True, help="run; of pisa_sr also: official, safetensors, diffusers, peft"),
+    arg("--base", type=Path, metavar="DIR", help="folder of the base, for a run"),
+    arg("--out", type=Path, required=True, metavar="PATH", help="folder, or file where the form is one"),
+)
+def convert(args: argparse.Namespace) -> None:
+    from framer.engine.convert import convert as run
+
+    run(args.source, args.backbone, args.to, args.out, base=args.base)
+
+
+@command(
     "restore a folder of LR images to x4",
     arg("--checkpoint", required=True, metavar="PATH", help="folder of a run, or 'bicubic'"),
     arg("--lr", type=Path, required=True, metavar="DIR", help="folder of LR images"),

@@ -1,8 +1,9 @@
 """What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -112,6 +113,53 @@ class Backbone(ABC):
         for name, parameter in self.network.named_parameters():
             parameter.data = parameter.data.to(self.device, torch.float32 if name in trained else dtype)
         self.heads.to(self.device)
+
+    def prepare(self, stages: Sequence[str]) -> None:  # noqa: B027
+        """Read what training some stages needs besides base and adapter; called once, before the first of them.
+
+        Raises:
+            UserError: it is not there.
+        """
+
+    @property
+    def tiny(self) -> bool:
+        """Whether it is a small configuration on a pixel codec, which runs on CPUs, whatever else there is."""
+        return "codec" in self.config
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What safetensors of the model say of themselves; one entry, since their order is not fixed."""
+        return {"format": "pt"}
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings) -> "Backbone":
+        """On a published pipeline in a folder of diffusers' layout, with its weights.
+
+        Raises:
+            UserError: a part of it is missing, damaged or of another model.
+        """
+        raise UserError(f"{folder}: {cls.name} cannot be built on a published pipeline")
+
+    def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """Load trained weights as their authors publish them.
+
+        Returns:
+            The settings that these weights need where they are not the backbone's own, and the stages that they went
+            through.
+
+        Raises:
+            UserError: the file is damaged, or this backbone has no such weights.
+        """
+        raise UserError(f"{path}: {self.name} knows of no published weights in a file")
+
+    @classmethod
+    def export(cls, path: Path, out: Path, form: str) -> None:
+        """Write the trained weights in a file in a form for other programs.
+
+        Raises:
+            UserError: the file is damaged, or there is no such form.
+        """
+        raise UserError(f"{form}: {cls.name} has no form of its weights besides its runs")
 
     @abstractmethod
     def adapt(self, stage: str) -> None:

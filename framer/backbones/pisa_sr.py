@@ -1,14 +1,17 @@
-"""PiSA-SR (CVPR 2025): a text-to-image U-Net that restores in one step, adapted by LoRA.
+"""PiSA-SR (CVPR 2025): a text-to-image U-Net that restores in one step, adapted by two sets of LoRA.
 
 The bicubic image is taken for a noisy latent of the last timestep, and the network's noise prediction for the residual:
 
-    z_H = z_L - eps(z_L, t = 1, empty prompt)
+    z_H = z_L - eps(z_L, t = 1, prompt)
 
-No noise is added and there is no sampler. This module holds the pixel-level LoRA, which is trained by the L2 loss.
+No noise is added and there is no sampler. The pixel set is trained first, by L2; then it is frozen, and the semantic
+set is trained on top of it by LPIPS, classifier score distillation and L2. Restoring can weigh the two:
+
+    eps = lambda_pix eps_pix + lambda_sem (eps_both - eps_pix)
 """
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,108 +19,204 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from peft import LoraConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, load_exactly, upsample, zeroed
-from framer.backbones.codec import PixelCodec
-from framer.backbones.settings import RestoreSettings, Settings
-from framer.errors import UserError
+from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, generator, pad_to, upsample, zeroed
+from framer.backbones.colour import match_colour
+from framer.backbones.pisa_sr_checkpoint import (
+    EMPTY_PROMPT,
+    FORMS,
+    LoraWeights,
+    install,
+    load_lora,
+    metadata,
+    read_lora,
+    write_lora,
+)
+from framer.backbones.pisa_sr_configs import BASES, Parts
+from framer.backbones.pisa_sr_lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
+from framer.backbones.pisa_sr_losses import NEGATIVE_PROMPT, Perceptual, csd_loss
+from framer.backbones.settings import PiSASRRestore, PiSASRSettings, RestoreSettings, Settings
+from framer.backbones.tiles import Tiles
+from framer.backbones.vae import VaeCodec
+from framer.errors import UserError, unknown
 from framer.method import FramerLoss
 from framer.method.heads import AlignmentHeads
 from framer.method.prediction import compared
 from framer.method.taps import record
 
+__all__ = ["PiSASR", "load_lora"]
+
 TIMESTEP = 1
 BLOCKS = ("down_blocks.*", "mid_block", "up_blocks.*")
 """The layers that FRAMER teaches, by their names in the U-Net."""
-ALPHA = 8
-"""LoRA alpha of the released weights: at rank 4 the update is scaled by alpha / rank = 2."""
-
-TARGETS = (
-    "to_k",
-    "to_q",
-    "to_v",
-    "to_out.0",
-    "conv",
-    "conv1",
-    "conv2",
-    "conv_in",
-    "conv_shortcut",
-    "conv_out",
-    "proj_out",
-    "proj_in",
-    "ff.net.2",
-    "ff.net.0.proj",
-)
-"""A weight gets LoRA when its name contains one of these and neither "bias" nor "norm"."""
-
-TINY: dict[str, Any] = {
-    "codec": {"factor": 4, "scale": 1.0},
-    "prompt_tokens": 4,
-    "noise": 0.5,
-    "rank": 4,
-    "unet": {
-        "block_out_channels": [64, 64],
-        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
-        "layers_per_block": 1,
-        "norm_num_groups": 4,
-        "cross_attention_dim": 32,
-        "attention_head_dim": 4,
-        "use_linear_projection": True,
-    },
-}
+TRAINS: Mapping[str, LoraSet] = MappingProxyType({"pixel": "pix", "semantic": "sem"})
+"""The LoRA set that each stage trains."""
+LONGEST = 4
+"""A small image is enlarged to `process_size`, but no side of it beyond this many times that."""
 
 
 class PiSASR(Backbone):
-    """PiSA-SR on a pixel codec.
+    """PiSA-SR on a published pipeline, on the same architecture with random weights, or on a tiny one.
 
     The tiny base differs from Stable Diffusion in three ways. It is pretrained as a blind Gaussian denoiser in the
     residual form above: a U-Net of this size that predicts DDPM noise learns nothing in a minute that a LoRA could use.
     Its `conv_out` starts at zero, so that the untrained model returns its bicubic input. And the biases of `conv_in`
     start at unit variance: group normalisation then keeps the amplitude of an image whose values are small beside them,
     which a regression of pixels needs.
+
+    Attributes:
+        codec: pixels to latents.
+        folder: of the published pipeline; None where the weights are our own or random.
     """
 
     name = "pisa_sr"
-    bases: ClassVar[Mapping[str, dict[str, Any]]] = MappingProxyType({"tiny": TINY})
+    bases: ClassVar[Mapping[str, dict[str, Any]]] = BASES
     network: UNet2DConditionModel
+    settings: PiSASRSettings
 
-    def __init__(self, config: dict[str, Any], settings: Settings):
+    def __init__(self, config: dict[str, Any], settings: Settings, parts: Parts | None = None):
+        """From a configuration, with random weights, or from `parts` that are there already."""
         super().__init__(config, settings)
-        self.codec = PixelCodec(**config["codec"])
-        unet = config["unet"]
-        channels = self.codec.channels
-        self.network = UNet2DConditionModel(in_channels=channels, out_channels=channels, **unet)
-        nn.init.normal_(self.network.get_parameter("conv_in.bias"))
-        zeroed(self.network.conv_out)
-        self.prompt = torch.randn(1, config["prompt_tokens"], unet["cross_attention_dim"])
+        parts = parts or Parts.random(config)
+        self.network, self.codec, self.folder, self.alphas = parts.unet, parts.codec, parts.folder, parts.alphas
+        self.network.requires_grad_(self.folder is None)
+        self.multiple = config["multiple"]
         self.heads = nn.ModuleList()
-        self.multiple = self.codec.factor * 2 ** (len(unet["block_out_channels"]) - 1)
+        self.stage = "pixel"
+        self.embedded: dict[str, Tensor] = {}
+        if self.folder is None:
+            self.embedded[""] = torch.randn(1, config["prompt_tokens"], config["unet"]["cross_attention_dim"])
+        if self.settings.gradient_checkpointing:
+            self.network.enable_gradient_checkpointing()
+            if isinstance(self.codec, VaeCodec):
+                self.codec.vae.enable_gradient_checkpointing()
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings) -> "PiSASR":
+        """From the folder of a diffusers pipeline with Stable Diffusion's U-Net, VAE, scheduler and text encoder.
+
+        Raises:
+            UserError: a part is missing or damaged, or it is not such a pipeline.
+        """
+        parts = Parts.read(folder)
+        return cls(parts.config, settings, parts)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
+        self.device, self.dtype = torch.device(device), dtype
+        lora = lora_state(self.network)  # of what trains, and of what was trained, nothing is rounded
+        for name, parameter in self.network.named_parameters():
+            parameter.data = parameter.data.to(self.device, torch.float32 if name in lora else dtype)
+        self.heads.to(self.device)
+        for part in (self.codec, self.__dict__.get("text")):
+            if isinstance(part, nn.Module):
+                part.to(self.device, dtype)
 
     def base_state(self) -> dict[str, Tensor]:
-        return {**super().base_state(), "empty_prompt": self.prompt}
+        state = {**super().base_state(), EMPTY_PROMPT: self.embedded[""]}
+        if isinstance(self.codec, VaeCodec):
+            state |= self.codec.state_dict()
+        return state
+
+    # Stages
 
     def adapt(self, stage: str) -> None:
-        add_lora(self.network, self.config["rank"])
+        kind = TRAINS[stage]
+        if kind not in lora_sets(self.network):
+            add_lora(self.network, kind, {"pix": self.settings.rank_pix, "sem": self.settings.rank_sem}[kind])
+        trained = lora_state(self.network, [kind])
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in trained)
+            parameter.grad = None  # a gradient of the stage before would let an optimiser move what is frozen
+        self.stage = stage
+        self._free_heads()
+
+    def prepare(self, stages: Sequence[str]) -> None:
+        if "semantic" in stages and self.settings.lpips:
+            self._perceptual.to(self.device)
 
     def adapter_state(self) -> dict[str, Tensor]:
-        return lora_state(self.network)
+        state: dict[str, Tensor] = dict(lora_state(self.network))
+        return state if self.folder is None else state | {EMPTY_PROMPT: self.embed([""]).float().cpu()}
+
+    def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Load what `adapter_state` gave, and add the sets that are in it where they are missing."""
+        lora = {name: tensor for name, tensor in state.items() if name != EMPTY_PROMPT}
+        install(self.network, LoraWeights.of(lora, source), source)
+        if EMPTY_PROMPT in state:
+            self.embedded[""] = state[EMPTY_PROMPT]
+
+    def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """The released `pisa_sr.pkl`, or what `export` writes in a file."""
+        weights = read_lora(path)
+        install(self.network, weights, str(path))
+        ranks = {f"rank_{kind}": rank for kind, rank in weights.ranks.items()}
+        return ranks, [stage for stage, kind in TRAINS.items() if kind in weights.ranks]
+
+    @classmethod
+    def export(cls, path: Path, out: Path, form: str) -> None:
+        if form not in FORMS:
+            raise UserError(unknown("form", form, FORMS))
+        write_lora(read_lora(path), out, form)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return metadata(lora_ranks(self.network))
 
     def add_heads(self) -> None:
-        """A 1x1 convolution to latent channels a block; at zero, so that every student starts as the bicubic image."""
+        """A 1x1 convolution a block, to where `framer_maps` says.
+
+        To latents: at zero, so that every student starts as the bicubic image. To the features of the last block, which
+        are the teacher then: at random, since nothing can be said of a map of zeros.
+        """
         channels = self.config["unet"]["block_out_channels"]
         widths = (*channels, channels[-1], *reversed(channels))
-        self.heads = zeroed(AlignmentHeads(widths, self.codec.channels))
+        if self.settings.framer_maps == "latents":
+            self.heads = zeroed(AlignmentHeads(widths, self.codec.channels))
+        else:
+            self.heads = AlignmentHeads(widths[:-1], widths[-1])
+        self.heads.to(self.device)
+        self._free_heads()
 
-    def residual(self, latent: Tensor) -> Tensor:
-        """eps(z, t = 1, empty prompt), (B, C, h, w)."""
-        prompt = self.prompt.expand(len(latent), -1, -1)
-        predicted: Tensor = self.network(latent, TIMESTEP, encoder_hidden_states=prompt, return_dict=False)[0]
-        return predicted
+    def _free_heads(self) -> None:
+        self.heads.requires_grad_(self.stage in self.settings.framer_stages)
+
+    # The network
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings, (n, tokens, width). Those that come again in every step are kept."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.embedded]
+        made = dict(zip(new, self._encode_text(new).split(1), strict=True)) if new else {}
+        self.embedded |= {prompt: made[prompt] for prompt in ("", NEGATIVE_PROMPT) if prompt in made}
+        known = self.embedded | made
+        return torch.cat([known[prompt].to(self.device) for prompt in prompts])
+
+    def _encode_text(self, prompts: Sequence[str]) -> Tensor:
+        if self.folder:
+            encoded: Tensor = self.text(prompts).float()
+            return encoded
+        shape = self.embedded[""].shape[1:]
+        return torch.stack([torch.randn(shape, generator=generator(0, "prompt", prompt)) for prompt in prompts])
+
+    @cached_property
+    def text(self) -> nn.Module:
+        """The text encoder of the pipeline, read when a prompt first needs it."""
+        # transformers takes seconds to import.
+        from framer.backbones.pisa_sr_text import ClipText
+
+        assert self.folder is not None
+        return ClipText(self.folder).to(self.device, self.dtype)
+
+    def residual(self, latent: Tensor, text: Tensor | None = None) -> Tensor:
+        """eps(z, t = 1, text) of the sets that act, (B, C, h, w) float32; the empty prompt where there is no text."""
+        return self._noise(latent, TIMESTEP, self.embed([""] * len(latent)) if text is None else text)
+
+    def _noise(self, latent: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            predicted: Tensor = self.network(latent, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        return predicted.float()
+
+    # Training
 
     def pretraining_loss(self, batch: Batch) -> StepLoss:
         """Mean squared error of removing Gaussian noise of a level that the network is not told.
@@ -130,82 +229,143 @@ class PiSASR(Backbone):
         noise = sigma * batch.draws.normal(3, height // SCALE, width // SCALE)
         noise = F.interpolate(noise, scale_factor=SCALE, mode="bicubic", align_corners=False)
         noisy, latent = self.codec.encode(batch.hr + noise / 2), self.codec.encode(batch.hr)
-        loss = F.mse_loss(self.residual(noisy), noisy - latent) / self.codec.scale**2
+        scale = self.config["codec"]["scale"]
+        loss = F.mse_loss(self.residual(noisy), noisy - latent) / scale**2
         return StepLoss(loss, {"l2": loss.detach()})
 
     def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
-        """L2 between the restored and the true image in [-1, 1]."""
-        start = self.codec.encode(upsample(batch.lr))
-        if framer is None:
-            residual, students = self.residual(start), []
-        else:
-            with record(self.network, BLOCKS) as taps:
-                residual = self.residual(start)
-                students = self.heads(list(taps.take().values()), residual.shape[-2:])
-        loss = F.mse_loss(self.codec.decode(start - residual) * 2, batch.hr * 2)
-        if framer is None:
-            return StepLoss(loss, {"l2": loss.detach()})
-        one = torch.ones(())  # z_L = z_H + residual: alpha = sigma = 1
-        *students, teacher = compared([*students, residual], framer.recipe.space, "epsilon", start, one, one)
-        distilled = framer(students, teacher, generator=batch.draws.shared).loss
-        return StepLoss(loss + distilled, {"l2": loss.detach(), "framer": distilled.detach()})
+        """L2 in the pixel stage; L2, LPIPS and CSD in the semantic one; images in [-1, 1]. A weight of 0 costs nothing.
 
-    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
-        start = self.codec.encode(upsampled)
+        The U-Net is told the tags of the photograph, or nothing with the probability `prompt_drop`; CSD is always told.
+        """
+        settings, draws = self.settings, batch.draws
+        hr = batch.hr.to(self.device)
+        tags = [self.prompts.get(stem, "") for stem in batch.stems]
+        dropped = (draws.uniform() < settings.prompt_drop).tolist()
+        text = self.embed(["" if drop else tag for tag, drop in zip(tags, dropped, strict=True)])
+        start = self._encode(upsample(batch.lr.to(self.device)), draws if settings.posterior == "sample" else None)
+        if framer and self.stage in settings.framer_stages:
+            residual, distilled = self._distilled(start, text, framer, draws)
+        else:
+            residual, distilled = self.residual(start, text), None
+        clean = start - residual
+        restored, target = self._decode(clean).clamp(0, 1) * 2 - 1, hr * 2 - 1
+
+        terms = {"l2": F.mse_loss(restored, target)}
+        weights = {"l2": settings.l2}
+        if self.stage == "semantic":
+            weights = {"l2": settings.semantic_l2, "lpips": settings.lpips, "csd": settings.csd}
+            if settings.lpips:
+                with torch.autocast(self.device.type, enabled=False):
+                    terms["lpips"] = self._perceptual(restored, target)
+            if settings.csd:
+                terms["csd"] = self._csd(clean, tags, draws)
+        total = sum((weights[name] * term for name, term in terms.items() if weights[name]), torch.zeros(()))
+        if distilled is not None:
+            total, terms["framer"] = total + distilled, distilled
+        return StepLoss(total, {name: term.detach() for name, term in terms.items()})
+
+    def _distilled(self, start: Tensor, text: Tensor, framer: FramerLoss, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The residual and the FRAMER loss of one forward pass."""
+        with record(self.network, BLOCKS) as taps:
+            residual = self.residual(start, text)
+            features = list(taps.take().values())
+        if self.settings.framer_maps == "latents":
+            one = torch.ones(())  # z_L = z_H + residual: alpha = sigma = 1
+            maps = [*self.heads(features, residual.shape[-2:]), residual]
+            *students, teacher = compared(maps, framer.recipe.space, "epsilon", start, one, one)
+        else:
+            *others, teacher = features
+            students = [*self.heads(others, teacher.shape[-2:]), teacher]
+        return residual, framer(students, teacher, generator=draws.shared).loss
+
+    def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
+        """The teacher is the base itself: this network without LoRA, not a second copy of it."""
+        settings, total = self.settings, len(self.alphas)
+        low, high = int(settings.csd_from * total), int(settings.csd_to * total)
+        timestep = (low + draws.uniform() * (high - low)).long().to(self.device)
+        noise = draws.normal(*clean.shape[1:]).to(self.device)
+        text = self.embed([*[NEGATIVE_PROMPT] * len(tags), *tags])
+
+        def teacher(noisy: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+            with acting(self.network):
+                negative, positive = self._noise(torch.cat([noisy] * 2), torch.cat([at] * 2), text).chunk(2)
+            return negative, positive
+
+        return csd_loss(clean, teacher, self.alphas, timestep, noise, settings.csd_guidance)
+
+    @cached_property
+    def _perceptual(self) -> Perceptual:
+        return Perceptual.from_weights().to(self.device)
+
+    def _encode(self, image: Tensor, draws: Draws | None) -> Tensor:
+        with torch.no_grad():
+            return self.codec.encode(image, draws.samples if draws else None)
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return self.codec.decode(latent)
+
+    # Restoring
+
+    @torch.no_grad()
+    def restore_image(
+        self,
+        lr: Tensor,
+        draws: Draws,
+        options: RestoreSettings | None = None,
+        *,
+        prompt: str = "",
+        blank_lr: bool = False,
+    ) -> Tensor:
+        """Restore images of any size to exactly 4x, as `Backbone.restore_image`, with the colours of LR.
+
+        As in the released code, an image whose short side is below `process_size` is enlarged to it, restored, and
+        brought back; but none is made very long by that.
+        """
+        options = options or self.settings.restore
+        assert isinstance(options, PiSASRRestore)
+        upsampled = upsample(lr.to(self.device))
+        height, width = size = upsampled.shape[-2:]
+        least = self.config["process_size"]
+        factor = min(least / min(size), max(1.0, LONGEST * least / max(size)))
+        if factor > 1:
+            enlarged = [round(side * factor) for side in size]
+            upsampled = F.interpolate(lr.to(self.device), enlarged, mode="bicubic", align_corners=False).clamp(0, 1)
+        bottom, right = (-side % self.multiple for side in upsampled.shape[-2:])
+        image = self.restore(pad_to(upsampled, bottom, right), draws, options, prompt=prompt, blank_lr=blank_lr)
+        image = image[..., : upsampled.shape[-2], : upsampled.shape[-1]].clamp(0, 1)
+        image = match_colour(image, upsampled, options.colour)
+        if factor > 1:
+            image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
+        return image.clamp(0, 1).cpu()
+
+    @torch.no_grad()
+    def restore(
+        self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, prompt: str = "", blank_lr: bool = False
+    ) -> Tensor:
+        """As `Backbone.restore`. The released model restores with the empty prompt whatever the image shows."""
+        assert isinstance(options, PiSASRRestore)
+        if isinstance(self.codec, VaeCodec):
+            self.codec.tile = options.vae_tile
+        start = self._encode(upsampled.to(self.device), draws if options.posterior == "sample" else None)
         start = torch.zeros_like(start) if blank_lr else start
-        return self.codec.decode(start - self.residual(start))
+        height, width = start.shape[-2:]
+        if height * width <= options.tile**2:
+            return self._decode(start - self._weighed(start, options))
+        tiles = Tiles.plan(height, width, options.tile, options.overlap)
 
+        def residual(image: Tensor) -> Tensor:
+            return tiles.blend(lambda at: self._weighed(tiles.cut(image, at), options), options.tile_batch)
 
-def lora_targets(unet: nn.Module) -> dict[str, list[str]]:
-    """The modules of a U-Net that get LoRA, as full dotted names, in the three groups of the released adapters."""
-    groups: dict[str, list[str]] = {"encoder": [], "decoder": [], "others": []}
-    for name, _ in unet.named_parameters():
-        if "bias" in name or "norm" in name or not any(target in name for target in TARGETS):
-            continue
-        if "down_blocks" in name or "conv_in" in name:
-            group = "encoder"
-        elif "up_blocks" in name or "conv_out" in name:
-            group = "decoder"
-        else:
-            group = "others"
-        groups[group].append(name.removesuffix(".weight"))
-    return groups
+        return self._decode(start - torch.cat([residual(image) for image in start.split(1)]))
 
-
-def add_lora(unet: UNet2DConditionModel, rank: int) -> None:
-    """Freeze a U-Net and add the adapters `default_{encoder,decoder,others}_pix`; B = 0, so they change nothing yet."""
-    unet.requires_grad_(False)
-    targets = {f"default_{group}_pix": modules for group, modules in lora_targets(unet).items()}
-    for adapter, modules in targets.items():
-        config = LoraConfig(r=rank, lora_alpha=ALPHA, init_lora_weights="gaussian", target_modules=modules)
-        with warnings.catch_warnings():  # that there is an adapter already: there are to be three
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")
-            unet.add_adapter(config, adapter_name=adapter)
-    unet.set_adapters(list(targets))
-
-
-def lora_state(unet: nn.Module) -> dict[str, Tensor]:
-    """The LoRA tensors of a U-Net, by the names of the released checkpoint."""
-    return {name: parameter for name, parameter in unet.named_parameters() if ".lora_" in name}
-
-
-def load_lora(unet: UNet2DConditionModel, path: Path) -> None:
-    """Add the adapters to a base U-Net if it has none, and load their weights.
-
-    Args:
-        unet: a base, or one that `add_lora` has adapted at the same rank.
-        path: safetensors with the names of `lora_state`.
-
-    Raises:
-        UserError: the file cannot be read, or its tensors do not fit this U-Net.
-    """
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
-    if not lora_state(unet):
-        ranks = {tensor.shape[0] for name, tensor in state.items() if ".lora_A." in name}
-        if len(ranks) != 1:
-            raise UserError(f"{path}: no LoRA weights of one rank in it")
-        add_lora(unet, ranks.pop())
-    load_exactly(lora_state(unet), state, str(path))
+    def _weighed(self, latent: Tensor, options: PiSASRRestore) -> Tensor:
+        """lambda_pix eps_pix + lambda_sem (eps_both - eps_pix), in as few passes as the weights allow."""
+        pix, sem = options.lambda_pix, options.lambda_sem
+        if lora_sets(self.network) != ("pix", "sem"):
+            return pix * self.residual(latent)
+        if pix == sem:
+            return sem * self.residual(latent)
+        with acting(self.network, "pix"):
+            pixel = self.residual(latent)
+        return pix * pixel + sem * (self.residual(latent) - pixel) if sem else pix * pixel

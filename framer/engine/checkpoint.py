@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from framer import provenance
-from framer.backbones import from_config
+from framer.backbones import backbone_class, from_config
 from framer.backbones.base import Backbone
+from framer.backbones.settings import settings_of
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
 from framer.study import PretrainJob
@@ -45,18 +46,33 @@ def save(
         data: folders of the training images.
         base: folder and sha256 of the base of a run.
     """
+    facts = {"job": job.as_dict(), "data": data_digests(data)}
+    write(folder, kind, backbone, state, {"settings": job.settings, "stages": list(job.stages)}, facts, logs, base)
+
+
+def write(
+    folder: Path,
+    kind: str,
+    backbone: Backbone,
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    logs: list[str],
+    base: tuple[Path, str] | None = None,
+) -> None:
+    """`save` of a model whatever made it: `config` has its settings and stages, `facts` go into the card."""
+    (folder / provenance.CARD).unlink(missing_ok=True)  # a folder with a card is complete
     with provenance.atomic(folder / MODEL) as part:
-        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part)
-    config: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config}
-    config |= {"settings": job.settings, "stages": list(job.stages)}
-    facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data)}
+        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part, backbone.metadata)
+    content: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config, **config}
+    card = dict(facts)
     if base:
-        where, facts["base"] = base
+        where, card["base"] = base
         relative = Path(os.path.relpath(where.resolve(), folder.resolve())).as_posix()
-        config["base"] = {"path": relative, "sha256": facts["base"]}
-    provenance.write_json(folder / CONFIG, config)
+        content["base"] = {"path": relative, "sha256": card["base"]}
+    provenance.write_json(folder / CONFIG, content)
     versions = provenance.versions(PACKAGES)
-    provenance.write_card(folder, kind, [MODEL, CONFIG, *logs], **facts, versions=versions)
+    provenance.write_card(folder, kind, [MODEL, CONFIG, *logs], **card, versions=versions)
 
 
 def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple[Backbone, str]:
@@ -68,15 +84,15 @@ def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple
         settings: of the backbone that is built on it, where they are not at their defaults.
 
     Returns:
-        The backbone, not yet adapted, and the sha256 of its weights.
+        The backbone, not yet adapted, and what identifies its weights: their sha256, or a digest of a published base.
 
     Raises:
         UserError: the folder is incomplete, damaged, of another backbone, or of a model that cannot be built.
     """
     card = provenance.read_card(folder, "base")
-    if "repo" in card:
-        raise UserError(f"{folder}: {card['repo']} is of full size; this version trains and restores tiny bases only")
     provenance.verify_payload(folder, card)
+    if "repo" in card:  # a published pipeline
+        return backbone_class(backbone).open(folder, settings_of(backbone, dict(settings))), provenance.digest(card)
     config = read_config(folder)
     if config["backbone"] != backbone:
         raise UserError(f"{folder}: a base of {config['backbone']}, where one of {backbone} is needed")

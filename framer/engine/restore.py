@@ -16,7 +16,7 @@ from framer.backbones.settings import RestoreSettings, settings_of
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.pairs import to_rgb, to_tensor
 from framer.engine.checkpoint import load_run
-from framer.engine.runtime import deterministic
+from framer.engine.runtime import DTYPES, deterministic
 from framer.errors import UserError
 
 
@@ -59,6 +59,10 @@ def restore(
     if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
         options = settings_of(model.name, {"restore": dict(settings)}).restore
+        device = "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
+        if options.precision == "fp16" and device == "cpu":
+            raise UserError("precision: fp16 needs a GPU; set bf16 or float32")
+        model.to(device, DTYPES[options.precision])
         facts = {"checkpoint": provenance.digest(card), "settings": options.model_dump(mode="json")}
         facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}
 

@@ -40,6 +40,7 @@ def train(
         backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
         framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
         first, *_ = job.stages
+        backbone.prepare(list(job.stages))
 
         def begin(stage: str) -> None:
             with seeded(derive_seed(job.seeds["init"], stage)):

@@ -8,7 +8,8 @@ from torch import nn
 
 from framer.backbones import create
 from framer.backbones.base import Batch, Draws, generator, upsample
-from framer.backbones.pisa_sr import load_lora, lora_state, lora_targets
+from framer.backbones.pisa_sr import load_lora
+from framer.backbones.pisa_sr_lora import lora_state, lora_targets
 from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
 
@@ -151,5 +152,5 @@ def test_bad_lora_files_are_one_line(tiny, tmp_path):
     with pytest.raises(UserError, match=r"x\.safetensors: cannot be read"):
         load_lora(tiny.network, path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"x\.safetensors: no LoRA weights of one rank"):
+    with pytest.raises(UserError, match=r"x\.safetensors: 'a' is not a LoRA tensor of PiSA-SR"):
         load_lora(tiny.network, path)

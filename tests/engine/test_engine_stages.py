@@ -140,6 +140,16 @@ def test_restoring_gives_four_times_the_size_whoever_is_in_the_folder(study, fol
     verify_payload(tmp_path / "all", read_card(tmp_path / "all", "images"))
 
 
+def test_half_precision_of_a_gpu_is_refused_on_a_cpu(study, folder, tmp_path):
+    """Tiny bases are for CPUs, whatever else there is."""
+    _, root = study
+    with pytest.raises(UserError, match="precision: fp16 needs a GPU; set bf16 or float32"):
+        restore(
+            root / "runs/framer", folder / "pairs/LR", tmp_path / "x", settings={"precision": "fp16"}, progress=False
+        )
+    assert not (tmp_path / "x").exists()
+
+
 def test_restoring_again_leaves_no_image_of_before(folder, tmp_path):
     restore("bicubic", folder / "pairs/LR", tmp_path / "out", progress=False)
     (tmp_path / "one").mkdir()

@@ -1,0 +1,139 @@
+"""What PiSA-SR is built of: the tiny configuration, the full one, and the folder of a published pipeline."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from framer.backbones.base import zeroed
+from framer.backbones.codec import Codec, PixelCodec
+from framer.backbones.vae import VaeCodec
+from framer.errors import UserError
+
+SCHEDULER: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+"""The noise levels on which Stable Diffusion was trained, 1000 of them."""
+
+TINY: dict[str, Any] = {
+    "codec": {"factor": 4, "scale": 1.0},
+    "multiple": 8,
+    "process_size": 1,
+    "prompt_tokens": 4,
+    "noise": 0.5,
+    "unet": {
+        "block_out_channels": [64, 64],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "cross_attention_dim": 32,
+        "attention_head_dim": 4,
+        "use_linear_projection": True,
+    },
+}
+
+FULL: dict[str, Any] = {
+    "multiple": 8,
+    "process_size": 512,
+    "prompt_tokens": 77,
+    "vae": {
+        "block_out_channels": [128, 256, 512, 512],
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "layers_per_block": 2,
+        "sample_size": 768,
+    },
+    "unet": {
+        "sample_size": 64,
+        "block_out_channels": [320, 640, 1280, 1280],
+        "layers_per_block": 2,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": [5, 10, 20, 20],
+        "use_linear_projection": True,
+    },
+}
+"""Stable Diffusion 2.1-base, with the process size of the released code."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The frozen parts of a backbone, and the configuration that describes them.
+
+    Attributes:
+        config: JSON-able: `codec` or `vae`, `unet`, `prompt_tokens`; the sides of an image must be multiples of
+            `multiple`, and are enlarged to `process_size` where they are shorter.
+        folder: of the pipeline that has the text encoder; None where prompts are random.
+        alphas: abar of the noise schedule, (1000,).
+    """
+
+    config: dict[str, Any]
+    unet: UNet2DConditionModel
+    codec: Codec
+    folder: Path | None
+    alphas: Tensor
+
+    @classmethod
+    def random(cls, config: dict[str, Any]) -> "Parts":
+        """With weights from torch's default generator."""
+        codec: Codec = PixelCodec(**config["codec"]) if "codec" in config else VaeCodec(AutoencoderKL(**config["vae"]))
+        channels = codec.channels
+        unet = UNet2DConditionModel(**{"in_channels": channels, "out_channels": channels} | config["unet"])
+        if "codec" in config:
+            nn.init.normal_(unet.get_parameter("conv_in.bias"))
+            zeroed(unet.conv_out)
+        return cls(config, unet, codec, None, torch.as_tensor(DDPMScheduler(**SCHEDULER).alphas_cumprod))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Parts":
+        """From a diffusers pipeline: `unet`, `vae` and `scheduler`, in float32. Its text encoder is read when needed.
+
+        Raises:
+            UserError: a part is missing or damaged, or the U-Net does not predict noise from its codec's latents.
+        """
+        unet = _from_pretrained(UNet2DConditionModel, folder / "unet")
+        vae = _from_pretrained(AutoencoderKL, folder / "vae")
+        try:
+            scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{folder / 'scheduler'}: cannot be read ({_line(error)}); fetch the base again") from None
+        if scheduler.config.prediction_type != "epsilon":
+            kind = scheduler.config.prediction_type
+            raise UserError(f"{folder}: it predicts {kind!r}, and PiSA-SR needs 'epsilon', as of the 512-pixel base")
+        codec = VaeCodec(vae)
+        if unet.config.in_channels != codec.channels or unet.config.out_channels != codec.channels:
+            raise UserError(f"{folder}: its U-Net and its VAE differ in their latent channels; not a base of PiSA-SR")
+        config = {key: FULL[key] for key in ("multiple", "process_size", "prompt_tokens")}
+        config |= {part: _config(folder / part) for part in ("vae", "unet")}
+        return cls(config, unet, codec, folder, scheduler.alphas_cumprod)
+
+
+BASES = MappingProxyType({"tiny": TINY, "random": FULL})
+
+
+def _from_pretrained(cls: Any, folder: Path) -> Any:
+    try:
+        model, info = cls.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, torch_dtype=torch.float32
+        )
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be read ({_line(error)}); fetch the base again") from None
+    # diffusers fills what is missing with random numbers and goes on.
+    if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
+        raise UserError(f"{folder}: {wrong[0]!r} and {len(wrong) - 1} more tensors do not fit its config.json")
+    return model
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return {key: value for key, value in read.items() if not key.startswith("_")}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

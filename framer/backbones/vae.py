@@ -1,0 +1,74 @@
+"""The VAE of Stable Diffusion as a codec: pixels in [0, 1] to scaled latents and back, in tiles where asked."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor, nn
+
+
+class VaeCodec(nn.Module):
+    """A frozen `AutoencoderKL`. Gradients flow through it, not into it.
+
+        encode:  z = (E(2 x - 1) - shift) * scale
+        decode:  x = (D(z / scale + shift) + 1) / 2
+
+    Attributes:
+        vae: the model.
+        factor: pixels a latent position is wide, 8 in Stable Diffusion.
+        channels: of a latent, 4 in Stable Diffusion 2 and 16 in 3.
+        scale, shift: bring latents to unit variance.
+        tile: side in pixels from which on `decode` and `encode` work in overlapping tiles; None for never. Tiles bound
+            the memory, and are not exact: the VAE's attention and group normalisation see one tile at a time.
+    """
+
+    def __init__(self, vae: AutoencoderKL):
+        super().__init__()
+        self.vae = vae.requires_grad_(False).eval()
+        self.tile: int | None = None
+        config: Any = vae.config
+        self.factor: int = 2 ** (len(config.block_out_channels) - 1)
+        self.channels: int = config.latent_channels
+        self.scale: float = config.scaling_factor
+        self.shift: float = config.shift_factor or 0.0
+
+    def encode(self, image: Tensor, noise: Sequence[torch.Generator] | None = None) -> Tensor:
+        """Images to scaled latents.
+
+        Args:
+            image: (B, 3, H, W) in [0, 1]; sides are multiples of `factor`.
+            noise: a CPU generator a sample, to draw from the posterior; the posterior's mode when absent.
+
+        Returns:
+            (B, C, H / factor, W / factor) float32.
+        """
+        with self._tiled(image.shape[-2:]):
+            posterior = self.vae.encode((image * 2 - 1).to(self.vae.dtype)).latent_dist
+        latent = posterior.mean.float()
+        if noise is not None:
+            draws = torch.stack([torch.randn(latent.shape[1:], generator=one) for one in noise])
+            latent = latent + posterior.std.float() * draws.to(latent.device)
+        return (latent - self.shift) * self.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) to images (B, 3, h factor, w factor) float32, about [0, 1], not clamped."""
+        latent = latent / self.scale + self.shift
+        with self._tiled([side * self.factor for side in latent.shape[-2:]]):
+            image: Tensor = self.vae.decode(latent.to(self.vae.dtype), return_dict=False)[0]
+        return (image.float() + 1) / 2
+
+    @contextmanager
+    def _tiled(self, size: Sequence[int]) -> Iterator[None]:
+        if self.tile is None or max(size) <= self.tile:
+            yield
+            return
+        # diffusers blends neighbours over a quarter of a tile; a tile must hold that in latents.
+        side = max(4, self.tile // self.factor)
+        self.vae.tile_latent_min_size, self.vae.tile_sample_min_size = side, side * self.factor
+        self.vae.enable_tiling()
+        try:
+            yield
+        finally:
+            self.vae.disable_tiling()
