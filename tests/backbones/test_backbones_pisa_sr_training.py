@@ -260,6 +260,7 @@ def _rank(rank, path, out):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_gradients_of_the_semantic_stage_are_the_same_on_all_ranks(tmp_path):
     """In the released code they are not: the set is frozen when DDP first looks."""
     mp.spawn(_rank, args=(tmp_path / "meet", tmp_path), nprocs=2)
