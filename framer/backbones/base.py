@@ -237,8 +237,16 @@ class Backbone(ABC):
 
 
 def upsample(lr: Tensor) -> Tensor:
-    """Bicubic x4, clamped: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in [0, 1]."""
-    return F.interpolate(lr, scale_factor=SCALE, mode="bicubic", align_corners=False).clamp(0, 1)
+    """Bicubic x4, clamped: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in [0, 1].
+
+    Pillow's kernel, a = -0.5, with which both released codes restore; torch's own has a = -0.75.
+    """
+    return interpolate(lr).clamp(0, 1)
+
+
+def interpolate(values: Tensor) -> Tensor:
+    """Bicubic x4 as `upsample`, not clamped."""
+    return F.interpolate(values, scale_factor=SCALE, mode="bicubic", align_corners=False, antialias=True)
 
 
 def pad_to(image: Tensor, bottom: int, right: int) -> Tensor:

@@ -21,7 +21,18 @@ import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, generator, pad_to, upsample, zeroed
+from framer.backbones.base import (
+    SCALE,
+    Backbone,
+    Batch,
+    Draws,
+    StepLoss,
+    generator,
+    interpolate,
+    pad_to,
+    upsample,
+    zeroed,
+)
 from framer.backbones.colour import match_colour
 from framer.backbones.pisa_sr_checkpoint import (
     EMPTY_PROMPT,
@@ -227,8 +238,7 @@ class PiSASR(Backbone):
         height, width = batch.hr.shape[-2:]
         sigma = batch.draws.uniform().reshape(-1, 1, 1, 1) * self.config["noise"]
         noise = sigma * batch.draws.normal(3, height // SCALE, width // SCALE)
-        noise = F.interpolate(noise, scale_factor=SCALE, mode="bicubic", align_corners=False)
-        noisy, latent = self.codec.encode(batch.hr + noise / 2), self.codec.encode(batch.hr)
+        noisy, latent = self.codec.encode(batch.hr + interpolate(noise) / 2), self.codec.encode(batch.hr)
         scale = self.config["codec"]["scale"]
         loss = F.mse_loss(self.residual(noisy), noisy - latent) / scale**2
         return StepLoss(loss, {"l2": loss.detach()})
