@@ -1,6 +1,6 @@
 """Tiles cover any image, and blending gives back what does not depend on the tile."""
 
-import itertools
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_tiles_cover_every_position_and_stay_inside(height, width, tile, data):
     assert covered.min() >= 1 and len(set(tiles.corners)) == len(tiles.corners)
     for axis in (0, 1):
         starts = sorted({corner[axis] for corner in tiles.corners})
-        assert all(b - a <= tile - overlap for a, b in itertools.pairwise(starts))
+        assert all(b - a <= tile - overlap for a, b in pairwise(starts))
 
 
 def test_the_released_grid_of_a_1024_image():
