@@ -181,13 +181,16 @@ class Backbone(ABC):
         """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
 
     @abstractmethod
-    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
+    def restore(
+        self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, prompt: str = "", blank_lr: bool = False
+    ) -> Tensor:
         """Restore a batch whose sides are multiples of `multiple`.
 
         Args:
             upsampled: bicubic x4 of the LR images, (B, 3, H, W) in [0, 1].
             draws: of the starting noise, where there is one.
             options: the backbone's own, of the class of `settings.restore`.
+            prompt: what is said of the images, for backbones that read it.
             blank_lr: control experiment: the network sees a zero LR latent.
 
         Returns:
@@ -217,13 +220,19 @@ class Backbone(ABC):
 
     @torch.no_grad()
     def restore_image(
-        self, lr: Tensor, draws: Draws, options: RestoreSettings | None = None, *, blank_lr: bool = False
+        self,
+        lr: Tensor,
+        draws: Draws,
+        options: RestoreSettings | None = None,
+        *,
+        prompt: str = "",
+        blank_lr: bool = False,
     ) -> Tensor:
         """Restore images of any size to exactly 4x: upsample, pad by reflection, restore, crop.
 
         Args:
             lr: (B, 3, h, w) in [0, 1].
-            draws, blank_lr: as for `restore`.
+            draws, prompt, blank_lr: as for `restore`.
             options: as for `restore`; those of `settings` when absent.
 
         Returns:
@@ -232,7 +241,7 @@ class Backbone(ABC):
         upsampled = upsample(lr)
         height, width = upsampled.shape[-2:]
         padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
-        image = self.restore(padded, draws, options or self.settings.restore, blank_lr=blank_lr)
+        image = self.restore(padded, draws, options or self.settings.restore, prompt=prompt, blank_lr=blank_lr)
         return image[..., :height, :width].clamp(0, 1)
 
 

@@ -27,12 +27,12 @@ DELTA = "dit4sr-delta"
 WEIGHTS = "diffusion_pytorch_model"
 
 
-def open_transformer(folder: Path, *, key: Key, injection_scale: float) -> tuple[DiT4SRTransformer, bool]:
+def open_transformer(folder: Path, key: Key) -> tuple[DiT4SRTransformer, bool]:
     """A network with the weights of a folder in diffusers' layout, in the files' own dtypes.
 
     Args:
         folder: config.json and safetensors, of Stable Diffusion 3.5 or of DiT4SR.
-        key, injection_scale: as for `DiT4SRTransformer`.
+        key: as for `DiT4SRTransformer`.
 
     Returns:
         The network, and whether its control weights are trained ones; if not, they are zeros and to be started.
@@ -42,7 +42,7 @@ def open_transformer(folder: Path, *, key: Key, injection_scale: float) -> tuple
     """
     config = _config(folder)
     with torch.device("meta"):
-        network = DiT4SRTransformer(**config, key=key, injection_scale=injection_scale)
+        network = DiT4SRTransformer(**config, key=key)
     expected = network.state_dict()
     found = dict.fromkeys(name for file in _files(folder) for name in _names(file))
     bare = {name for name in expected if is_control(name) or is_dead_text(name)}

@@ -1,7 +1,7 @@
 """The velocity network of DiT4SR: Stable Diffusion 3's transformer with a stream of LR tokens in every block."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -29,7 +29,6 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = ("ControlTransformerBlock",)
 
     @register_to_config
     def __init__(
@@ -132,7 +131,7 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             UserError: the image is larger than the table of codes.
         """
-        patch, side = self.patch_size, self.config.pos_embed_max_size
+        patch, side = self.patch_size, self.pos_embed.pos_embed_max_size
         height, width = image[0] // patch, image[1] // patch
         if max(height, width) > side:
             raise UserError(f"an image of {height} x {width} tokens, where the position codes reach {side} a side")
@@ -184,7 +183,7 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         if not self.fused:
             for block in self.transformer_blocks:
-                block.fuse_for_inference()
+                cast(ControlTransformerBlock, block).fuse_for_inference()
         return self
 
     @property
@@ -201,7 +200,7 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().save_pretrained(folder, **{"variant": VARIANT} | options)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **options: Any) -> Any:
+    def from_pretrained(cls, folder: Any, **options: Any) -> Any:  # type: ignore[override]
         """As diffusers' own, from a folder that this class saved or in the released layout, but strict.
 
         Raises:
@@ -210,7 +209,8 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         wanted = options.pop("output_loading_info", False)
         if any(Path(folder).glob(f"*.{VARIANT}.*")):
             options.setdefault("variant", VARIANT)
-        model, info = super().from_pretrained(folder, output_loading_info=True, **options)
+        loaded: Any = super().from_pretrained(folder, output_loading_info=True, **options)
+        model, info = loaded
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if found := sorted(map(str, info[problem])):
                 what = f"{problem.replace('_', ' ')}: {found[0]}" + (f" and {len(found) - 1} more" if found[1:] else "")

@@ -36,8 +36,8 @@ def read_captions(path: Path) -> dict[str, str]:
     """Captions by file stem.
 
     Args:
-        path: a CSV with the columns `image` (a file name, or its stem) and `caption`; or a folder with one `STEM.txt` an
-            image, the form in which DiT4SR's authors publish theirs.
+        path: a CSV with the columns `image` (a file name, or its stem) and `caption`; or a folder with one `STEM.txt`
+            an image, the form in which DiT4SR's authors publish theirs.
 
     Raises:
         UserError: it is neither, or has two captions of one stem; names the line.

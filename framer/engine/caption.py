@@ -99,7 +99,8 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
             f"{model}: no image-to-text model that transformers can load here ({reason}); fetch it where there is a"
             " network with: framer fetch --weights OWNER/NAME, and name its folder"
         ) from None
-    return processor, network.to(device).eval()
+    network.to(torch.device(device))  # type: ignore[arg-type]
+    return processor, network.eval()
 
 
 def _answer(processor: Any, network: Any, image: Image.Image, question: str, tokens: int) -> str:

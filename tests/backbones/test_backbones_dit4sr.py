@@ -9,7 +9,6 @@ from framer.backbones import create
 from framer.backbones.base import Batch, Draws, generator
 from framer.backbones.dit4sr import DiT4SRTransformer
 from framer.backbones.settings import DiT4SRRestore
-from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
 
 SMALL = {
@@ -142,7 +141,7 @@ def test_a_perfect_velocity_restores_the_image_in_any_number_of_steps(tiny, monk
     clean = tiny.codec.encode(hr)
     noise = Draws((generator(5),), generator(5)).normal(*clean.shape[1:])
 
-    def velocity(noisy, lr_latent, sigma):
+    def velocity(noisy, lr_latent, sigma, text, codes):
         assert torch.allclose(noisy, (1 - sigma) * clean + sigma * noise, atol=1e-5)
         assert torch.equal(lr_latent, clean)
         visited.append(sigma.item())
@@ -168,9 +167,3 @@ def test_noise_belongs_to_the_image_not_to_the_batch(tiny):
             [tiny.restore(image[i : i + 1], draws(name), DiT4SRRestore(steps=2)) for i, name in enumerate("ab")]
         )
     assert torch.allclose(together, alone, atol=1e-5)
-
-
-def test_an_image_beyond_the_position_codes_is_refused(tiny):
-    side = tiny.limit // 4
-    with pytest.raises(UserError, match=f"restores at most {side} a side"):
-        tiny.restore_image(torch.zeros(1, 3, 8, side + 1), Draws((generator(0),), generator(0)), 1)
