@@ -22,7 +22,7 @@ from framer.backbones.dit4sr_checkpoints import open_transformer
 from framer.backbones.dit4sr_restoring import Sampler
 from framer.backbones.dit4sr_text import ConstantText, PipelineText, PromptTable, Text, TextEncoder
 from framer.backbones.dit4sr_training import Latents, flow_loss
-from framer.backbones.dit4sr_transformer import DiT4SRTransformer, is_control, is_dead_text
+from framer.backbones.dit4sr_transformer import DiT4SRTransformer, is_control, is_dead_text, move
 from framer.backbones.settings import DiT4SRRestore, DiT4SRSettings, RestoreSettings, Settings
 from framer.backbones.vae import VaeCodec
 from framer.data.captions import about_objects
@@ -163,7 +163,7 @@ class DiT4SR(Backbone):
         """
         self.device, self.dtype = torch.device(device), dtype
         exact = {parameter: parameter.data for parameter in self.trainable().values()} if self.adapted else {}
-        self.network.to(device=device, dtype=dtype)  # type: ignore[call-arg]
+        move(self.transformer, device, dtype)
         for parameter, data in exact.items():
             parameter.data = data.to(device)
         if isinstance(self.codec, nn.Module):

@@ -22,7 +22,7 @@ from framer.errors import UserError
 from framer.provenance import atomic, sha256_file, write_json
 
 DELTA = "dit4sr-delta"
-"""Marks a delta in its metadata."""
+"""Marks a delta in its metadata, and names the sha256 of its base's files."""
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -97,7 +97,7 @@ def to_delta(whole: Path, base: Path, out: Path) -> None:
         what = "no control weights" if not control else f"no tensor {min(frozen)!r}"
         raise UserError(f"{whole}: has {what}; name a whole DiT4SR transformer")
     with atomic(out) as part:
-        save_file(control, part, {"format": "pt", "kind": DELTA, "base": _hashes(base)})
+        save_file(control, part, {DELTA: _hashes(base)})  # one entry: safetensors writes several in any order
 
 
 def to_whole(base: Path, delta: Path, out: Path, *, released_name: bool = False) -> None:
@@ -114,7 +114,7 @@ def to_whole(base: Path, delta: Path, out: Path, *, released_name: bool = False)
         UserError: a file cannot be read, the base is not the delta's, or tensors are missing.
     """
     control = read_delta(delta)
-    recorded = _metadata(delta).get("base")
+    recorded = _metadata(delta).get(DELTA)
     if recorded and recorded != _hashes(base):
         raise UserError(f"{delta}: made for another base than {base}")
     config = _config(base)

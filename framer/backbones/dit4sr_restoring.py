@@ -11,6 +11,7 @@ from framer.backbones.base import Draws
 from framer.backbones.colour import match_colour
 from framer.backbones.dit4sr_text import Text
 from framer.backbones.dit4sr_training import SHIFT
+from framer.backbones.dit4sr_transformer import move
 from framer.backbones.settings import DiT4SRRestore
 from framer.backbones.tiles import Corner, Tiles
 from framer.backbones.vae import VaeCodec
@@ -63,7 +64,7 @@ class Sampler:
         if not self.network.training:
             if self.options.fuse:
                 self.network.fuse_for_inference()
-            self.network.to(dtype=self.model.dtype)  # type: ignore[call-arg]
+            move(self.network, self.model.device, self.model.dtype)
         if isinstance(self.model.codec, VaeCodec):
             self.model.codec.tile = self.options.vae_tile
 

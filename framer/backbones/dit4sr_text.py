@@ -129,7 +129,7 @@ class PipelineText:
 
         try:
             pipeline = StableDiffusion3Pipeline.from_pretrained(
-                self.folder, transformer=None, vae=None, scheduler=None, torch_dtype=self.dtype
+                self.folder, transformer=None, vae=None, scheduler=None, dtype=self.dtype
             )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]

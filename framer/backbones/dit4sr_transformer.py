@@ -218,6 +218,11 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return (model, info) if wanted else model
 
 
+def move(network: nn.Module, device: torch.device | str, dtype: torch.dtype) -> None:
+    """`network.to`, without the warning that diffusers' own gives whenever a dtype is named."""
+    nn.Module.to(network, device, dtype)
+
+
 def is_control(name: str) -> bool:
     """Whether a tensor is one of DiT4SR's own trained weights."""
     return "control" in name
