@@ -1,7 +1,6 @@
 """Restoring with DiT4SR: Euler steps from noise, guided by text, in overlapping tiles where the image is large."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
@@ -9,15 +8,13 @@ from torch import Tensor
 
 from framer.backbones.base import Draws
 from framer.backbones.colour import match_colour
+from framer.backbones.dit4sr_model import DiT4SRModel
 from framer.backbones.dit4sr_text import Text
 from framer.backbones.dit4sr_training import SHIFT
 from framer.backbones.dit4sr_transformer import move
 from framer.backbones.settings import DiT4SRRestore
 from framer.backbones.tiles import Corner, Tiles
 from framer.backbones.vae import VaeCodec
-
-if TYPE_CHECKING:
-    from framer.backbones.dit4sr import DiT4SR
 
 
 class Sampler:
@@ -29,7 +26,7 @@ class Sampler:
     texts is the identity, and is left out.
     """
 
-    def __init__(self, model: "DiT4SR", options: DiT4SRRestore):
+    def __init__(self, model: DiT4SRModel, options: DiT4SRRestore):
         self.model, self.options = model, options
         self.network = model.transformer
 

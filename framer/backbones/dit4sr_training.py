@@ -1,7 +1,6 @@
 """The training loss of DiT4SR: rectified flow on latents, and FRAMER on every block's velocity."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +9,12 @@ from torch import Tensor
 
 from framer.backbones.base import Draws, StepLoss
 from framer.backbones.codec import drawn
+from framer.backbones.dit4sr_model import DiT4SRModel
 from framer.backbones.dit4sr_text import Text
 from framer.method import FramerLoss
 from framer.method.heads import final_projection
 from framer.method.prediction import compared, to_x0
 from framer.method.taps import record
-
-if TYPE_CHECKING:
-    from framer.backbones.dit4sr import DiT4SR
 
 SHIFT = 3.0
 """Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
@@ -39,13 +36,13 @@ class Latents:
     """
 
     hr: Tensor
-    hr_std: Tensor | None
     lr: Tensor
-    lr_std: Tensor | None
+    hr_std: Tensor | None = None
+    lr_std: Tensor | None = None
 
 
 def flow_loss(
-    model: "DiT4SR",
+    model: DiT4SRModel,
     latents: Latents,
     prompts: tuple[str, ...],
     draws: Draws,
@@ -101,7 +98,7 @@ def _levels(draws: Draws) -> Tensor:
     return table[(draws.normal().sigmoid() * len(table)).long().clamp(max=len(table) - 1)]
 
 
-def _text(model: "DiT4SR", prompts: tuple[str, ...], draws: Draws) -> Text:
+def _text(model: DiT4SRModel, prompts: tuple[str, ...], draws: Draws) -> Text:
     """The prompts' embeddings, some of them replaced by those of the empty prompt."""
     kept = (draws.uniform() >= model.settings.null_text).tolist()
     said = [prompt if keep else "" for prompt, keep in zip(prompts, kept, strict=True)]

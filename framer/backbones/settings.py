@@ -108,7 +108,8 @@ class DiT4SRRestore(RestoreSettings):
     injection_scale: float = Field(default=1.2, ge=0, description="factor on what the MLPs inject")
     positive: str = Field(
         default="Cinematic, hyper sharpness, highly detailed, perfect without deformations, camera, hyper detailed "
-        "photo - realistic maximum detail, 32k, Color Grading, ultra HD, extreme meticulous detailing, skin pore detailing. ",
+        "photo - realistic maximum detail, 32k, Color Grading, ultra HD, extreme meticulous detailing, skin pore "
+        "detailing. ",
         description="appended to every prompt",
     )
     negative: str = Field(

@@ -67,6 +67,12 @@ def read_captions(path: Path) -> dict[str, str]:
     return captions
 
 
+def captions_file(folder: Path, name: str) -> Path:
+    """The captions of a set: the folder `SET/` with a text file an image where there is one, else `SET.csv`."""
+    texts = folder / name
+    return texts if texts.is_dir() else folder / f"{name}.csv"
+
+
 def write_captions(path: Path, captions: Mapping[str, str]) -> None:
     """Write a CSV that `read_captions` reads, sorted by stem."""
     table = StringIO()

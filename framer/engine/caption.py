@@ -37,11 +37,12 @@ def caption(
     question: str = QUESTION,
     tokens: int = 512,
     seed: int = 0,
-    device: str = "cpu",
     threads: int = 1,
     progress: bool = True,
 ) -> None:
     """Write `out`, a CSV `image,caption`, and beside it a sidecar of the same name in .json.
+
+    On a GPU where there is one, in half precision; only on CPUs do the same inputs give the same captions for certain.
 
     Captions are kept as the model gives them; what uses them filters them. Each is sampled from a stream of its own, so
     that it does not depend on the other images.
@@ -53,7 +54,6 @@ def caption(
         question: what the model is asked; '' for models that take an image alone, such as BLIP.
         tokens: longest caption.
         seed: of the sampling.
-        device: "cpu" or "cuda"; half precision on the latter.
         threads: CPU threads.
         progress: show a bar.
 
@@ -63,7 +63,9 @@ def caption(
     if out.suffix != ".csv":
         raise UserError(f"{out}: captions are written as CSV; name a file that ends in .csv")
     files = list_images(images)
-    deterministic(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":  # sampling has no deterministic kernels on GPUs
+        deterministic(threads)
     processor, network = _load(model, device)
     captions, inputs = {}, {}
     for stem, path in tqdm(files.items(), f"caption {images}", unit="image", file=sys.stderr, disable=not progress):

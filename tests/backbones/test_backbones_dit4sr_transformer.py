@@ -6,7 +6,8 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from functional_dit4sr import forward
 
 from framer.backbones.base import generator
-from framer.backbones.dit4sr import FULL, DiT4SRTransformer
+from framer.backbones.dit4sr import DiT4SRTransformer
+from framer.backbones.dit4sr_model import FULL
 from framer.errors import UserError
 
 SMALL = {
@@ -175,5 +176,5 @@ def test_what_it_saves_comes_back_and_no_other_class_reads_it(tmp_path):
 
 def test_it_reads_nothing_else_silently(tmp_path):
     SD3Transformer2DModel(**SMALL).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="not a whole DiT4SR transformer .missing keys: .* and 65 more"):
+    with pytest.raises(UserError, match=r"not a whole DiT4SR transformer .missing keys: .* and 65 more"):
         DiT4SRTransformer.from_pretrained(tmp_path)
