@@ -13,12 +13,14 @@ from framer.data.pairs import Epochs
 from framer.engine.encode import encode
 from framer.engine.pretrain import pretrain
 from framer.engine.restore import restore
+from framer.engine.session import Session
 from framer.engine.train import train
 from framer.errors import UserError
 from framer.provenance import read_card, verify_payload
 from framer.schema import Optimisation
 from framer.study import Captions, EncodeJob, PretrainJob, TrainingData, TrainJob
 
+QUIET = Session(progress=False)
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
 DATA = TrainingData(("one", "two"), "pisa_sr", pairs=5, seed=9)
 
@@ -34,7 +36,7 @@ def root(tmp_path_factory):
         captions = {stem: f"set {name}. blurred. image {stem}." for stem in ("0001", "0002")}
         write_captions(root / "captions" / f"{name}.csv", captions)
     job = PretrainJob("dit4sr", "tiny", {}, TrainingData(("one",), "pisa_sr"), {"base": stage(1)}, None, SEEDS, 1)
-    pretrain(job, [root / "one/HR"], root / "bases/b", progress=False)
+    pretrain(job, [root / "one/HR"], root / "bases/b", session=QUIET)
     return root
 
 
@@ -60,8 +62,8 @@ def cache(root):
 
 def test_training_from_the_cache_gives_the_same_bytes(root, cache):
     job = jobs(root)[0]
-    train(job, root / "bases/b", folders(root), root / "runs/fly", progress=False)
-    train(job, root / "bases/b", folders(root), root / "runs/cached", progress=False, encoded=cache)
+    train(job, root / "bases/b", folders(root), root / "runs/fly", session=QUIET)
+    train(job, root / "bases/b", folders(root), root / "runs/cached", session=QUIET, encoded=cache)
     for name in ("model.safetensors", "log.csv", "card.json"):
         assert (root / "runs/fly" / name).read_bytes() == (root / "runs/cached" / name).read_bytes(), name
 
@@ -99,7 +101,7 @@ def test_another_cache_is_refused(root, cache, tmp_path):
         (job, folders(root)[:1], "data"),
     ):
         with pytest.raises(UserError, match=f"another setting of {what} than this training's; encode again"):
-            train(other, root / "bases/b", data, tmp_path / "run", progress=False, encoded=cache)
+            train(other, root / "bases/b", data, tmp_path / "run", session=QUIET, encoded=cache)
     assert not (tmp_path / "run" / "card.json").exists()
 
 
@@ -108,7 +110,7 @@ def test_a_damaged_shard_is_refused(root, tmp_path):
     shard = tmp_path / "c/pairs-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="its sha256 is not the one"):
-        train(jobs(root)[0], root / "bases/b", folders(root), tmp_path / "run", progress=False, encoded=tmp_path / "c")
+        train(jobs(root)[0], root / "bases/b", folders(root), tmp_path / "run", session=QUIET, encoded=tmp_path / "c")
 
 
 def test_every_pair_comes_once_an_epoch_in_another_order():
@@ -125,10 +127,10 @@ def test_a_missing_caption_stops_the_run_or_is_empty(root, tmp_path):
     for missing in ("error", "empty"):
         job = replace(jobs(root)[0], captions=Captions(str(tmp_path), missing), stages={"control": stage(0)})
         if missing == "empty":
-            train(job, root / "bases/b", folders(root), tmp_path / "run", progress=False)
+            train(job, root / "bases/b", folders(root), tmp_path / "run", session=QUIET)
             continue
         with pytest.raises(UserError, match=r"one\.csv: no caption of 0002"):
-            train(job, root / "bases/b", folders(root), tmp_path / "run", progress=False)
+            train(job, root / "bases/b", folders(root), tmp_path / "run", session=QUIET)
 
 
 def test_restoring_reads_captions_by_stem(root, tmp_path):
@@ -137,7 +139,7 @@ def test_restoring_reads_captions_by_stem(root, tmp_path):
         root / "bases/b",
         folders(root),
         root / "runs/r",
-        progress=False,
+        session=QUIET,
     )
     for stem in ("0002", "0001"):
         write_png(tmp_path / f"LR/{stem}.png", np.zeros((8, 8, 3), dtype=np.uint8))
