@@ -140,7 +140,7 @@ def train(args: argparse.Namespace) -> None:
     "make a run of published weights, or files for other programs of a run",
     arg("source", type=Path, metavar="PATH", help="the folder of a run, or a file of published weights"),
     arg("--backbone", required=True, help="whose weights they are"),
-    arg("--to", required=True, help="run; of pisa_sr also: official, safetensors, diffusers, peft"),
+    arg("--to", required=True, help="run; of dit4sr also: delta; of pisa_sr: official, safetensors, diffusers, peft"),
     arg("--base", type=Path, metavar="DIR", help="folder of the base, for a run"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder, or file where the form is one"),
 )

@@ -69,6 +69,28 @@ def read_delta(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def read_published(path: Path, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The control weights of a delta, or of the one file of a whole checkpoint, whose other tensors must be the base's.
+
+    Args:
+        path: safetensors.
+        base: the tensors of Stable Diffusion 3.5, by name.
+
+    Raises:
+        UserError: the file cannot be read, holds no control weights, or was trained on another base.
+    """
+    state = _read(path)
+    control = {name: tensor for name, tensor in state.items() if is_control(name)}
+    if not control:
+        raise UserError(f"{path}: holds no control weights; name a delta or a whole checkpoint of DiT4SR")
+    for name, tensor in state.items():
+        if is_control(name) or is_dead_text(name):
+            continue
+        if name not in base or not torch.equal(base[name].to(tensor.dtype), tensor):
+            raise UserError(f"{path}: {name!r} is not the base's; these weights were trained on another base")
+    return control
+
+
 def to_delta(whole: Path, base: Path, out: Path) -> None:
     """Take the control weights out of a whole checkpoint, after checking that the rest is the base.
 
@@ -96,8 +118,13 @@ def to_delta(whole: Path, base: Path, out: Path) -> None:
     if not control or frozen:
         what = "no control weights" if not control else f"no tensor {min(frozen)!r}"
         raise UserError(f"{whole}: has {what}; name a whole DiT4SR transformer")
+    write_delta(control, out, _hashes(base))
+
+
+def write_delta(control: dict[str, Tensor], out: Path, base: str = "") -> None:
+    """Write control weights as a delta; `base` is what `to_whole` holds its base to, where it is known."""
     with atomic(out) as part:
-        save_file(control, part, {DELTA: _hashes(base)})  # one entry: safetensors writes several in any order
+        save_file(control, part, {DELTA: base})  # one entry: safetensors writes several in any order
 
 
 def to_whole(base: Path, delta: Path, out: Path, *, released_name: bool = False) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from framer.backbones.base import Backbone
 from framer.backbones.codec import Codec, PixelCodec
-from framer.backbones.dit4sr_checkpoints import open_transformer
+from framer.backbones.dit4sr_blocks import Key
+from framer.backbones.dit4sr_checkpoints import open_transformer, read_delta, read_published, write_delta
 from framer.backbones.dit4sr_text import ConstantText, PipelineText, PromptTable, Text, TextEncoder
 from framer.backbones.dit4sr_transformer import DiT4SRTransformer, is_control, is_dead_text, move
 from framer.backbones.settings import DiT4SRSettings, Settings
@@ -185,6 +186,22 @@ class DiT4SRModel(Backbone):
 
     def adapter_state(self) -> dict[str, Tensor]:
         return dict(self.transformer.live_control())
+
+    def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """A delta, or the file of a whole released transformer; key projections that are not zero were trained."""
+        state = read_published(path, self.base_state())
+        trained_key = any(tensor.any() for name, tensor in state.items() if "to_k_control" in name)
+        key: Key = "fixed" if trained_key else "released"
+        self.transformer.use_key(key)
+        self.adapt(self.settings.stages[0])
+        self.load_adapter(state, str(path))
+        return {"key": key}, list(self.settings.stages)
+
+    @classmethod
+    def export(cls, path: Path, out: Path, form: str) -> None:
+        if form != "delta":
+            raise UserError(f"{form}: {cls.name} has the forms run and delta")
+        write_delta(read_delta(path), out)
 
     def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
         """Load trained weights, of a run or of a delta; key projections that `key` leaves dead may be among them."""

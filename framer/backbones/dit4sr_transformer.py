@@ -158,6 +158,13 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Those that get a gradient: with the released key, all but the LR stream's key projections."""
         return {name: p for name, p in self.control().items() if self.key == "fixed" or "to_k_control" not in name}
 
+    def use_key(self, key: Key) -> None:
+        """Change the key of the LR tokens; see `ControlAttention`."""
+        self.key = key
+        for module in self.modules():
+            if isinstance(module, ControlAttention):
+                module.key = key
+
     @torch.no_grad()
     def start_control(self, output: Start) -> None:
         """Give the control weights their values before training: zero, but for `to_out_control`.

@@ -8,13 +8,16 @@ import torch.distributed as dist
 import torch.multiprocessing
 from diffusers import AutoencoderKL
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_sd35 import write_pipeline
 from torch.nn.parallel import DistributedDataParallel
 
+from framer import provenance
 from framer.backbones.base import Batch, Draws, generator
 from framer.backbones.dit4sr import DiT4SR
 from framer.backbones.settings import DiT4SRRestore, settings_of
+from framer.engine.checkpoint import load_run
+from framer.engine.convert import convert
 from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
 
@@ -204,3 +207,23 @@ def test_a_part_that_is_missing_is_one_line(folder, tmp_path):
     with pytest.raises(UserError, match="vae: no VAE") as caught:
         DiT4SR.open(tmp_path, settings_of("dit4sr"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["released", "fixed"])
+def test_published_weights_become_a_run_and_a_delta(folder, tmp_path, key):
+    trained = randomised(opened(folder, key=key))
+    whole = {name: t.half() if "control" not in name else t for name, t in trained.network.state_dict().items()}
+    save_file(whole, tmp_path / "whole.safetensors")
+    provenance.write_card(folder, "base", [], repo="owner/name")
+    convert(tmp_path / "whole.safetensors", "dit4sr", "run", tmp_path / "runs/r", base=folder)
+    run, card = load_run(tmp_path / "runs/r")
+    assert run.settings.key == run.network.key == key and card["published"]["file"] == "whole.safetensors"
+    assert all(torch.equal(p, run.adapter_state()[name]) for name, p in trained.adapter_state().items())
+    convert(tmp_path / "runs/r", "dit4sr", "delta", tmp_path / "delta.safetensors")
+    convert(tmp_path / "delta.safetensors", "dit4sr", "run", tmp_path / "runs/again", base=folder)
+    weights = [(tmp_path / "runs" / name / "model.safetensors").read_bytes() for name in ("r", "again")]
+    assert weights[0] == weights[1]
+    save_file(whole | {"proj_out.bias": torch.ones(16)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"'proj_out\.bias' is not the base's"):
+        convert(tmp_path / "other.safetensors", "dit4sr", "run", tmp_path / "runs/x", base=folder)
+    assert not (tmp_path / "runs/x").exists()
