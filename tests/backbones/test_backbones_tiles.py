@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framer.backbones.tiles import Tiles
 from framer.errors import UserError
 
 
+@settings(deadline=None)
 @given(st.integers(1, 150), st.integers(1, 150), st.integers(2, 64), st.data())
 def test_tiles_cover_every_position_and_stay_inside(height, width, tile, data):
     overlap = data.draw(st.integers(0, tile - 1))

@@ -1,7 +1,7 @@
 """Captions go out and in by stem, and the filter drops whole sentences."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framer.data.captions import UNWANTED, about_objects, captions_of, read_captions, write_captions
@@ -10,6 +10,7 @@ from framer.errors import UserError
 STEMS = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(STEMS, st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))))
 def test_captions_survive_the_file(tmp_path_factory, captions):
     path = tmp_path_factory.mktemp("captions") / "c.csv"
@@ -70,6 +71,7 @@ def test_sentences_about_the_camera_go():
     assert about_objects("Prominent. Dense forest.") == "" == about_objects("")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_nothing_unwanted_is_left(text):
     assert not any(word in about_objects(text).lower() for word in UNWANTED)
