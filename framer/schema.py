@@ -53,12 +53,39 @@ class DataConfig(Strict):
     sets: list[Name] = Field(min_length=1)
     degradation: str = Field(description="a preset of framer.data.presets")
 
+    pairs: int | None = Field(
+        None, ge=1, description="train on so many pairs again and again; absent: never the same twice"
+    )
+    encode: bool = Field(False, description="encode the pairs once, before training; equal to encoding them in it")
+
+    @model_validator(mode="after")
+    def _only_finite_pairs_are_encoded(self) -> "DataConfig":
+        if self.encode and self.pairs is None:
+            raise ValueError("encode: needs pairs, the number of them")
+        return self
+
     @field_validator("degradation")
     @classmethod
     def _known_degradation(cls, name: str) -> str:
         if name not in PRESETS:
             raise ValueError(unknown("degradation", name, PRESETS))
         return name
+
+
+class CaptionsConfig(Strict):
+    """Where a backbone's prompts come from; without it, all are empty."""
+
+    folder: str | None = Field(None, description="holds SET.csv (image,caption) or SET/STEM.txt for every set")
+    model: str | None = Field(
+        None, pattern=r"^[\w.-]+/[\w.-]+$", description="captions by this model of transformers on the hub, owner/name"
+    )
+    missing: Literal["error", "empty"] = Field("error", description="an image without a caption: refuse, or no prompt")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CaptionsConfig":
+        if (self.folder is None) == (self.model is None):
+            raise ValueError("captions: name a folder or a model, one of them")
+        return self
 
 
 class BackboneConfig(Strict):
@@ -69,6 +96,7 @@ class BackboneConfig(Strict):
         description="'tiny', 'random' (full size, for measuring), or a diffusers pipeline on the hub, owner/name",
     )
     data: DataConfig
+    captions: CaptionsConfig | None = None
     pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; absent for a published base")
     train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
     numerics: Numerics = Numerics()

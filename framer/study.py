@@ -6,10 +6,10 @@ scoring protocol never trains anything again.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -40,10 +40,31 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Where training pairs come from: HR photographs, degraded on the fly."""
+    """Where training pairs come from: HR photographs, degraded on the fly.
+
+    Attributes:
+        sets, degradation: as in the study.
+        pairs: how many there are; None for never the same twice.
+        seed: of the pairs when there are so many, and all runs share them; otherwise each run has its own.
+    """
 
     sets: tuple[str, ...]
     degradation: str
+    pairs: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Where prompts come from.
+
+    Attributes:
+        folder: holds SET.csv or SET/ for every set.
+        missing: what to do about an image without one.
+    """
+
+    folder: str
+    missing: Literal["error", "empty"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,7 @@ class PretrainJob(Job):
         seeds: one a source of randomness: init, data, noise, negatives.
         threads: CPU threads.
         numerics: precision, compilation, determinism.
+        captions: of the photographs; None for empty prompts.
     """
 
     backbone: str
@@ -80,6 +102,7 @@ class PretrainJob(Job):
     seeds: dict[str, int]
     threads: int
     numerics: Numerics = field(default=Numerics(), kw_only=True)
+    captions: Captions | None = field(default=None, kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
         stages = {name: stage.model_dump() for name, stage in self.stages.items()}
@@ -91,6 +114,19 @@ class TrainJob(PretrainJob):
     """Train LoRA or control weights on a base, with (recipe) or without (None) the FRAMER loss."""
 
     recipe: str | None
+
+
+@dataclass(frozen=True)
+class EncodeJob(Job):
+    """Encode the pairs and prompts that all runs of a backbone train on; attributes as in `PretrainJob`."""
+
+    backbone: str
+    base: str
+    settings: dict[str, Any]
+    data: TrainingData
+    crop: int
+    captions: Captions | None
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -156,7 +192,7 @@ class Study:
                     raise UserError(f"{path}: {key}: {name} is tested on as well; train on other images")
         return cls(path, config, manifests)
 
-    def training_folders(self, job: PretrainJob, datasets: Path) -> list[Path]:
+    def training_folders(self, job: PretrainJob | EncodeJob, datasets: Path) -> list[Path]:
         """The folders of HR photographs that a job trains on."""
         return [datasets / name / str(self.manifests[name].training_folder) for name in job.data.sets]
 
@@ -227,7 +263,9 @@ class Study:
         name = base.removesuffix("-untrained")
         pretrain = self.config.backbones[name].pretrain
         stages = {"base": pretrain} if pretrain else {}
-        return PretrainJob(**self._training(name, {}, "base", 0, stages, untrained=base != name))
+        job = PretrainJob(**self._training(name, {}, "base", 0, stages, untrained=base != name))
+        # A base learns from photographs alone, and from each pair once.
+        return replace(job, data=replace(job.data, pairs=None, seed=0), captions=None)
 
     def train_job(self, run: str) -> TrainJob:
         """What `framer train` does for a run.
@@ -246,6 +284,32 @@ class Study:
         settings = settings_of(name, config.settings, arm.settings).training
         training = self._training(name, settings, "train", seed, config.train, untrained=arm.untrained)
         return TrainJob(**training, recipe=arm.recipe)
+
+    def encode_job(self, backbone: str) -> EncodeJob:
+        """What `framer encode` does for a backbone; with its own settings, whatever the arms change.
+
+        Raises:
+            UserError: the study has no such backbone, or does not encode its pairs.
+        """
+        encoded = [name for name, config in self.config.backbones.items() if config.data.encode]
+        if backbone not in encoded:
+            raise UserError(f"{self.path}: {unknown('backbone with data.encode', backbone, encoded)}")
+        config = self.config.backbones[backbone]
+        settings = settings_of(backbone, config.settings).training
+        training = self._training(backbone, settings, "train", 0, config.train, untrained=False)
+        kept = ("backbone", "base", "settings", "data", "captions", "threads")
+        crops = {stage.crop for stage in config.train.values()}
+        if len(crops) > 1:
+            raise UserError(f"{self.path}: backbones.{backbone}.data.encode: all stages must have one crop")
+        return EncodeJob(**{key: training[key] for key in kept}, crop=crops.pop())
+
+    def captions(self, backbone: str) -> Captions | None:
+        """Where a backbone's prompts come from: the study's folder, or where a model's captions are written."""
+        config = self.config.backbones[backbone].captions
+        if config is None:
+            return None
+        folder = config.folder or f"captions/{str(config.model).replace('/', '--')}"
+        return Captions(folder, config.missing)
 
     def _training(
         self,
@@ -266,13 +330,19 @@ class Study:
             "backbone": backbone,
             "base": config.base,
             "settings": settings,
-            "data": TrainingData(tuple(config.data.sets), config.data.degradation),
+            "data": self._data(backbone),
             "stages": stages,
             "heldout": heldout and HeldOut(heldout.set, heldout.draws, derive_seed(self.config.seed, "heldout")),
             "seeds": {axis: derive_seed(self.config.seed, kind, backbone, axis, seed) for axis in axes},
             "threads": self.config.threads,
             "numerics": config.numerics,
+            "captions": self.captions(backbone),
         }
+
+    def _data(self, backbone: str) -> TrainingData:
+        data = self.config.backbones[backbone].data
+        seed = derive_seed(self.config.seed, "pairs", backbone) if data.pairs else 0
+        return TrainingData(tuple(data.sets), data.degradation, data.pairs, seed)
 
     def restore_job(self, row: str) -> RestoreJob:
         """What `framer restore` does for a row, on every set alike."""

@@ -4,10 +4,12 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from framer.data.captions import captions_file, read_captions
 from framer.data.fetch import how_to_get, present
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
@@ -154,6 +156,51 @@ class Graph:
         names = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]
         return [f"{DATASETS}/{name}/card.json" for name in names]
 
+    def captions(self, backbone: str | None, sets: Iterable[str]) -> list[str]:
+        """The captions of some sets that the graph makes; a user's own are no inputs: `captions_state` watches them."""
+        if backbone and (config := self.study.config.backbones[backbone].captions) and config.model:
+            return [f"captions/{config.model.replace('/', '--')}/{name}.csv" for name in sets]
+        return []
+
+    def captions_state(self, backbone: str | None, sets: Iterable[str]) -> str | None:
+        """A digest of a user's own captions: the jobs that read them run again when they change."""
+        if backbone and (config := self.study.config.backbones[backbone].captions) and config.folder:
+            files = [captions_file(Path(config.folder), name) for name in sets]
+            return digest([read_captions(file) if file.exists() else None for file in files])
+        return None
+
+    def training_captions(self, backbone: str | None) -> list[str]:
+        """`captions` of the sets that a backbone trains on."""
+        return self.captions(backbone, self.study.config.backbones[str(backbone)].data.sets)
+
+    def training_captions_state(self, backbone: str | None) -> str | None:
+        """`captions_state` of the sets that a backbone trains on."""
+        return self.captions_state(backbone, self.study.config.backbones[str(backbone)].data.sets)
+
+    def encoded_data(self, backbone: str) -> list[str]:
+        """The cards of the sets whose pairs are encoded."""
+        return [f"{DATASETS}/{name}/card.json" for name in self.study.encode_job(backbone).data.sets]
+
+    def captioned_folder(self, name: str) -> str:
+        """What of a set a model captions: the photographs to train on, or else the LR images to restore."""
+        manifest = self.study.manifests[name]
+        return f"{DATASETS}/{name}/{manifest.training_folder or manifest.test_folder}"
+
+    def encoded(self, run: str) -> list[str]:
+        """The card of the encoded pairs that a run trains on, where the study encodes them."""
+        arm = self.study.arm(run)
+        wanted = self.study.config.backbones[str(arm.backbone)].data.encode and not arm.untrained
+        return [f"{self.out}/encoded/{arm.backbone}/card.json"] if wanted else []
+
+    def encoded_option(self, run: str) -> str:
+        """The option of `framer train` that names them."""
+        return "".join(f" --encoded {Path(card).parent.as_posix()}" for card in self.encoded(run))
+
+    def base_of(self, backbone: str) -> str:
+        """The folder of the base whose codec and text encoders encode the pairs of a backbone."""
+        runs = [run for run in self.study.runs if self.study.base_of(run) == backbone]
+        return self.base(runs[0])
+
     def base(self, run: str) -> str:
         """The folder of the base that a run starts from: the study's own, or published weights for all studies."""
         base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
@@ -169,12 +216,16 @@ class Graph:
         """The fingerprint of a stage that runs a backbone, which the stage loads by name."""
         return fingerprint(command, *([f"framer.backbones.{backbone}"] if backbone else []))
 
-    def restore_options(self, row: str) -> str:
-        """The options of `framer restore` for a row."""
+    def restore_options(self, row: str, name: str) -> str:
+        """The options of `framer restore` for a row and a set."""
         job = self.study.restore_job(row)
         blank = " --blank-lr" if job.blank_lr else ""
         settings = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in job.settings.items())
-        return f"--seed {job.seed} --threads {job.threads}{blank}{settings}"
+        prompts = ""
+        if job.backbone and (captions := self.study.captions(job.backbone)):
+            file = captions_file(Path(captions.folder), name).as_posix()
+            prompts = f" --captions {shlex.quote(file)} --missing {captions.missing}"
+        return f"--seed {job.seed} --threads {job.threads}{blank}{settings}{prompts}"
 
     def hr_option(self, name: str) -> str:
         """The option of `framer score` that names the ground truth, where a set has one."""

@@ -71,7 +71,7 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["backbones", "dit4sr", "train"], {}, ["backbones.dit4sr.train"]),
         (["backbones", "dit4sr", "train", "controll"], STAGE, ["train", "did you mean 'control'"]),
         (["backbones", "dit4sr", "settings", "restore", "step"], 1, ["backbones.dit4sr.settings: restore", "'steps'"]),
-        (["arms", "dit4sr-framer", "settings"], {"key": 1}, ["arms.dit4sr-framer.settings", "unknown key 'key'"]),
+        (["arms", "dit4sr-framer", "settings"], {"kee": 1}, ["arms.dit4sr-framer.settings", "unknown key 'kee'"]),
         (["arms", "dit4sr-baseline-s0"], {"label": "x"}, ["arms.dit4sr-baseline-s0", "rename the arm"]),
         (["backbones", "pisa_sr", "data", "sets"], ["photos-crop128"], ["data.sets", "no HR images to train on"]),
         (["backbones", "pisa_sr", "data", "sets"], ["reallq250"], ["data.sets", "no HR images to train on"]),

@@ -1,7 +1,7 @@
 """What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -54,14 +54,16 @@ class Batch:
     Attributes:
         lr: (B, 3, H / 4, W / 4) float32 in [0, 1].
         hr: (B, 3, H, W) float32 in [0, 1].
-        stems: the photograph of each pair, by file stem.
+        stems: the photograph of each pair, as SET/STEM.
         draws: a generator a pair, and one for the batch.
+        encoded: what `Backbone.encode` made of the pairs earlier; `lr` and `hr` are empty then.
     """
 
     lr: Tensor
     hr: Tensor
     stems: tuple[str, ...]
     draws: Draws
+    encoded: Mapping[str, Tensor] | None = None
 
 
 def generator(seed: int, *axes: str | int) -> torch.Generator:
@@ -89,7 +91,8 @@ class Backbone(ABC):
         bases: configurations that can be built from random weights, by the name that study files use.
         multiple: the sides of the restored image must be multiples of this; `restore_image` pads.
         settings: what a study sets of it.
-        prompts: text by file stem of a photograph; the empty prompt where there is none. Set by the engine.
+        prompts: text of a photograph, in training by SET/STEM, in restoring by STEM; the empty prompt where there is
+            none. Set by the engine.
         network: the network that restores.
         heads: what FRAMER needs in training besides `network`; never saved, never used for restoring.
     """
@@ -120,6 +123,27 @@ class Backbone(ABC):
         Raises:
             UserError: it is not there.
         """
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """What the training loss computes of a batch whatever the weights that train: tensors (B, ...).
+
+        `framer encode` keeps it, and `Batch.encoded` brings it back.
+
+        Raises:
+            UserError: the backbone has nothing of the kind.
+        """
+        raise UserError(f"{self.name}: has nothing to encode before training; drop encode")
+
+    def filtered(self, caption: str) -> str:
+        """A caption as the network is told it."""
+        return caption
+
+    def encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+        """The same of a filtered caption: tensors without a batch dimension."""
+        raise UserError(f"{self.name}: has nothing to encode before training; drop encode")
+
+    def remember(self, prompts: Callable[[str], Mapping[str, Tensor] | None]) -> None:  # noqa: B027
+        """Use what `encode_prompt` made earlier; `prompts` finds it by the filtered caption."""
 
     @property
     def tiny(self) -> bool:
@@ -181,13 +205,16 @@ class Backbone(ABC):
         """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
 
     @abstractmethod
-    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
+    def restore(
+        self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, prompt: str = "", blank_lr: bool = False
+    ) -> Tensor:
         """Restore a batch whose sides are multiples of `multiple`.
 
         Args:
             upsampled: bicubic x4 of the LR images, (B, 3, H, W) in [0, 1].
             draws: of the starting noise, where there is one.
             options: the backbone's own, of the class of `settings.restore`.
+            prompt: what is said of the images, for backbones that read it.
             blank_lr: control experiment: the network sees a zero LR latent.
 
         Returns:
@@ -217,13 +244,19 @@ class Backbone(ABC):
 
     @torch.no_grad()
     def restore_image(
-        self, lr: Tensor, draws: Draws, options: RestoreSettings | None = None, *, blank_lr: bool = False
+        self,
+        lr: Tensor,
+        draws: Draws,
+        options: RestoreSettings | None = None,
+        *,
+        prompt: str = "",
+        blank_lr: bool = False,
     ) -> Tensor:
         """Restore images of any size to exactly 4x: upsample, pad by reflection, restore, crop.
 
         Args:
             lr: (B, 3, h, w) in [0, 1].
-            draws, blank_lr: as for `restore`.
+            draws, prompt, blank_lr: as for `restore`.
             options: as for `restore`; those of `settings` when absent.
 
         Returns:
@@ -232,7 +265,7 @@ class Backbone(ABC):
         upsampled = upsample(lr)
         height, width = upsampled.shape[-2:]
         padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
-        image = self.restore(padded, draws, options or self.settings.restore, blank_lr=blank_lr)
+        image = self.restore(padded, draws, options or self.settings.restore, prompt=prompt, blank_lr=blank_lr)
         return image[..., :height, :width].clamp(0, 1)
 
 

@@ -28,8 +28,19 @@ class Codec(Protocol):
         Where encoding is stochastic, `noise` has a CPU generator a sample; without it, the most likely latents.
         """
 
+    def posterior(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mean and standard deviation of the latents of images, each as `encode` returns them; None where exact."""
+
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """(B, channels, h, w) -> (B, 3, h factor, w factor) float32, about [0, 1], not clamped."""
+
+
+def drawn(mean: torch.Tensor, std: torch.Tensor | None, noise: Sequence[torch.Generator] | None) -> torch.Tensor:
+    """A latent of a posterior: mean + std * noise, with a CPU generator a sample; the mean when either is None."""
+    if std is None or noise is None:
+        return mean
+    numbers = torch.stack([torch.randn(mean.shape[1:], generator=one) for one in noise])
+    return mean + std * numbers.to(mean.device)
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ class PixelCodec:
     def encode(self, image: torch.Tensor, noise: Sequence[torch.Generator] | None = None) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3 factor^2, H / factor, W / factor) in [-scale, scale]. Never stochastic."""
         return F.pixel_unshuffle((image * 2 - 1) * self.scale, self.factor)
+
+    def posterior(self, image: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """`encode`, which is exact."""
+        return self.encode(image), None
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """The inverse of `encode`, not clamped: (B, 3 factor^2, h, w) -> (B, 3, h factor, w factor)."""

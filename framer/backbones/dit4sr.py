@@ -2,233 +2,103 @@
 
     z_t = (1 - sigma) z_0 + sigma eps,    v = eps - z_0,    z_0 = z_t - sigma v
 
-Training draws sigma from the shifted table of the sampler; restoring integrates v from noise with Euler steps.
+`dit4sr_model` builds it, `dit4sr_training` has its loss and `dit4sr_restoring` its sampler.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.embeddings import CombinedTimestepTextProjEmbeddings, PatchEmbed
-from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.normalization import AdaLayerNormContinuous
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
-from framer.backbones.base import SCALE, Backbone, Batch, Draws, StepLoss, upsample
-from framer.backbones.codec import PixelCodec
-from framer.backbones.dit4sr_blocks import ControlTransformerBlock, Key
-from framer.backbones.settings import DiT4SRRestore, RestoreSettings, Settings
-from framer.errors import UserError
+from framer.backbones.base import SCALE, Batch, Draws, StepLoss, upsample
+from framer.backbones.dit4sr_model import DiT4SRModel
+from framer.backbones.dit4sr_restoring import Sampler
+from framer.backbones.dit4sr_text import Text
+from framer.backbones.dit4sr_training import Latents, flow_loss
+from framer.backbones.dit4sr_transformer import DiT4SRTransformer
+from framer.backbones.settings import DiT4SRRestore, RestoreSettings
 from framer.method import FramerLoss
-from framer.method.heads import final_projection, unpatchify
-from framer.method.prediction import compared, to_x0
-from framer.method.taps import record
 
-BLOCKS = ("transformer_blocks.*",)
-"""The layers that FRAMER teaches, by their names in the transformer."""
+__all__ = ["DiT4SR", "DiT4SRTransformer"]
 
-SHIFT = 3.0
-"""Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
-
-TINY: dict[str, Any] = {
-    "codec": {"factor": 4, "scale": 2.0},
-    "text_tokens": 1,
-    "transformer": {
-        "sample_size": 32,
-        "patch_size": 2,
-        "num_layers": 3,
-        "attention_head_dim": 64,
-        "num_attention_heads": 3,
-        "joint_attention_dim": 32,
-        "caption_projection_dim": 192,
-        "pooled_projection_dim": 32,
-        "pos_embed_max_size": 64,
-        "dual_attention_layers": [0],
-        "qk_norm": "rms_norm",
-        "injection_scale": 1.0,
-    },
-}
+LONGEST = 4
+"""Times `process_size` that a side may reach when a small image is enlarged."""
 
 
-class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """The velocity network. Arguments as diffusers' `SD3Transformer2DModel`, and two more.
-
-    Args:
-        key: the key of the LR tokens; see `ControlAttention`.
-        injection_scale: factor on what the MLPs inject. Released: trained with 1.0 by all signs, restores with 1.2.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        sample_size: int = 128,
-        patch_size: int = 2,
-        in_channels: int = 16,
-        num_layers: int = 18,
-        attention_head_dim: int = 64,
-        num_attention_heads: int = 18,
-        joint_attention_dim: int = 4096,
-        caption_projection_dim: int = 1152,
-        pooled_projection_dim: int = 2048,
-        out_channels: int = 16,
-        pos_embed_max_size: int = 96,
-        dual_attention_layers: tuple[int, ...] = (),
-        qk_norm: str | None = None,
-        key: Key = "released",
-        injection_scale: float = 1.2,
-    ):
-        super().__init__()
-        dim = num_attention_heads * attention_head_dim
-        self.patch_size, self.key, self.injection_scale = patch_size, key, injection_scale
-        self.pos_embed = PatchEmbed(
-            height=sample_size,
-            width=sample_size,
-            patch_size=patch_size,
-            in_channels=in_channels,
-            embed_dim=dim,
-            pos_embed_max_size=pos_embed_max_size,
-        )
-        self.time_text_embed = CombinedTimestepTextProjEmbeddings(dim, pooled_projection_dim)
-        self.context_embedder = nn.Linear(joint_attention_dim, caption_projection_dim)
-        self.transformer_blocks = nn.ModuleList(
-            ControlTransformerBlock(
-                dim,
-                num_attention_heads,
-                attention_head_dim,
-                qk_norm,
-                key,
-                dual=i in dual_attention_layers,
-                last=i == num_layers - 1,
-            )
-            for i in range(num_layers)
-        )
-        self.norm_out = AdaLayerNormContinuous(dim, dim, elementwise_affine=False, eps=1e-6)
-        self.proj_out = nn.Linear(dim, patch_size**2 * out_channels)
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        lr_latent: Tensor | None,
-        encoder_hidden_states: Tensor,
-        pooled_projections: Tensor,
-        timestep: Tensor,
-    ) -> Tensor:
-        """Predict the velocity.
-
-        Args:
-            hidden_states: noisy latent z_t, (B, C, H, W); H and W multiples of the patch size.
-            lr_latent: clean latent of the upsampled LR image, (B, C, H, W); None leaves the LR stream out.
-            encoder_hidden_states: text, (B, M, joint_attention_dim).
-            pooled_projections: pooled text, (B, pooled_projection_dim).
-            timestep: 1000 sigma, (B,).
-
-        Returns:
-            v = eps - z_0, (B, C, H, W).
-        """
-        h, w = (side // self.patch_size for side in hidden_states.shape[-2:])
-        image = self.pos_embed(hidden_states)
-        size = None
-        if lr_latent is not None:
-            size = (h, w)
-            image = torch.cat([image, self.pos_embed(lr_latent)], dim=1)
-        temb = self.time_text_embed(timestep, pooled_projections)
-        text = self.context_embedder(encoder_hidden_states)
-        for block in self.transformer_blocks:
-            image, text = block(image, text, temb, size, self.injection_scale)
-        tokens = self.norm_out(image[:, : h * w], temb)
-        return unpatchify(self.proj_out(tokens), (h, w), self.patch_size)
-
-
-class DiT4SR(Backbone):
-    """DiT4SR on a pixel codec, without text: a fixed zero embedding stands for the prompt.
+class DiT4SR(DiT4SRModel):
+    """DiT4SR at any size: on Stable Diffusion 3.5, or tiny on a pixel codec without text.
 
     The tiny base is pretrained as a text-free SD3: the same flow loss on HR latents, without an LR stream.
     """
 
-    name = "dit4sr"
-    bases: ClassVar[Mapping[str, dict[str, Any]]] = MappingProxyType({"tiny": TINY})
-    network: DiT4SRTransformer
+    @torch.no_grad()
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Posteriors of the HR and of the upsampled LR latents; see `Latents`."""
+        hr, hr_std = self.codec.posterior(batch.hr.to(self.device))
+        lr, lr_std = self.codec.posterior(upsample(batch.lr.to(self.device)))
+        parts = {"hr": hr, "hr_std": hr_std, "lr": lr, "lr_std": lr_std}
+        return {name: part for name, part in parts.items() if part is not None}
 
-    def __init__(self, config: dict[str, Any], settings: Settings):
-        super().__init__(config, settings)
-        self.codec = PixelCodec(**config["codec"])
-        transformer = config["transformer"]
-        channels = self.codec.channels
-        self.network = DiT4SRTransformer(in_channels=channels, out_channels=channels, **transformer)
-        self.heads = nn.ModuleList()
-        self.multiple = self.codec.factor * self.network.patch_size
-        self.limit = self.multiple * transformer["pos_embed_max_size"]
-        self.text = torch.zeros(1, config["text_tokens"], transformer["joint_attention_dim"])
-        self.pooled = torch.zeros(1, transformer["pooled_projection_dim"])
+    def encode_prompt(self, prompt: str) -> dict[str, Tensor]:
+        text = self.text.get([prompt], self.settings.text_tokens)
+        return {"tokens": text.tokens[0], "pooled": text.pooled[0]}
 
-    def adapt(self, stage: str) -> None:
-        """Train the control weights, but for the key projections that the released key leaves dead."""
-        for name, parameter in self.network.named_parameters():
-            dead = self.network.key == "released" and "to_k_control" in name
-            parameter.requires_grad_("control" in name and not dead)
+    def remember(self, prompts: Callable[[str], Mapping[str, Tensor] | None]) -> None:
+        def stored(prompt: str, tokens: int) -> Text | None:
+            found = prompts(prompt) if tokens == self.settings.text_tokens else None
+            return None if found is None else Text(found["tokens"][None], found["pooled"][None])
 
-    def add_heads(self) -> None:
-        """None: every block is read through the model's own last projection."""
+        self.text.stored = stored
 
-    def adapter_state(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
-
-    def velocity(self, noisy: Tensor, lr_latent: Tensor | None, sigma: Tensor) -> Tensor:
-        """v(z_t, z_LR, sigma) with the empty prompt; noisy (B, C, h, w), sigma (B,)."""
-        text, pooled = (x.expand(len(noisy), *x.shape[1:]) for x in (self.text, self.pooled))
-        velocity: Tensor = self.network(noisy, lr_latent, text, pooled, sigma * 1000)
-        return velocity
+    def _latents(self, batch: Batch) -> Latents:
+        encoded = batch.encoded or self.encode(batch)
+        return Latents(**{name: part.to(self.device) for name, part in encoded.items()})
 
     def pretraining_loss(self, batch: Batch) -> StepLoss:
-        return self._flow_loss(batch.hr, None, batch.draws, None)
+        """The flow loss on HR latents without an LR stream and without text."""
+        return flow_loss(self, self._latents(batch), ("",) * len(batch.stems), batch.draws, None, lr_stream=False)
 
     def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
-        return self._flow_loss(batch.hr, self.codec.encode(upsample(batch.lr)), batch.draws, framer)
+        prompts = tuple(self.filtered(self.prompts.get(stem, "")) for stem in batch.stems)
+        return flow_loss(self, self._latents(batch), prompts, batch.draws, framer)
 
-    def _flow_loss(self, hr: Tensor, lr_latent: Tensor | None, draws: Draws, framer: FramerLoss | None) -> StepLoss:
-        """E[ (z_0 - (z_t - sigma v))^2 ], sigma = table[floor(1000 u)], u ~ sigmoid(N(0, 1))."""
-        clean = self.codec.encode(hr)
-        table = FlowMatchEulerDiscreteScheduler(shift=SHIFT).sigmas
-        sigma = table[(draws.normal().sigmoid() * len(table)).long().clamp(max=len(table) - 1)]
-        level = sigma.reshape(-1, 1, 1, 1)
-        noisy = (1 - level) * clean + level * draws.normal(*clean.shape[1:])
-        students: list[Tensor] = []
-        if framer is None:
-            velocity = self.velocity(noisy, lr_latent, sigma)
-        else:
-            with record(self.network, (*BLOCKS, "time_text_embed")) as taps:
-                velocity = self.velocity(noisy, lr_latent, sigma)
-                temb, *blocks = taps.take().values()
-            h, w = (side // self.network.patch_size for side in velocity.shape[-2:])
-            students = final_projection(self.network, [image[:, : h * w] for image in blocks], temb, (h, w))
-        loss = F.mse_loss(to_x0(velocity, "flow", noisy, sigma), clean)
-        if framer is None:
-            return StepLoss(loss, {"flow": loss.detach()})
-        *students, teacher = compared([*students, velocity], framer.recipe.space, "flow", noisy, sigma)
-        distilled = framer(students, teacher, generator=draws.shared).loss
-        return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
-
-    def restore(self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, blank_lr: bool = False) -> Tensor:
-        """Euler from seeded noise.
-
-        Raises:
-            UserError: the image is larger than the position codes reach.
-        """
-        height, width = upsampled.shape[-2:]
-        if max(height, width) > self.limit:
-            side = self.limit // SCALE
-            raise UserError(f"LR of {width // SCALE} x {height // SCALE}: this base restores at most {side} a side")
-        lr_latent = self.codec.encode(upsampled)
-        lr_latent = torch.zeros_like(lr_latent) if blank_lr else lr_latent
-        scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
+    def restore(
+        self,
+        upsampled: Tensor,
+        draws: Draws,
+        options: RestoreSettings,
+        *,
+        prompt: str = "",
+        blank_lr: bool = False,
+    ) -> Tensor:
+        """Euler from seeded noise, one image after the other, in tiles where it is large; see `Sampler`."""
         assert isinstance(options, DiT4SRRestore)
-        scheduler.set_timesteps(options.steps)
-        latent = draws.normal(*lr_latent.shape[1:])
-        for sigma, following in zip(scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True):
-            velocity = self.velocity(latent, lr_latent, sigma.expand(len(latent)))
-            latent = latent + (following - sigma) * velocity
-        return self.codec.decode(latent)
+        sampler = Sampler(self, options)
+        alone = (Draws((numbers,), draws.shared) for numbers in draws.samples)
+        pairs = zip(upsampled.split(1), alone, strict=True)
+        images = [sampler.restore(image, numbers, prompt, blank_lr=blank_lr) for image, numbers in pairs]
+        return torch.cat(images).to(upsampled.device)
+
+    def restore_image(
+        self,
+        lr: Tensor,
+        draws: Draws,
+        options: RestoreSettings | None = None,
+        *,
+        prompt: str = "",
+        blank_lr: bool = False,
+    ) -> Tensor:
+        """As `Backbone.restore_image`; a small image is enlarged before and reduced after, see `process_size`."""
+        height, width = lr.shape[-2:]
+        least = self.process_size / SCALE
+        factor = min(least / min(height, width), max(1.0, LONGEST * least / max(height, width)))
+        if factor > 1:
+            size = [math.ceil(side * factor) for side in (height, width)]
+            lr = F.interpolate(lr, size, mode="bicubic", align_corners=False).clamp(0, 1)
+        image = super().restore_image(lr, draws, options, prompt=prompt, blank_lr=blank_lr)
+        if factor > 1:
+            size = [SCALE * height, SCALE * width]
+            image = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        return image

@@ -18,6 +18,9 @@ from framer.backbones.base import zeroed
 Key = Literal["released", "fixed"]
 Size = tuple[int, int]
 
+DEAD_IN_ATTN2 = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "norm_added_q", "norm_added_k")
+"""Parts of a second attention that only text would use: nothing reads them, but the released checkpoints hold them."""
+
 
 class ControlAttention(Attention):
     """Joint attention over [noise, LR, text].
@@ -49,8 +52,6 @@ class ControlAttention(Attention):
         self.to_k_control = zeroed(nn.Linear(dim, dim))
         self.to_v_control = zeroed(nn.Linear(dim, dim))
         self.to_out_control = nn.Linear(dim, dim)
-        # Of the random weights: those of a base are loaded later. So the released code starts, against the paper.
-        self.to_out_control.load_state_dict(self.to_out[0].state_dict())
 
     def forward(  # type: ignore[override]
         self, noise: Tensor, lr: Tensor | None, text: Tensor | None
@@ -66,18 +67,19 @@ class ControlAttention(Attention):
             The streams after their output projections; text is None where it is not needed any more.
         """
         normalise_q, normalise_k = self.norm_q or nn.Identity(), self.norm_k or nn.Identity()
-        q, k, v = self.to_q(noise), self.to_k(noise), self.to_v(noise)
-        queries, keys, values = [normalise_q(self._split(q))], [normalise_k(self._split(k))], [self._split(v)]
+        q, k, v = (self._split(x) for x in self._project_noise(noise))
+        queries, keys, values = [normalise_q(q)], [normalise_k(k)], [v]
         if lr is not None:
-            queries.append(normalise_q(self._split(self.to_q_control(self.to_q(lr)))))
-            own = keys[0] if self.key == "released" else self._split(self.to_k_control(self.to_k(lr)))
-            keys.append(normalise_k(own))
-            values.append(self._split(self.to_v_control(self.to_v(lr))))
+            q, v, *k_lr = (self._split(x) for x in self._project_lr(lr))
+            queries.append(normalise_q(q))
+            keys.append(normalise_k(k_lr[0] if k_lr else keys[0]))
+            values.append(v)
         if text is not None:
             added_q, added_k = self.norm_added_q or nn.Identity(), self.norm_added_k or nn.Identity()
-            queries.append(added_q(self._split(self.add_q_proj(text))))
-            keys.append(added_k(self._split(self.add_k_proj(text))))
-            values.append(self._split(self.add_v_proj(text)))
+            q, k, v = (self._split(x) for x in self._project_text(text))
+            queries.append(added_q(q))
+            keys.append(added_k(k))
+            values.append(v)
 
         attended = F.scaled_dot_product_attention(torch.cat(queries, 2), torch.cat(keys, 2), torch.cat(values, 2))
         streams = attended.transpose(1, 2).flatten(2).split([part.shape[2] for part in queries], dim=1)
@@ -86,9 +88,70 @@ class ControlAttention(Attention):
         text_out = None if text is None or self.context_pre_only else self.to_add_out(streams[-1])
         return noise_out, lr_out, text_out
 
+    def fuse_for_inference(self, text: bool) -> None:
+        """Merge the projections in place: one product a stream, and the two in a row of the LR stream as one matrix.
+
+            W_c (W l + b) + b_c = (W_c W) l + (W_c b + b_c)
+
+        The parameters that go into the new ones, and those that are dead, are gone afterwards.
+
+        Args:
+            text: whether this attention is given text; if not, its text weights are dead.
+        """
+        pairs = [(self.to_q, self.to_q_control), (self.to_v, self.to_v_control)]
+        if self.key == "fixed":
+            pairs.append((self.to_k, self.to_k_control))
+        self.fused_noise = _stacked([self.to_q, self.to_k, self.to_v])
+        self.fused_lr = _stacked([_composed(first, second) for first, second in pairs])
+        if text:
+            self.fused_text = _stacked([self.add_q_proj, self.add_k_proj, self.add_v_proj])
+        for name in ("to_q", "to_k", "to_v", "to_q_control", "to_k_control", "to_v_control"):
+            delattr(self, name)
+        for name in ("add_q_proj", "add_k_proj", "add_v_proj", *(() if text else DEAD_IN_ATTN2)):
+            if getattr(self, name, None) is not None:
+                delattr(self, name)
+
+    # Query, key and value of a stream; of the LR stream, query, value, and a key where it has its own.
+    def _project_noise(self, noise: Tensor) -> tuple[Tensor, ...]:
+        if fused := getattr(self, "fused_noise", None):
+            return fused(noise).chunk(3, dim=2)
+        return self.to_q(noise), self.to_k(noise), self.to_v(noise)
+
+    def _project_lr(self, lr: Tensor) -> tuple[Tensor, ...]:
+        if fused := getattr(self, "fused_lr", None):
+            return fused(lr).chunk(2 if self.key == "released" else 3, dim=2)
+        query, value = self.to_q_control(self.to_q(lr)), self.to_v_control(self.to_v(lr))
+        return (query, value) if self.key == "released" else (query, value, self.to_k_control(self.to_k(lr)))
+
+    def _project_text(self, text: Tensor) -> tuple[Tensor, ...]:
+        if fused := getattr(self, "fused_text", None):
+            return fused(text).chunk(3, dim=2)
+        return self.add_q_proj(text), self.add_k_proj(text), self.add_v_proj(text)
+
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, heads, N, D / heads)."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+@torch.no_grad()
+def _composed(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """The linear map second(first(x)); multiplied in float32, whatever the dtype of the weights."""
+    outer = second.weight.float()
+    weight, bias = outer @ first.weight.float(), outer @ first.bias.float() + second.bias.float()
+    return _linear(weight.to(first.weight.dtype), bias.to(first.bias.dtype))
+
+
+@torch.no_grad()
+def _stacked(layers: list[nn.Linear]) -> nn.Linear:
+    """The outputs of several linear maps of one input, one after the other."""
+    return _linear(torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers]))
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 class ControlFeedForward(FeedForward):
@@ -141,6 +204,12 @@ class ControlTransformerBlock(nn.Module):
             self.norm1_context = AdaLayerNormZero(dim)
             self.norm2_context = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
             self.ff_context = FeedForward(dim=dim, dim_out=dim, activation_fn="gelu-approximate")
+
+    def fuse_for_inference(self) -> None:
+        """See `ControlAttention.fuse_for_inference`."""
+        self.attn.fuse_for_inference(text=True)
+        if self.attn2 is not None:
+            self.attn2.fuse_for_inference(text=False)
 
     def forward(
         self, image: Tensor, text: Tensor, temb: Tensor, size: Size | None, injection_scale: float

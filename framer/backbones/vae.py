@@ -8,6 +8,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
+from framer.backbones.codec import drawn
+
 
 class VaeCodec(nn.Module):
     """A frozen `AutoencoderKL`. Gradients flow through it, not into it.
@@ -44,13 +46,13 @@ class VaeCodec(nn.Module):
         Returns:
             (B, C, H / factor, W / factor) float32.
         """
+        return drawn(*self.posterior(image), noise)
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of scaled latents, each as `encode` returns them."""
         with self._tiled(image.shape[-2:]):
             posterior = self.vae.encode((image * 2 - 1).to(self.vae.dtype)).latent_dist
-        latent = posterior.mean.float()
-        if noise is not None:
-            draws = torch.stack([torch.randn(latent.shape[1:], generator=one) for one in noise])
-            latent = latent + posterior.std.float() * draws.to(latent.device)
-        return (latent - self.shift) * self.scale
+        return (posterior.mean.float() - self.shift) * self.scale, posterior.std.float() * self.scale
 
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latents (B, C, h, w) to images (B, 3, h factor, w factor) float32, about [0, 1], not clamped."""

@@ -1,5 +1,6 @@
 """Pairs of LR and HR: found in two folders by file stem, or made of photographs on the fly."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,31 @@ def to_rgb(image: torch.Tensor) -> np.ndarray:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
+def photograph_name(path: Path) -> str:
+    """SET/STEM of a file in a folder of a set: stems repeat between sets."""
+    return f"{path.parent.parent.name}/{path.stem}"
+
+
+class Epochs:
+    """An endless order of finitely many pairs: each once an epoch, every epoch in another order."""
+
+    def __init__(self, count: int, seed: int):
+        self.count, self.seed = count, seed
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __call__(self, k: int) -> int:
+        """The number of the pair at place k."""
+        epoch, place = divmod(k, self.count)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        return int(self._order[place])
+
+
+def endless(k: int) -> int:
+    """The order of a stream in which no pair comes twice."""
+    return k
+
+
 class TrainingPairs:
     """An endless stream of training pairs, each a pure function of (seed, its number).
 
@@ -48,13 +74,14 @@ class TrainingPairs:
     k])`. Whoever trains, with whatever batches and workers, sees the same pairs under the same numbers.
     """
 
-    def __init__(self, folders: list[Path], crop: int, preset: str, seed: int):
+    def __init__(self, folders: list[Path], crop: int, preset: str, seed: int, order: Callable[[int], int] = endless):
         """
         Args:
-            folders: HR photographs; the sets are joined in this order.
+            folders: HR photographs, each a folder of a set (`SET/HR`); the sets are joined in this order.
             crop: side of the HR crops, pixels; a multiple of 4.
             preset: a name in `framer.data.presets.PRESETS`.
             seed: non-negative.
+            order: number of the pair at each place of the stream.
 
         Raises:
             UserError: a folder holds no image, an image is smaller than the crop, or there is no such preset.
@@ -63,7 +90,7 @@ class TrainingPairs:
         if crop % SCALE:
             raise UserError(f"crop: {crop} is no multiple of {SCALE}")
         self.paths = [path for folder in folders for path in list_images(folder).values()]
-        self.crop, self.seed = crop, seed
+        self.crop, self.seed, self.order = crop, seed, order
         pixels = 0
         for path in self.paths:
             width, height = image_size(path)
@@ -73,19 +100,19 @@ class TrainingPairs:
         self._kept: dict[int, np.ndarray] | None = {} if 3 * pixels <= MEMORY else None
 
     def batch(self, step: int, size: int) -> tuple[tuple[str, ...], torch.Tensor, torch.Tensor]:
-        """Pairs step * size to step * size + size - 1.
+        """The pairs at places step * size to step * size + size - 1.
 
         Returns:
-            File stems, LR (size, 3, crop / 4, crop / 4) and HR (size, 3, crop, crop), float32 in [0, 1].
+            Photographs as SET/STEM, LR (size, 3, crop / 4, crop / 4) and HR (size, 3, crop, crop), float32 in [0, 1].
         """
-        stems, lr, hr = zip(*(self.pair(step * size + i) for i in range(size)), strict=True)
+        stems, lr, hr = zip(*(self.pair(self.order(step * size + i)) for i in range(size)), strict=True)
         return stems, torch.stack(lr), torch.stack(hr)
 
     def pair(self, k: int) -> tuple[str, torch.Tensor, torch.Tensor]:
         """Pair number k.
 
         Returns:
-            The photograph's file stem, LR (3, crop / 4, crop / 4) and HR (3, crop, crop), float32 in [0, 1].
+            The photograph as SET/STEM, LR (3, crop / 4, crop / 4) and HR (3, crop, crop), float32 in [0, 1].
         """
         rng = np.random.default_rng([self.seed, k])
         index = int(rng.integers(len(self.paths)))
@@ -95,7 +122,7 @@ class TrainingPairs:
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         hr = target(to_tensor(np.rot90(crop, int(rng.integers(4)))), self.degradation)
-        return self.paths[index].stem, apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
+        return photograph_name(self.paths[index]), apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
 
     def _photograph(self, index: int) -> np.ndarray:
         if self._kept is None:

@@ -13,17 +13,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from framer.backbones.base import Batch, Draws, generator
 from framer.data.pairs import TrainingPairs
+from framer.engine.cache import EncodedStream
 from framer.errors import UserError
 from framer.schema import Optimisation
 
-Pairs = tuple[tuple[str, ...], torch.Tensor, torch.Tensor]
+Pairs = tuple[tuple[str, ...], torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor] | None]
 
 
 class Batches(Dataset[Pairs]):
     """One rank's part of every micro-batch of a stage.
 
     Args:
-        pairs: the stage's stream of pairs.
+        pairs: the stage's stream of pairs, or of what was encoded of them.
         settings: of the stage.
         seeds: of the streams "noise" and "negatives".
         rank, ranks: this process and their number.
@@ -33,7 +34,12 @@ class Batches(Dataset[Pairs]):
     """
 
     def __init__(
-        self, pairs: TrainingPairs, settings: Optimisation, seeds: Mapping[str, int], rank: int = 0, ranks: int = 1
+        self,
+        pairs: TrainingPairs | EncodedStream,
+        settings: Optimisation,
+        seeds: Mapping[str, int],
+        rank: int = 0,
+        ranks: int = 1,
     ):
         parts = ranks * settings.accumulate
         if settings.batch % parts:
@@ -45,14 +51,15 @@ class Batches(Dataset[Pairs]):
         self.size = settings.batch // parts
 
     def __getitem__(self, micro: int) -> Pairs:
-        return self.pairs.batch(micro * self.ranks + self.rank, self.size)
+        stems, lr, hr, *encoded = self.pairs.batch(micro * self.ranks + self.rank, self.size)
+        return stems, lr, hr, encoded[0] if encoded else None
 
     def batch(self, micro: int, pairs: Pairs | None = None) -> Batch:
         """This rank's part of a micro-batch; the negatives' generator is the same on all ranks."""
-        stems, lr, hr = pairs or self[micro]
+        stems, lr, hr, encoded = pairs or self[micro]
         first = (micro * self.ranks + self.rank) * self.size
         samples = tuple(generator(self.seeds["noise"], first + i) for i in range(self.size))
-        return Batch(lr, hr, stems, Draws(samples, generator(self.seeds["negatives"], micro)))
+        return Batch(lr, hr, stems, Draws(samples, generator(self.seeds["negatives"], micro)), encoded)
 
     def stream(self, first: int, stop: int, workers: int) -> Iterator[Batch]:
         """The parts of micro-batches `first` to `stop` - 1, made ahead by worker processes where there are any."""

@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from framer.backbones.base import Backbone, load_exactly
-from framer.data.pairs import TrainingPairs
+from framer.data.pairs import Epochs, TrainingPairs, endless
 from framer.engine import diverged
 from framer.engine.batches import Batches, workers
+from framer.engine.cache import EncodedPairs, EncodedStream
 from framer.engine.heldout import heldout_loss
 from framer.engine.log import Bar, Row, Trackers, write_csv
 from framer.engine.resume import Saved, Unfinished
@@ -40,6 +41,7 @@ class Task:
         data: folders of HR photographs.
         heldout: folder of pairs for the held-out loss.
         out: where log.csv and heldout.csv go.
+        encoded: the pairs, encoded earlier, in place of the photographs.
     """
 
     job: PretrainJob
@@ -50,6 +52,7 @@ class Task:
     data: list[Path]
     heldout: Path | None
     out: Path
+    encoded: EncodedPairs | None = None
 
 
 class Training:
@@ -101,7 +104,13 @@ class Training:
         task, job = self.task, self.task.job
         # Stages of one run draw apart, and runs of one seed alike.
         seeds = {axis: derive_seed(seed, stage) for axis, seed in job.seeds.items()}
-        pairs = TrainingPairs(task.data, settings.crop, job.data.degradation, seeds["data"])
+        order = Epochs(job.data.pairs, seeds["data"]) if job.data.pairs else endless
+        drawn = job.data.seed if job.data.pairs else seeds["data"]
+        pairs: TrainingPairs | EncodedStream = (
+            EncodedStream(task.encoded, order)
+            if task.encoded
+            else TrainingPairs(task.data, settings.crop, job.data.degradation, drawn, order)
+        )
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         batches = Batches(pairs, settings, seeds, rank, ranks)
         first = 0

@@ -13,9 +13,11 @@ from tqdm import tqdm
 from framer import provenance
 from framer.backbones.base import Backbone, Draws, generator, upsample
 from framer.backbones.settings import RestoreSettings, settings_of
+from framer.data.captions import Missing
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.pairs import to_rgb, to_tensor
 from framer.engine.checkpoint import load_run
+from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic
 from framer.errors import UserError
 
@@ -28,6 +30,8 @@ def restore(
     *,
     settings: Mapping[str, Any] = MappingProxyType({}),
     blank_lr: bool = False,
+    captions: Path | None = None,
+    missing: Missing = "error",
     seed: int = 0,
     threads: int = 1,
     progress: bool = True,
@@ -42,6 +46,8 @@ def restore(
         out: folder of 8-bit RGB PNGs.
         settings: over the defaults of the backbone's `restore` settings.
         blank_lr: control experiment: the network sees a zero LR latent.
+        captions: of the images, as `read_captions` reads them; empty prompts without.
+        missing: what to do about an image without a caption.
         seed: of the starting noise.
         threads: CPU threads.
         progress: show a bar.
@@ -65,12 +71,15 @@ def restore(
         model.to(device, DTYPES[options.precision])
         facts = {"checkpoint": provenance.digest(card), "settings": options.model_dump(mode="json")}
         facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}
+        model.prompts = image_prompts(captions, lr, missing)
+        facts |= {"captions": provenance.digest(model.prompts)} if captions else {}
 
     def sr(stem: str, image: Tensor) -> Tensor:
         if model is None:
             return upsample(image)
         draws = Draws((generator(seed, stem),), generator(seed))
-        return model.restore_image(image, draws, options, blank_lr=blank_lr)
+        prompt = model.prompts.get(stem, "")
+        return model.restore_image(image, draws, options, prompt=prompt, blank_lr=blank_lr)
 
     clear(out)
     inputs = {}

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from framer.engine import checkpoint
+from framer.engine.cache import EncodedPairs
 from framer.engine.loop import Task, Training
+from framer.engine.prompts import training_prompts
 from framer.engine.resume import Unfinished, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
@@ -20,6 +22,7 @@ def train(
     out: Path,
     heldout: Path | None = None,
     session: Session = DEFAULT,
+    encoded: Path | None = None,
 ) -> None:
     """Write a run, or go on with one that was interrupted.
 
@@ -30,6 +33,7 @@ def train(
         out: folder of the run: model.safetensors, config.json, log.csv, heldout.csv, card.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
         session: how it is carried out.
+        encoded: folder of `framer encode` with the same pairs; they are made on the fly without it.
 
     Raises:
         Stopped: it was told to stop; `out` has a checkpoint.
@@ -41,6 +45,10 @@ def train(
         framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
         first, *_ = job.stages
         backbone.prepare(list(job.stages))
+        backbone.prompts = training_prompts(job.captions, data)
+        cache = EncodedPairs(encoded, job, sha256, checkpoint.data_digests(data)) if encoded else None
+        if cache:
+            backbone.remember(cache.prompt)
 
         def begin(stage: str) -> None:
             with seeded(derive_seed(job.seeds["init"], stage)):
@@ -58,6 +66,7 @@ def train(
             data=data,
             heldout=heldout,
             out=out,
+            encoded=cache,
         )
         unfinished = Unfinished(out, **checkpoint.identity("train", job, data), base=sha256)
         logs = Training(task, session, unfinished, accelerator).run()

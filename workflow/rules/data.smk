@@ -48,4 +48,33 @@ rule degrade:
         "framer degrade {wildcards.set} 2> {log}"
 
 
+# Captions of a set by a model: of its photographs, or of its LR images.
+rule caption:
+    input:
+        images=f"{DATASETS}/{{set}}/card.json",
+        model="weights/{model}/card.json",
+    output:
+        captions="captions/{model}/{set}.csv",
+        sidecar="captions/{model}/{set}.json",
+    log:
+        "logs/captions/{model}/{set}.log",
+    wildcard_constraints:
+        model="[A-Za-z0-9_.-]+--[A-Za-z0-9_.-]+",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=4,
+        gpu=1,
+        mem_mb=64000,
+        runtime=1440,
+    params:
+        images=lambda wildcards: graph.captioned_folder(wildcards.set),
+        model=subpath(input.model, parent=True),
+        code=fingerprint("caption"),
+    message:
+        "Caption {wildcards.set} with {wildcards.model}"
+    shell:
+        "framer caption --images {params.images} --model {params.model} --out {output.captions} 2> {log}"
+
+
 ruleorder: degrade > fetch

@@ -4,6 +4,7 @@
 rule restore:
     input:
         run=lambda wildcards: f"{graph.run(wildcards.row)}/card.json",
+        captions=lambda wildcards: graph.captions(graph.study.restore_job(wildcards.row).backbone, [wildcards.set]),
         lr=f"{DATASETS}/{{set}}/card.json",
     output:
         card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
@@ -18,7 +19,10 @@ rule restore:
         mem_mb=4000 if graph.tiny else 32000,
         runtime=240,
     params:
-        options=lambda wildcards: graph.restore_options(wildcards.row),
+        options=lambda wildcards: graph.restore_options(wildcards.row, wildcards.set),
+        captions=lambda wildcards: graph.captions_state(
+            graph.study.restore_job(wildcards.row).backbone, [wildcards.set]
+        ),
         code=lambda wildcards: graph.code("restore", graph.study.restore_job(wildcards.row).backbone),
         run=lambda wildcards: graph.run(wildcards.row),
         lr=subpath(input.lr, parent=True),

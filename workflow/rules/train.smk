@@ -49,10 +49,44 @@ rule pretrain:
         " --expect {params.expect} 2> {log}"
 
 
+# Latents and text embeddings of all pairs of a backbone: its runs share them.
+rule encode:
+    input:
+        data=lambda wildcards: graph.encoded_data(wildcards.backbone),
+        base=lambda wildcards: f"{graph.base_of(wildcards.backbone)}/card.json",
+        captions=lambda wildcards: graph.training_captions(wildcards.backbone),
+    output:
+        card=f"{graph.out}/encoded/{{backbone}}/card.json",
+    log:
+        f"{graph.logs}/encode/{{backbone}}.log",
+    conda:
+        "../../environment.yml"
+    threads: graph.threads
+    resources:
+        cpus_per_task=graph.threads,
+        gpu=0 if graph.tiny else 1,
+        mem_mb=4000 if graph.tiny else 64000,
+        runtime=1440,
+    params:
+        study=graph.path,
+        expect=lambda wildcards: graph.study.encode_job(wildcards.backbone).digest,
+        captions=lambda wildcards: graph.training_captions_state(wildcards.backbone),
+        code=lambda wildcards: graph.code("encode", wildcards.backbone),
+        base=lambda wildcards: graph.base_of(wildcards.backbone),
+        out=subpath(output.card, parent=True),
+    message:
+        "Encode the training pairs of {wildcards.backbone}"
+    shell:
+        "framer encode --study {params.study} --backbone {wildcards.backbone} --base {params.base} --out {params.out}"
+        " --expect {params.expect} 2> {log}"
+
+
 rule train:
     input:
         data=lambda wildcards: graph.data_cards(graph.study.train_job(wildcards.run)),
         base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
+        captions=lambda wildcards: graph.training_captions(graph.study.arm(wildcards.run).backbone),
+        encoded=lambda wildcards: graph.encoded(wildcards.run),
     output:
         card=f"{graph.out}/runs/{{run}}/card.json",
         weights=f"{graph.out}/runs/{{run}}/model.safetensors",
@@ -71,11 +105,13 @@ rule train:
     params:
         study=graph.path,
         expect=lambda wildcards: graph.study.train_job(wildcards.run).digest,
+        captions=lambda wildcards: graph.training_captions_state(graph.study.arm(wildcards.run).backbone),
         code=lambda wildcards: graph.code("train", graph.study.train_job(wildcards.run).backbone),
         base=lambda wildcards: graph.base(wildcards.run),
+        encoded=lambda wildcards: graph.encoded_option(wildcards.run),
         out=subpath(output.card, parent=True),
     message:
         "Train {wildcards.run}"
     shell:
         "framer train --study {params.study} --run {wildcards.run} --base {params.base} --out {params.out}"
-        " --expect {params.expect} 2> {log}"
+        " --expect {params.expect}{params.encoded} 2> {log}"

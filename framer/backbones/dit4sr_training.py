@@ -1,0 +1,107 @@
+"""The training loss of DiT4SR: rectified flow on latents, and FRAMER on every block's velocity."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from framer.backbones.base import Draws, StepLoss
+from framer.backbones.codec import drawn
+from framer.backbones.dit4sr_model import DiT4SRModel
+from framer.backbones.dit4sr_text import Text
+from framer.method import FramerLoss
+from framer.method.heads import final_projection
+from framer.method.prediction import compared, to_x0
+from framer.method.taps import record
+
+SHIFT = 3.0
+"""Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
+
+BLOCKS = ("transformer_blocks.*",)
+"""The layers that FRAMER teaches, by their names in the transformer."""
+
+KEPT_PROMPTS = 1024
+"""Embeddings that training keeps: an image comes back late, if at all."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What training needs of a batch of pairs, before anything is drawn; the standard deviations None where exact.
+
+    Attributes:
+        hr, hr_std: posterior of the HR images' latents, (B, C, h, w).
+        lr, lr_std: the same of the upsampled LR images.
+    """
+
+    hr: Tensor
+    lr: Tensor
+    hr_std: Tensor | None = None
+    lr_std: Tensor | None = None
+
+
+def flow_loss(
+    model: DiT4SRModel,
+    latents: Latents,
+    prompts: tuple[str, ...],
+    draws: Draws,
+    framer: FramerLoss | None,
+    *,
+    lr_stream: bool = True,
+) -> StepLoss:
+    """E[ (z_0 - (z_t - sigma v))^2 ], sigma = table[floor(1000 u)], u ~ sigmoid(N(0, 1)).
+
+    Each sample draws from its own generator, in this order: whether the empty prompt takes the place of its own, the
+    latents of the two posteriors, sigma, and the noise.
+
+    Args:
+        model: the backbone.
+        latents: of the pairs.
+        prompts: one a pair.
+        draws: random numbers.
+        framer: the loss on the blocks; computed in training only.
+        lr_stream: False leaves the LR stream out, as in the base.
+    """
+    settings, network = model.settings, model.transformer
+    network.injection_scale = settings.injection_scale
+    text = _text(model, prompts, draws)
+    posterior = draws.samples if settings.posterior == "sample" else None
+    clean = drawn(latents.hr, latents.hr_std, posterior)
+    lr_latent = drawn(latents.lr, latents.lr_std, posterior) if lr_stream else None
+    sigma = _levels(draws).to(clean.device)
+    level = sigma.reshape(-1, 1, 1, 1)
+    noisy = (1 - level) * clean + level * draws.normal(*clean.shape[1:]).to(clean.device)
+
+    students: list[Tensor] = []
+    if framer is None:
+        velocity = model.velocity(noisy, lr_latent, sigma, text)
+    else:
+        with record(network, (*BLOCKS, "time_text_embed")) as taps:
+            velocity = model.velocity(noisy, lr_latent, sigma, text)
+            temb, *blocks = taps.take().values()
+        h, w = (side // network.patch_size for side in velocity.shape[-2:])
+        with torch.autocast(model.device.type, model.dtype, enabled=model.dtype != torch.float32):
+            students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))
+    loss = F.mse_loss(to_x0(velocity, "flow", noisy, sigma), clean)
+    if framer is None:
+        return StepLoss(loss, {"flow": loss.detach()})
+    maps = [*(student.float() for student in students), velocity]
+    *students, teacher = compared(maps, framer.recipe.space, "flow", noisy, sigma)
+    distilled = framer(students, teacher, generator=draws.shared).loss
+    return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
+
+
+def _levels(draws: Draws) -> Tensor:
+    """sigma, (B,): logit-normal positions in the shifted table of the sampler."""
+    table = FlowMatchEulerDiscreteScheduler(shift=SHIFT).sigmas
+    return table[(draws.normal().sigmoid() * len(table)).long().clamp(max=len(table) - 1)]
+
+
+def _text(model: DiT4SRModel, prompts: tuple[str, ...], draws: Draws) -> Text:
+    """The prompts' embeddings, some of them replaced by those of the empty prompt."""
+    kept = (draws.uniform() >= model.settings.null_text).tolist()
+    said = [prompt if keep else "" for prompt, keep in zip(prompts, kept, strict=True)]
+    text = model.text.get(said, model.settings.text_tokens)
+    model.text.forget(but=KEPT_PROMPTS)
+    return text.to(model.device, model.dtype)

@@ -1,0 +1,122 @@
+"""Captions of images: one CSV `image,caption` a folder of images, by file stem, or one text file an image.
+
+A caption belongs to the image of its stem, never to a place in a list.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+from framer.errors import UserError
+from framer.provenance import write_text
+
+Missing = Literal["error", "empty"]
+
+COLUMNS = ("image", "caption")
+
+UNWANTED = (
+    "focus",
+    "focal",
+    "prominent",
+    "close-up",
+    "black and white",
+    "blur",
+    "depth",
+    "dense",
+    "locate",
+    "position",
+)
+"""DiT4SR drops every sentence that holds one of these: it speaks of the camera or of where things are."""
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """Captions by file stem.
+
+    Args:
+        path: a CSV with the columns `image` (a file name, or its stem) and `caption`; or a folder with one `STEM.txt`
+            an image, the form in which DiT4SR's authors publish theirs.
+
+    Raises:
+        UserError: it is neither, or has two captions of one stem; names the line.
+    """
+    if path.is_dir():
+        texts = {file.stem: _one_line(_text(file)) for file in sorted(path.glob("*.txt"))}
+        if not texts:
+            raise UserError(
+                f"{path}: holds no .txt file; name a CSV of captions or a folder with one STEM.txt an image"
+            )
+        return texts
+    reader = csv.DictReader(StringIO(_text(path)), strict=True)
+    captions: dict[str, str] = {}
+    try:
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(f"{path}: the first line must be '{','.join(COLUMNS)}'")
+        for row in reader:
+            where = f"{path}: line {reader.line_num}"
+            if row.keys() != set(COLUMNS) or row["caption"] is None:
+                raise UserError(f"{where}: not two columns; quote a caption that has a comma")
+            stem = Path(row["image"]).stem
+            if stem in captions:
+                raise UserError(f"{where}: a second caption of {stem!r}; keep one")
+            captions[stem] = row["caption"]
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: not valid CSV ({error})") from None
+    return captions
+
+
+def captions_file(folder: Path, name: str) -> Path:
+    """The captions of a set: the folder `SET/` with a text file an image where there is one, else `SET.csv`."""
+    texts = folder / name
+    return texts if texts.is_dir() else folder / f"{name}.csv"
+
+
+def write_captions(path: Path, captions: Mapping[str, str]) -> None:
+    """Write a CSV that `read_captions` reads, sorted by stem."""
+    table = StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((stem, _one_line(captions[stem])) for stem in sorted(captions))
+    write_text(path, table.getvalue())
+
+
+def captions_of(stems: Iterable[str], captions: Mapping[str, str], missing: Missing, source: str) -> dict[str, str]:
+    """The caption of every stem; '' where there is none and `missing` is "empty".
+
+    Args:
+        stems: of the images.
+        captions: of those that have one; others' captions do not matter.
+        missing: what to do about an image without one.
+        source: names the captions in errors.
+
+    Raises:
+        UserError: images have no caption and `missing` is "error"; up to five are named.
+    """
+    wanted = list(stems)
+    lost = [stem for stem in wanted if stem not in captions]
+    if lost and missing == "error":
+        names = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise UserError(f"{source}: no caption of {names}; add them, or set missing_prompt: empty")
+    return {stem: captions.get(stem, "") for stem in wanted}
+
+
+def about_objects(caption: str) -> str:
+    """A caption without its sentences that hold one of `UNWANTED`, in any case; sentences end in . ? or !"""
+    sentences = re.findall(r"[^.?!]+[.?!]*", caption)
+    kept = (one.strip() for one in sentences if not any(word in one.lower() for word in UNWANTED))
+    return " ".join(one for one in kept if one)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it with: framer caption") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable UTF-8 text ({error})") from None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

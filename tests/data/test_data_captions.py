@@ -1,0 +1,77 @@
+"""Captions go out and in by stem, and the filter drops whole sentences."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framer.data.captions import UNWANTED, about_objects, captions_of, read_captions, write_captions
+from framer.errors import UserError
+
+STEMS = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(STEMS, st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))))
+def test_captions_survive_the_file(tmp_path_factory, captions):
+    path = tmp_path_factory.mktemp("captions") / "c.csv"
+    write_captions(path, captions)
+    assert read_captions(path) == {stem: " ".join(text.split()) for stem, text in captions.items()}
+
+
+def test_images_are_named_with_or_without_suffix(tmp_path):
+    (tmp_path / "c.csv").write_text('image,caption\nb.png,"a cat, asleep"\na,\n')
+    assert read_captions(tmp_path / "c.csv") == {"b": "a cat, asleep", "a": ""}
+
+
+def test_a_folder_of_text_files(tmp_path):
+    (tmp_path / "Canon_001.txt").write_text("A wall.\nBricks.\n")
+    (tmp_path / "b.txt").write_text("")
+    assert read_captions(tmp_path) == {"Canon_001": "A wall. Bricks.", "b": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "first line must be 'image,caption'"),
+        ("a,b\n", "first line must be 'image,caption'"),
+        ("image,caption\na.png,x\na.jpg,y\n", "line 3: a second caption of 'a'"),
+        ("image,caption\na,x,y\n", "line 2: not two columns"),
+        ("image,caption\na\n", "line 2: not two columns"),
+        ('image,caption\na,"x\n', "not valid CSV"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, text, words):
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        read_captions(tmp_path / "c.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no such file; make it with: framer caption"):
+        read_captions(tmp_path / "c.csv")
+    with pytest.raises(UserError, match=r"holds no \.txt file"):
+        read_captions(tmp_path)
+    (tmp_path / "latin.csv").write_bytes("image,caption\na,é\n".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8"):
+        read_captions(tmp_path / "latin.csv")
+
+
+def test_pairing_is_by_stem_and_a_missing_one_is_an_error_or_empty():
+    captions = {"b": "two", "a": "one", "other": "x"}
+    assert captions_of(["a", "b"], captions, "error", "c.csv") == {"a": "one", "b": "two"}
+    assert captions_of(["a", "c"], captions, "empty", "c.csv") == {"a": "one", "c": ""}
+    with pytest.raises(UserError, match=r"c\.csv: no caption of c, d; add them, or set missing_prompt: empty"):
+        captions_of(["a", "c", "d"], captions, "error", "c.csv")
+
+
+def test_sentences_about_the_camera_go():
+    text = "A dog on grass! The background is BLURRED. Is it a close-up? Two trees.  A red ball"
+    assert about_objects(text) == "A dog on grass! Two trees. A red ball"
+    assert about_objects("Prominent. Dense forest.") == "" == about_objects("")
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_nothing_unwanted_is_left(text):
+    assert not any(word in about_objects(text).lower() for word in UNWANTED)
