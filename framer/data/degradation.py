@@ -125,9 +125,9 @@ def apply(hr: Tensor, draw: Draw) -> Tensor:
 def apply_batch(hr: Tensor, draws: Sequence[Draw]) -> Tensor:
     """Carry out one draw an image, on the images' device, to the same result on all.
 
-    On a CPU, blurs of whole levels add up without rounding in float32, and JPEG is libjpeg's. Elsewhere, and for float64
-    on a CPU, everything is done in float64 and JPEG in tensor arithmetic. What is left between the two is the rounding of
-    float64 before a rounding to 8 bits. Noise is drawn on the CPU, since NumPy's generators define it.
+    On a CPU, blurs of whole levels add up without rounding in float32, and JPEG is libjpeg's. Elsewhere, and for
+    float64 on a CPU, everything is done in float64 and JPEG in tensor arithmetic. What is left between the two is the
+    rounding of float64 before a rounding to 8 bits. Noise is drawn on the CPU, since NumPy's generators define it.
 
     Args:
         hr: (B, 3, H, W) in k/255.

@@ -1,7 +1,7 @@
 """The operations of the degradation: blur, resize, noise.
 
-Images are (3, H, W) in levels: 0 to 255, where 8-bit images hold whole numbers. Every result is the same on every device
-and number of threads, down to a rounding error of float64 that the next rounding to 8 bits swallows.
+Images are (3, H, W) in levels: 0 to 255, where 8-bit images hold whole numbers. Every result is the same on every
+device and number of threads, down to a rounding error of float64 that the next rounding to 8 bits swallows.
 """
 
 from dataclasses import dataclass
@@ -177,9 +177,9 @@ def luma(image: Tensor) -> Tensor:
 class ShotNoise:
     """Poisson noise of an image, P(v p) / v - p with p = level / 255, for one random number a pixel.
 
-    v, the photons at full brightness, is the number of distinct levels rounded up to a power of two, as in BasicSR. P is
-    drawn by the alias method (Walker, 1977): one of 256 columns, each of at most two counts. So noise is a function of
-    its pixel alone.
+    v, the photons at full brightness, is the number of distinct levels rounded up to a power of two, as in BasicSR. P
+    is drawn by the alias method (Walker, 1977): one of 256 columns, each of at most two counts. So noise is a function
+    of its pixel alone.
     """
 
     def __init__(self, levels: Tensor):

@@ -69,6 +69,11 @@ class Remote(Strict):
         """The file's own name."""
         return PurePosixPath(self.at[0]).name
 
+    @property
+    def hashed(self) -> bool:
+        """Whether its whole sha256 is known."""
+        return self.sha256 is not None and len(self.sha256) == 64
+
     def fault(self, path: Path) -> str | None:
         """What is wrong with a file that should be this one: a size, a hash, or None."""
         found = path.stat().st_size
@@ -81,3 +86,12 @@ class Remote(Strict):
 
 class Unavailable(UserError):
     """A source cannot give what it should: the next one is asked."""
+
+
+def in_units(size: float) -> str:
+    """`3.1 GB`."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -65,7 +65,14 @@ class WeightsManifest(Strict):
         path = weights / f"{stem}.yaml"
         if not path.is_file():
             if REPO.fullmatch(name):
-                return cls(id=stem, title=name, licence="see its card", gated=False, pipeline=[f"hf://{name}"])
+                keys = {
+                    "id": stem,
+                    "title": name,
+                    "licence": "see its card",
+                    "gated": False,
+                    "pipeline": [f"hf://{name}"],
+                }
+                return cls.model_validate(keys)
             raise UserError(f"{weights}: {unknown('weights', name, cls.known(weights))}")
         try:
             manifest = cls.model_validate(read_yaml(path))
