@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from framer.data.jpeg import libjpeg, tensor_jpeg
-from framer.data.kernels import Kernel, draw_kernel, draw_sinc, gaussian
+from framer.data.kernels import Kernel, draw_kernel, draw_sinc
 from framer.data.operations import Mode, Noise, Size, add_noise, blur, resize, whole
 from framer.data.presets import SCALE, Degradation, Stage
 
@@ -172,7 +172,8 @@ def sharpen(image: Tensor) -> Tensor:
 
     (3, H, W) in k/255; returns float32 in k/255.
     """
-    kernel = gaussian(51, 8.0, 8.0)
+    profile = np.exp(-0.5 * (np.arange(-25, 26) / 8) ** 2)
+    kernel = np.outer(profile, profile) / profile.sum() ** 2
     levels = whole(image.double() * 255)
     detail = levels - blur(levels, kernel)
     mask = blur((detail.abs() > 10).to(levels) * 255, kernel) / 255

@@ -102,7 +102,8 @@ def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, pro
             hashes[file.name] = sha256_file(archive)
             if recorded.get(file.name, hashes[file.name]) != hashes[file.name]:
                 raise UserError(
-                    f"{file.at[0]}: not the file of the first use, which {folder / CARD} records; delete that to accept it"
+                    f"{file.at[0]}: not the file of the first use, which {folder / CARD} records; delete that card to "
+                    "accept the new one"
                 )
             extract(archive, source.members, scratch)
         # An archive of known hash is what it should be; of another one the images must be.

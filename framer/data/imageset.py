@@ -9,12 +9,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framer.data.images import INDEX, SUFFIXES, Entry, image_size, list_images, read_index, write_index
-from framer.data.manifest import Manifest, Source, origin
 from framer.errors import UserError
 from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
+
+if TYPE_CHECKING:
+    from framer.data.manifest import Manifest, Source
 
 KIND = "images"
 HASHED = 500
@@ -22,7 +24,7 @@ HASHED = 500
 
 
 @contextmanager
-def staging(folder: Path, manifest: Manifest) -> Iterator[Path]:
+def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
     """A scratch folder with one subfolder a part, to be filled and sealed; moved into place when the block ends well.
 
     What `folder` held is replaced then; when the block fails, it is not touched. The card goes first and comes back
@@ -45,8 +47,8 @@ def staging(folder: Path, manifest: Manifest) -> Iterator[Path]:
 
 def seal(
     folder: Path,
-    manifest: Manifest,
-    source: Source,
+    manifest: "Manifest",
+    source: "Source",
     progress: bool = False,
     hashed: bool = False,
     **facts: Any,
@@ -73,10 +75,10 @@ def seal(
     except UserError:
         (folder / INDEX).unlink()
         raise
-    write_card(folder, KIND, [INDEX], set=manifest.id, source=origin(source), **facts)
+    write_card(folder, KIND, [INDEX], set=manifest.id, source=source.origin, **facts)
 
 
-def check(folder: Path, manifest: Manifest) -> list[str]:
+def check(folder: Path, manifest: "Manifest") -> list[str]:
     """The names of a set's images, relative to `folder`, after counting and pairing them.
 
     Raises:
@@ -104,7 +106,7 @@ def _suffixed(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def _check_hashes(manifest: Manifest, entries: list[Entry]) -> None:
+def _check_hashes(manifest: "Manifest", entries: list[Entry]) -> None:
     listed = {f"{part}/{name}": sha256 for part, images in manifest.images.items() for name, sha256 in images.items()}
     if wrong := {e.name for e in entries if listed.get(e.name) not in (e.sha256, None)}:
         raise UserError(
@@ -112,7 +114,7 @@ def _check_hashes(manifest: Manifest, entries: list[Entry]) -> None:
         )
 
 
-def _counts(manifest: Manifest) -> dict[str, int]:
+def _counts(manifest: "Manifest") -> dict[str, int]:
     """How many images each folder holds, where that is known."""
     source = manifest.sources[0]
     if source.kind == "embedded":
@@ -120,7 +122,7 @@ def _counts(manifest: Manifest) -> dict[str, int]:
     return dict.fromkeys(manifest.folders, manifest.count) if manifest.count else {}
 
 
-def _check_sizes(manifest: Manifest, entries: list[Entry]) -> None:
+def _check_sizes(manifest: "Manifest", entries: list[Entry]) -> None:
     if not manifest.paired:
         return
     sizes = {(Path(e.name).parent.name, Path(e.name).stem): (e.width, e.height) for e in entries}
@@ -133,13 +135,13 @@ def _check_sizes(manifest: Manifest, entries: list[Entry]) -> None:
             )
 
 
-def complete(folder: Path, manifest: Manifest) -> bool:
+def complete(folder: Path, manifest: "Manifest") -> bool:
     """Whether a set is there, of this manifest, with every image of its index. Images are not hashed again."""
     try:
         card = read_card(folder, KIND)
         verify_payload(folder, card)
         listed = {entry.name for entry in read_index(folder)}
-        known = [origin(source) for source in manifest.sources]
+        known = [source.origin for source in manifest.sources]
         return bool(card.get("source") in known and listed == set(check(folder, manifest)))
     except UserError:
         return False

@@ -1,6 +1,6 @@
 """Blur kernels of the second-order degradation: Gaussian families and the sinc filter.
 
-Weights sum to 1 and are whole multiples of 2^-16 (or of a larger power of two, for kernels with much below zero), so that
+Weights sum to 1 and are whole multiples of 2^-16, or for kernels with much below zero of a larger power of two, so that
 products with 8-bit levels add up without rounding in float32: a blur has the same bits in any order, on any device.
 """
 

@@ -23,7 +23,16 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\.][^/\\]*\.[A-Za-z0-
 Part = Literal["LR", "HR"]
 
 
-class EmbeddedSource(Strict):
+class SourceBase(Strict):
+    """Where a set comes from."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What of it decides the bytes, as a card records it."""
+        return self.model_dump(mode="json", exclude={"where", "note", "size"})
+
+
+class EmbeddedSource(SourceBase):
     """Photographs that ship inside an installed package."""
 
     kind: Literal["embedded"]
@@ -39,7 +48,7 @@ class EmbeddedSource(Strict):
         return self
 
 
-class DegradedSource(Strict):
+class DegradedSource(SourceBase):
     """Pairs that our own degradation makes of another set's photographs."""
 
     kind: Literal["degraded"]
@@ -57,7 +66,7 @@ class DegradedSource(Strict):
         return self
 
 
-class ArchiveSource(Strict):
+class ArchiveSource(SourceBase):
     """Images inside archives that can be downloaded."""
 
     kind: Literal["archive"]
@@ -65,14 +74,14 @@ class ArchiveSource(Strict):
     members: dict[Part, Pattern] = Field(min_length=1, description="our folder: where its images are in an archive")
 
 
-class FilesSource(Strict):
+class FilesSource(SourceBase):
     """Single images, each at an address of its own and with the hash that `images` lists."""
 
     kind: Literal["files"]
     at: dict[Part, Prefix] = Field(min_length=1, description="our folder: the address of its images, ending in a slash")
 
 
-class ManualSource(Strict):
+class ManualSource(SourceBase):
     """By hand: the user drops the folders, or an archive of them, and they are verified."""
 
     kind: Literal["manual"]
@@ -201,8 +210,9 @@ class Manifest(Strict):
         match self.sources[0]:
             case ArchiveSource(files=files):
                 sizes = [file.size for file in files]
-                known = None not in sizes
-                return sum(size or 0 for size in sizes) if known else self.manual and self.manual.size
+                if None not in sizes:
+                    return sum(size or 0 for size in sizes)
+                return self.manual.size if self.manual else None
             case ManualSource(size=size):
                 return size
             case FilesSource():
@@ -213,12 +223,7 @@ class Manifest(Strict):
     def decisive(self) -> dict[str, Any]:
         """What decides a set's bytes; words to the reader do not."""
         said = self.model_dump(mode="json", include={"paired", "scale", "count", "images"})
-        return said | {"sources": [origin(source) for source in self.sources]}
-
-
-def origin(source: Source) -> dict[str, Any]:
-    """What of a source decides the bytes, as a card records it."""
-    return source.model_dump(mode="json", exclude={"where", "note", "size"})
+        return said | {"sources": [source.origin for source in self.sources]}
 
 
 def _folders(source: Source) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def blur(image: Tensor, kernel: Kernel) -> Tensor:
 
     Args:
         image: float32 of whole levels, whose products with a kernel add up exactly; or float64 of any levels.
-        kernel: of `framer.data.kernels`.
+        kernel: of `framer.data.kernels`; for float64, any.
 
     Returns:
         The same type, in multiples of 2^-16.

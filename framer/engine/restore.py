@@ -14,6 +14,7 @@ from framer import provenance
 from framer.backbones.base import Backbone, Draws, generator, upsample
 from framer.backbones.settings import RestoreSettings, settings_of
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
+from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
 from framer.engine.checkpoint import load_run
 from framer.engine.runtime import DTYPES, deterministic
@@ -50,6 +51,7 @@ def restore(
         UserError: the checkpoint or an image cannot be read, the model cannot restore an image, or `out` is `lr`.
     """
     images = list_images(lr)
+    verify(lr)
     if out.resolve() == lr.resolve():
         raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
     deterministic(threads)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from framer.data.hub import extract
 from hub_server import COMMIT, Hub
 from PIL import Image
 
-from framer.data.hub import extract
 from framer.errors import UserError
 
 REPO, FILE = "team/sets", "sets.zip"
