@@ -80,9 +80,9 @@ def _selected(archive: Path, name: str, pattern: str) -> str | None:
         UserError: it is selected but is no image right in its folder.
     """
     base = PurePosixPath(name).name
-    if base.startswith(".") or name.startswith("__MACOSX/"):
-        return None  # .DS_Store and its like
     astray = "\\" in name or name.startswith("/") or ".." in name.split("/")
+    if (base.startswith(".") or name.startswith("__MACOSX/")) and not astray:
+        return None  # .DS_Store and its like
     image = PurePosixPath(name).suffix.lower() in SUFFIXES
     anywhere = pattern.startswith("**/")
     if anywhere:

@@ -101,6 +101,7 @@ def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, pro
             archive = download(file, _downloads(folder))
             hashes[file.name] = sha256_file(archive)
             if recorded.get(file.name, hashes[file.name]) != hashes[file.name]:
+                shutil.rmtree(_downloads(folder), ignore_errors=True)
                 raise UserError(
                     f"{file.at[0]}: not the file of the first use, which {folder / CARD} records; delete that card to "
                     "accept the new one"

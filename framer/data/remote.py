@@ -14,7 +14,7 @@ from framer.errors import UserError
 from framer.provenance import sha256_file
 from framer.strict_yaml import Strict
 
-_HF = re.compile(r"hf://(datasets/)?([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?(?:/(.+))?")
+_HF = re.compile(r"hf://(datasets/)?(?!datasets/)([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?(?:/(.+))?")
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ def test_a_second_fetch_writes_the_same_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("refuse", "repo", "files", "words"),
     [
-        ((403, "GatedRepo"), REPO, FILES, "accept its licence on the hub"),
-        (None, "team/other", FILES, "no such repository"),
+        ((403, "GatedRepo"), REPO, FILES, "gated; accept its terms on the hub"),
+        (None, "team/other", FILES, "no such model on the hub"),
         (None, REPO, {"README.txt": b"empty"}, "no safetensors weights"),
-        ((500, ""), REPO, FILES, "cannot be reached"),
+        ((500, ""), REPO, FILES, "the hub answered 500"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, refuse, repo: str, files: dict[str, bytes], words: str) -> None:
@@ -77,4 +77,4 @@ def test_without_a_network_it_says_so(tmp_path: Path) -> None:
     with Hub(REPO, FILES).serve() as hub:
         code, line = fetch(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert code == 2
-    assert "run this where there is a network" in line
+    assert "run again with a network" in line

@@ -45,8 +45,8 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     tiny = {base for base in bases if backbones[base[0]]["base"] == "tiny"}
     rows = len(plain) + seeds * (len(arms) - len(plain))
     data = {*sets} | {item for backbone in backbones.values() for item in backbone["data"]["sets"]}
-    degraded = {item for item in data if manifests[item]["source"]["kind"] == "degraded"}
-    data |= {manifests[item]["source"]["of"] for item in degraded}
+    degraded = {item for item in data if manifests[item]["sources"][0]["kind"] == "degraded"}
+    data |= {manifests[item]["sources"][0]["of"] for item in degraded}
     counts = {
         "all": 1,
         "fetch": len(data - degraded),
