@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 
-from framer.data.download import download, hub_errors, require_hub
+from framer.data.download import disk_error, download, hub_errors, require_hub
 from framer.data.remote import HubFile, Unavailable
 from framer.data.weights import WeightsManifest
 from framer.errors import UserError
@@ -44,6 +44,7 @@ def how_to_get(manifest: WeightsManifest, folder: Path) -> str:
 
 def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
     home = folder / manifest.id
+    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
     recorded = manifest.recorded(folder).get("payload", {})
     names = {file.path: os.path.relpath(folder / file.path, home) for file in manifest.files}
     for file in manifest.files:
@@ -61,13 +62,12 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
             raise UserError(f"{manifest.id}: {reason}{by_hand}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        part.unlink(missing_ok=True)
         try:
-            # The hub's cache has it too: one copy on the disk, where both are on one file system.
-            os.link(got.resolve(), part)
-        except OSError:
             shutil.copyfile(got, part)
-        part.replace(path)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise disk_error(str(path), error) from None
     shutil.rmtree(folder / ".download" / manifest.id, ignore_errors=True)
     if recorded:
         verify_payload(home, read_card(home, "weights"))

@@ -264,3 +264,21 @@ def test_the_inventory_names_state_size_and_licence(tmp_path, web):
 def test_addresses_that_name_no_file_are_refused(address):
     with pytest.raises(ValueError, match="at"):
         Remote.model_validate({"at": [address]})
+
+
+def test_a_disk_that_cannot_hold_it_is_said_before_the_download(tmp_path, web):
+    made = manifest(tmp_path, archive(web, "s.zip", size=10**16), singles(web))
+    with pytest.raises(UserError, match=r"10000000\.0 GB are needed and .* free; free space or set HF_HOME"):
+        fetch(made, tmp_path, progress=False)
+    assert not web.requests
+    assert not images(tmp_path)
+
+
+def test_a_disk_that_fills_up_is_one_line(tmp_path, web):
+    web.files["s.zip"] = zipped({f"s/{n}": d for n, d in IMAGES.items()})
+    part = tmp_path / ".download" / "mine" / "s.zip.part"
+    part.parent.mkdir(parents=True)
+    part.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    with pytest.raises(UserError, match="the disk is full; free space or set HF_HOME, then run again"):
+        fetch(manifest(tmp_path, archive(web, "s.zip"), singles(web)), tmp_path, progress=False)
+    assert not images(tmp_path)
