@@ -44,7 +44,6 @@ def how_to_get(manifest: WeightsManifest, folder: Path) -> str:
 
 def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
     home = folder / manifest.id
-    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
     recorded = manifest.recorded(folder).get("payload", {})
     names = {file.path: os.path.relpath(folder / file.path, home) for file in manifest.files}
     for file in manifest.files:
@@ -73,6 +72,7 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
         verify_payload(home, read_card(home, "weights"))
         if recorded.keys() == set(names.values()):
             return
+    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
     write_card(home, "weights", names.values(), weights=manifest.id)
 
 
