@@ -42,13 +42,9 @@ def command(text: str, *arguments: Argument) -> Callable[[Handler], Handler]:
     "get data sets and model weights; check and index them",
     arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg(
-        "--weights", metavar="NAME", help="id of a manifest in weights/, or a diffusers pipeline on the hub: owner/name"
-    ),
+    arg("--weights", metavar="NAME", help="id of a manifest in weights/, or owner/name of a diffusers pipeline"),
     arg("--out", type=Path, metavar="DIR", help="folder for a pipeline (default: weights/OWNER--NAME)"),
-    arg(
-        "--check", action="store_true", help="say what is here and what is missing, with size and licence; get nothing"
-    ),
+    arg("--check", action="store_true", help="get nothing; say what is missing, with size and licence"),
 )
 def fetch(args: argparse.Namespace) -> None:
     from framer.data.fetch import fetch as fetch_set
