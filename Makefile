@@ -41,6 +41,7 @@ smoke-test: smoke
 bench: .venv/.ready
 	$(BIN)/python bench/bench_method.py
 	$(BIN)/python bench/bench_scoring.py
+	$(BIN)/python bench/bench_degradation.py
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

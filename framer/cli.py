@@ -39,23 +39,31 @@ def command(text: str, *arguments: Argument) -> Callable[[Handler], Handler]:
 
 
 @command(
-    "get data sets, or the weights of a published base; check and index them",
+    "get data sets and model weights; check and index them",
     arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg("--weights", metavar="REPO", help="a diffusers pipeline on the Hugging Face hub, as owner/name"),
-    arg("--out", type=Path, metavar="DIR", help="folder for the weights (default: weights/OWNER--NAME)"),
+    arg("--weights", metavar="NAME", help="id of a manifest in weights/, or owner/name of a diffusers pipeline"),
+    arg("--out", type=Path, metavar="DIR", help="folder for a pipeline (default: weights/OWNER--NAME)"),
+    arg("--check", action="store_true", help="get nothing; say what is missing, with size and licence"),
 )
 def fetch(args: argparse.Namespace) -> None:
     from framer.data.fetch import fetch as fetch_set
+    from framer.data.inventory import inventory
     from framer.data.manifest import Manifest
-    from framer.data.weights import fetch_base
+    from framer.data.weights import WeightsManifest, folder
 
+    if args.check:
+        lines, missing = inventory(args.datasets, args.sets, [args.weights] if args.weights else [])
+        print("\n".join(lines))
+        sys.exit(1 if missing else 0)
     if not args.sets and not args.weights:
-        raise UserError("fetch: name a set or --weights REPO")
+        raise UserError("fetch: name a set or --weights NAME; --check lists them")
     for manifest in [Manifest.load(name, args.datasets) for name in args.sets]:
         fetch_set(manifest, args.datasets)
     if args.weights:
-        fetch_base(args.weights, args.out or Path("weights") / args.weights.replace("/", "--"))
+        from framer.data.fetch_weights import fetch_weights
+
+        fetch_weights(WeightsManifest.load(args.weights), folder(), args.out)
 
 
 @command(

@@ -143,9 +143,7 @@ class Graph:
 
     def manifest(self, name: str) -> str:
         """A digest of what a manifest says of the bytes of a set; comments and words to the reader do not count."""
-        said = self.study.manifests[name].model_dump(mode="json", exclude={"title", "licence"})
-        said["source"] = {key: value for key, value in said["source"].items() if key not in ("where", "note")}
-        return digest(said)
+        return digest(self.study.manifests[name].decisive)
 
     def source_card(self, name: str) -> str:
         """The card of the set that a derived set is made of."""

@@ -7,16 +7,16 @@ from tqdm import tqdm
 
 from framer.data.degradation import apply, draw, target
 from framer.data.images import list_images, read_rgb, write_png
-from framer.data.imageset import KIND, seal, staging
+from framer.data.imageset import KIND, complete, seal, staging, verify
 from framer.data.manifest import DegradedSource, Manifest
 from framer.data.pairs import to_rgb, to_tensor
 from framer.data.presets import Degradation
 from framer.errors import UserError
-from framer.provenance import CARD, derive_seed, read_card, sha256_file, verify_payload
+from framer.provenance import CARD, derive_seed, read_card, sha256_file
 
 
 def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool = True) -> None:
-    """Make `datasets/<id>/{LR,HR}/<photograph>_<number>.png`, `index.csv` and `card.json`.
+    """Make `datasets/<id>/{LR,HR}/<photograph>_<number>.png`, `index.csv` and `card.json`, unless they are there.
 
     The crops of a photograph lie on a grid, so they do not overlap; which cells of it are taken, and how they are
     degraded, depends on the manifest's seed and the photograph's name alone.
@@ -24,16 +24,20 @@ def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress:
     Raises:
         UserError: the manifest is of another kind, the source set is incomplete, or a photograph is too small.
     """
-    source = manifest.source
+    source = manifest.sources[0]
     if not isinstance(source, DegradedSource):
-        raise UserError(f"{datasets / manifest.id}.yaml: source.kind is {source.kind}; run: framer fetch {manifest.id}")
+        raise UserError(f"{datasets / manifest.id}.yaml: source is {source.kind}; run: framer fetch {manifest.id}")
     origin = datasets / source.of
-    verify_payload(origin, read_card(origin, KIND))
+    made_from = read_card(origin, KIND) and sha256_file(origin / CARD)
+    folder = datasets / manifest.id
+    if complete(folder, manifest) and read_card(folder, KIND).get("made_from") == made_from:
+        return
+    verify(origin)
     photographs = list_images(origin / source.split)
     with staging(datasets / manifest.id, manifest) as scratch:
         for stem, path in tqdm(photographs.items(), f"degrade {manifest.id}", unit="image", disable=not progress):
             _degrade_photograph(source, stem, path, scratch)
-        seal(scratch, manifest, made_from=sha256_file(origin / CARD))
+        seal(scratch, manifest, source, made_from=made_from)
 
 
 def _degrade_photograph(source: DegradedSource, stem: str, path: Path, out: Path) -> None:

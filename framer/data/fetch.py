@@ -1,17 +1,24 @@
 """Bring a data set to the disk as its manifest says, checked to the byte where hashes are known."""
 
+import shutil
 from importlib import metadata
 from pathlib import Path
 
-from framer.data.images import read_rgb, write_png
-from framer.data.imageset import complete, seal, staging
-from framer.data.manifest import DegradedSource, EmbeddedSource, HubSource, Manifest, ManualSource
+from tqdm import tqdm
+
+from framer.data.archive import extract, is_archive
+from framer.data.images import INDEX, read_rgb, write_png
+from framer.data.imageset import check, complete, seal, staging
+from framer.data.manifest import ArchiveSource, DegradedSource, EmbeddedSource, FilesSource, Manifest, ManualSource
+from framer.data.remote import Remote, Unavailable
 from framer.errors import UserError
-from framer.provenance import CARD, sha256_file
+from framer.provenance import CARD, read_card, sha256_file
 
 
 def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool = True) -> None:
     """Make `datasets/<id>/`: image folders, `index.csv`, `card.json`. What is complete is left as it is.
+
+    What the user dropped there comes first, folders or an archive; then the manifest's sources in their order.
 
     Args:
         manifest: of the set.
@@ -22,49 +29,144 @@ def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool 
         UserError: the set cannot be had, or is not what its manifest says; what was there before is unchanged.
     """
     folder = datasets / manifest.id
-    if complete(folder, manifest):
+    if complete(folder, manifest) or _take_dropped(manifest, folder, progress):
         return
-    match manifest.source:
-        case EmbeddedSource() as source:
-            with staging(folder, manifest) as scratch:
-                _copy_embedded(source, scratch)
-                seal(scratch, manifest, progress)
-        case HubSource() as source:
-            # The hub client takes long to import, and nothing else here needs it.
-            from framer.data.hub import download, extract
+    reasons = []
+    for source in manifest.sources:
+        try:
+            match source:
+                case EmbeddedSource():
+                    with staging(folder, manifest) as scratch:
+                        _copy_embedded(source, scratch)
+                        seal(scratch, manifest, source, progress)
+                case ArchiveSource():
+                    _fetch_archives(manifest, source, folder, progress)
+                case FilesSource():
+                    _fetch_files(manifest, source, folder, progress)
+                case ManualSource():
+                    raise Unavailable(_by_hand(manifest, source, folder))
+                case DegradedSource(of=of):
+                    raise UserError(f"{folder}: made from {of}; run: framer degrade {manifest.id}")
+            return
+        except Unavailable as reason:
+            reasons.append(str(reason))
+    raise UserError("; ".join(reasons))
 
-            archive = download(source)
-            with staging(folder, manifest) as scratch:
-                extract(archive, source.members, scratch)
-                seal(scratch, manifest, progress)
-        case ManualSource():
-            missing = [part for part in manifest.folders if not (folder / part).is_dir()]
-            if missing:
-                raise UserError(how_to_get(manifest, datasets))
-            seal(folder, manifest, progress)
-        case DegradedSource(of=of):
-            raise UserError(f"{folder}: made from {of}; run: framer degrade {manifest.id}")
+
+def _take_dropped(manifest: Manifest, folder: Path, progress: bool) -> bool:
+    """Whether the user dropped the set, and it is right: an archive is unpacked, folders are sealed in place."""
+    source = manifest.manual
+    if source is None or not folder.is_dir():
+        return False
+    if archives := sorted(path for path in folder.iterdir() if is_archive(path)):
+        _check_dropped(manifest, archives)
+        with staging(folder, manifest) as scratch:
+            for archive in archives:
+                extract(archive, {part: source.inside(part) for part in source.folders}, scratch)
+            seal(scratch, manifest, source, progress, archives={path.name: sha256_file(path) for path in archives})
+        return True
+    if not all((folder / part).is_dir() for part in manifest.folders):
+        return False
+    try:
+        seal(folder, manifest, source, progress, hashed=True)
+    except UserError as error:
+        # An index is ours: what lies here was fetched once and has lost something since. It can be fetched again.
+        if (folder / INDEX).is_file() and not manifest.by_hand:
+            return False
+        raise UserError(f"{error}; put it right or delete {folder}, then run: framer fetch {manifest.id}") from None
+    return True
+
+
+def _check_dropped(manifest: Manifest, archives: list[Path]) -> None:
+    """An archive that the manifest knows must have its size and hash."""
+    known = {file.name: file for source in manifest.sources if source.kind == "archive" for file in source.files}
+    for path in archives:
+        if path.name in known and (fault := known[path.name].fault(path)):
+            raise UserError(f"{path}: {fault}; delete it and drop the right one")
+    dropped = {path.name for path in archives}
+    if dropped & known.keys() and (missing := known.keys() - dropped):
+        raise UserError(
+            f"{manifest.id}: {', '.join(sorted(missing))}: to be dropped beside {', '.join(sorted(dropped))}"
+        )
+
+
+def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, progress: bool) -> None:
+    # The hub client takes long to import, and nothing else here needs it.
+    from framer.data.download import download
+
+    recorded = _recorded(folder)
+    with staging(folder, manifest) as scratch:
+        hashes: dict[str, str] = {}
+        for file in source.files:
+            archive = download(file, _downloads(folder))
+            hashes[file.name] = sha256_file(archive)
+            if recorded.get(file.name, hashes[file.name]) != hashes[file.name]:
+                shutil.rmtree(_downloads(folder), ignore_errors=True)
+                raise UserError(
+                    f"{file.at[0]}: not the file of the first use, which {folder / CARD} records; delete that card to "
+                    "accept the new one"
+                )
+            extract(archive, source.members, scratch)
+        # An archive of known hash is what it should be; of another one the images must be.
+        seal(scratch, manifest, source, progress, hashed=not all(file.hashed for file in source.files), archives=hashes)
+    shutil.rmtree(_downloads(folder), ignore_errors=True)
+
+
+def _downloads(folder: Path) -> Path:
+    """Where downloads from the web wait, outside of the set, for this call or the next."""
+    return folder.parent / ".download" / folder.name
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """The hashes of archives that an earlier fetch recorded."""
+    return dict(read_card(folder, "images").get("archives", {})) if (folder / CARD).is_file() else {}
+
+
+def _fetch_files(manifest: Manifest, source: FilesSource, folder: Path, progress: bool) -> None:
+    from framer.data.download import download
+
+    cache = _downloads(folder)
+    files = [(part, name, sha) for part in source.at for name, sha in manifest.images[part].items()]
+    with staging(folder, manifest) as scratch:
+        for part, name, sha256 in tqdm(files, f"fetch {manifest.id}", unit="image", disable=not progress):
+            remote = Remote(at=[source.at[part] + name], size=None, sha256=sha256)
+            shutil.copyfile(download(remote, cache / part), scratch / part / name)
+        seal(scratch, manifest, source, progress, hashed=True)
+    shutil.rmtree(_downloads(folder), ignore_errors=True)
 
 
 def present(manifest: Manifest, datasets: Path = Path("datasets")) -> bool:
-    """Whether a set is here in some form: fetched, or its folder dropped but not verified yet."""
+    """Whether a set is here: fetched, or dropped (an archive, or folders with all images that they should hold)."""
     folder = datasets / manifest.id
-    return (folder / CARD).is_file() or any((folder / part).is_dir() for part in manifest.folders)
+    return (folder / CARD).is_file() or _dropped_fault(manifest, folder) is None
+
+
+def _dropped_fault(manifest: Manifest, folder: Path) -> str | None:
+    """What is wrong with what the user dropped, going by names alone."""
+    if folder.is_dir() and any(is_archive(path) for path in folder.iterdir()):
+        return None
+    try:
+        check(folder, manifest)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def how_to_get(manifest: Manifest, datasets: Path = Path("datasets")) -> str:
     """One line that says how a set comes here."""
-    folder = datasets / manifest.id
-    match manifest.source:
-        case ManualSource(where=where, note=note):
-            drop = " and ".join(f"{folder / part}/" for part in manifest.folders)
-            return (
-                f"{manifest.id}: put the images into {drop}, then run: framer fetch {manifest.id} ({note}; {where[0]})"
-            )
-        case DegradedSource():
-            return f"{manifest.id}: run: framer degrade {manifest.id}"
-        case _:
-            return f"{manifest.id}: run: framer fetch {manifest.id}"
+    if manifest.by_hand and manifest.manual:
+        return _by_hand(manifest, manifest.manual, datasets / manifest.id)
+    return f"{manifest.id}: run: framer {'degrade' if manifest.derived_from else 'fetch'} {manifest.id}"
+
+
+def _by_hand(manifest: Manifest, source: ManualSource, folder: Path) -> str:
+    drop = " and ".join(f"{folder / part}/" for part in manifest.folders)
+    begun = any((folder / part).is_dir() for part in manifest.folders)
+    state = f"incomplete ({_dropped_fault(manifest, folder)}); " if begun else ""
+    return (
+        f"{manifest.id}: {state}put the images into {drop}, or their archive into {folder}/, then run: "
+        f"framer fetch {manifest.id} ({source.note}; {source.where[0]})"
+    )
 
 
 def _copy_embedded(source: EmbeddedSource, folder: Path) -> None:

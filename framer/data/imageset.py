@@ -9,18 +9,22 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from framer.data.images import INDEX, Entry, list_images, read_index, write_index
-from framer.data.manifest import Manifest
+from framer.data.images import INDEX, SUFFIXES, Entry, image_size, list_images, read_index, write_index
 from framer.errors import UserError
-from framer.provenance import CARD, read_card, verify_payload, write_card
+from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
+
+if TYPE_CHECKING:
+    from framer.data.manifest import Manifest, Source
 
 KIND = "images"
+HASHED = 500
+"""Folders of up to so many images are hashed before they are used; of larger ones the sizes in pixels are compared."""
 
 
 @contextmanager
-def staging(folder: Path, manifest: Manifest) -> Iterator[Path]:
+def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
     """A scratch folder with one subfolder a part, to be filled and sealed; moved into place when the block ends well.
 
     What `folder` held is replaced then; when the block fails, it is not touched. The card goes first and comes back
@@ -41,25 +45,40 @@ def staging(folder: Path, manifest: Manifest) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def seal(folder: Path, manifest: Manifest, progress: bool = False, **facts: Any) -> None:
+def seal(
+    folder: Path,
+    manifest: "Manifest",
+    source: "Source",
+    progress: bool = False,
+    hashed: bool = False,
+    **facts: Any,
+) -> None:
     """Check a set's folders against its manifest, then write its index and card.
 
     Args:
         folder: `datasets/<id>`, or the scratch folder that will replace it.
         manifest: what the folders must hold.
+        source: where the images are from.
         progress: show a bar.
+        hashed: every image must have the sha256 that the manifest lists, where it lists one.
         facts: more for the card, such as the card of the set it was made from.
 
     Raises:
-        UserError: an image is missing, too many, unreadable or of the wrong size.
+        UserError: an image is missing, too many, unreadable or not the one that the manifest names.
     """
     names = check(folder, manifest)
     entries = write_index(folder, names, progress)
-    _check_sizes(manifest, entries)
-    write_card(folder, KIND, [INDEX], set=manifest.id, source=_origin(manifest), **facts)
+    try:
+        _check_sizes(manifest, entries)
+        if hashed:
+            _check_hashes(manifest, entries)
+    except UserError:
+        (folder / INDEX).unlink()
+        raise
+    write_card(folder, KIND, [INDEX], set=manifest.id, source=source.origin, **facts)
 
 
-def check(folder: Path, manifest: Manifest) -> list[str]:
+def check(folder: Path, manifest: "Manifest") -> list[str]:
     """The names of a set's images, relative to `folder`, after counting and pairing them.
 
     Raises:
@@ -67,24 +86,43 @@ def check(folder: Path, manifest: Manifest) -> list[str]:
     """
     parts = {part: list_images(folder / part) for part in manifest.folders}
     if manifest.paired and parts["LR"].keys() != parts["HR"].keys():
-        alone = sorted(parts["LR"].keys() ^ parts["HR"].keys())
-        names = ", ".join(alone[:5]) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
-        raise UserError(f"{manifest.id}: only in one of LR and HR: {names}; pairs have one file stem")
+        alone = parts["LR"].keys() ^ parts["HR"].keys()
+        raise UserError(f"{manifest.id}: only in one of LR and HR: {_some(alone)}; pairs have one file stem")
     for part, expected in _counts(manifest).items():
         found = len(parts[part])
         if found != expected:
             raise UserError(f"{manifest.id}/{part}: holds {found} images, where the manifest says {expected}")
+    for part, images in manifest.images.items():
+        if missing := {Path(name).stem if _suffixed(name) else name for name in images} - parts[part].keys():
+            raise UserError(f"{manifest.id}/{part}: {_some(missing)} is not there, which the manifest names")
     return [f"{part}/{path.name}" for part, images in parts.items() for path in images.values()]
 
 
-def _counts(manifest: Manifest) -> dict[str, int]:
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _suffixed(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _check_hashes(manifest: "Manifest", entries: list[Entry]) -> None:
+    listed = {f"{part}/{name}": sha256 for part, images in manifest.images.items() for name, sha256 in images.items()}
+    if wrong := {e.name for e in entries if listed.get(e.name) not in (e.sha256, None)}:
+        raise UserError(
+            f"{manifest.id}: {_some(wrong)}: not the sha256 that the manifest lists; bring the original files"
+        )
+
+
+def _counts(manifest: "Manifest") -> dict[str, int]:
     """How many images each folder holds, where that is known."""
-    if manifest.source.kind == "embedded":
-        return {split: len(files) for split, files in manifest.source.splits.items()}
+    source = manifest.sources[0]
+    if source.kind == "embedded":
+        return {split: len(files) for split, files in source.splits.items()}
     return dict.fromkeys(manifest.folders, manifest.count) if manifest.count else {}
 
 
-def _check_sizes(manifest: Manifest, entries: list[Entry]) -> None:
+def _check_sizes(manifest: "Manifest", entries: list[Entry]) -> None:
     if not manifest.paired:
         return
     sizes = {(Path(e.name).parent.name, Path(e.name).stem): (e.width, e.height) for e in entries}
@@ -97,17 +135,44 @@ def _check_sizes(manifest: Manifest, entries: list[Entry]) -> None:
             )
 
 
-def complete(folder: Path, manifest: Manifest) -> bool:
+def complete(folder: Path, manifest: "Manifest") -> bool:
     """Whether a set is there, of this manifest, with every image of its index. Images are not hashed again."""
     try:
         card = read_card(folder, KIND)
         verify_payload(folder, card)
         listed = {entry.name for entry in read_index(folder)}
-        return bool(card.get("source") == _origin(manifest) and listed == set(check(folder, manifest)))
+        known = [source.origin for source in manifest.sources]
+        return bool(card.get("source") in known and listed == set(check(folder, manifest)))
     except UserError:
         return False
 
 
-def _origin(manifest: Manifest) -> dict[str, Any]:
-    """What of a source decides the bytes; advice to the reader does not."""
-    return manifest.source.model_dump(mode="json", exclude={"where", "note"})
+def verify(folder: Path) -> None:
+    """Check a folder of images against the index in it, or beside it where the folder is a part of a set.
+
+    The names always; the sha256 of each file in folders of up to `HASHED` images, the sizes in pixels in larger ones.
+    A folder with neither card is taken as it is.
+
+    Raises:
+        UserError: an image is missing, has come since or was changed, or the index is not the card's.
+    """
+    top, prefix = (folder, "") if (folder / CARD).is_file() else (folder.parent, f"{folder.name}/")
+    if not (top / CARD).is_file():
+        return
+    verify_payload(top, read_card(top, KIND))
+    listed = {entry.name.removeprefix(prefix): entry for entry in read_index(top) if entry.name.startswith(prefix)}
+    if prefix and not listed:
+        return  # a stranger in the folder of a set
+    parts = {Path(name).parent for name in listed}
+    found = {(part / path.name).as_posix(): path for part in parts for path in list_images(folder / part).values()}
+    cure = f"; delete {top / CARD} and make it again"
+    if found.keys() != listed.keys():
+        raise UserError(f"{folder}: {_some(found.keys() ^ listed.keys())}: not as {top / INDEX} lists them{cure}")
+    for name, path in found.items():
+        entry = listed[name]
+        if len(found) <= HASHED:
+            same = sha256_file(path) == entry.sha256
+        else:
+            same = image_size(path) == (entry.width, entry.height)
+        if not same:
+            raise UserError(f"{path}: not the file that {top / INDEX} lists{cure}")

@@ -1,4 +1,8 @@
-"""Blur kernels of the second-order degradation: Gaussian families and the sinc filter, normalised to sum 1."""
+"""Blur kernels of the second-order degradation: Gaussian families and the sinc filter.
+
+Weights sum to 1 and are whole multiples of 2^-16, or for kernels with much below zero of a larger power of two, so that
+products with 8-bit levels add up without rounding in float32: a blur has the same bits in any order, on any device.
+"""
 
 import math
 
@@ -47,7 +51,11 @@ def sinc(size: int, cutoff: float) -> Kernel:
 
 
 def _normalised(kernel: np.ndarray) -> Kernel:
-    return (kernel / kernel.sum()).astype(np.float32)
+    weights = kernel / kernel.sum()
+    unit = 2.0 ** math.floor(math.log2(2**24 / (255.5 * np.abs(weights).sum())))
+    fixed = np.round(weights * unit)
+    fixed[kernel.shape[0] // 2, kernel.shape[1] // 2] += unit - fixed.sum()
+    return (fixed / unit).astype(np.float32)
 
 
 def draw_kernel(blur: Blur, rng: np.random.Generator) -> Kernel:

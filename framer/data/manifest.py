@@ -5,22 +5,34 @@ are degraded from another one. The id names the protocol too (`realsr-crop128`),
 several ways in the literature under one name.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from framer.data.presets import PRESETS
+from framer.data.remote import Remote
 from framer.errors import UserError, unknown
 from framer.strict_yaml import Name, Strict, explain, read_yaml
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+/.*/$")]
+Pattern = Annotated[str, StringConstraints(pattern=r"^(\*\*/([^*]+/)?|[^/*][^*]*/)$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\.][^/\\]*\.[A-Za-z0-9]+$")]
 Part = Literal["LR", "HR"]
 
 
-class EmbeddedSource(Strict):
+class SourceBase(Strict):
+    """Where a set comes from."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What of it decides the bytes, as a card records it."""
+        return self.model_dump(mode="json", exclude={"where", "note", "size"})
+
+
+class EmbeddedSource(SourceBase):
     """Photographs that ship inside an installed package."""
 
     kind: Literal["embedded"]
@@ -36,7 +48,7 @@ class EmbeddedSource(Strict):
         return self
 
 
-class DegradedSource(Strict):
+class DegradedSource(SourceBase):
     """Pairs that our own degradation makes of another set's photographs."""
 
     kind: Literal["degraded"]
@@ -54,29 +66,50 @@ class DegradedSource(Strict):
         return self
 
 
-class HubSource(Strict):
-    """Folders inside one zip archive on the Hugging Face hub, at a pinned commit."""
+class ArchiveSource(SourceBase):
+    """Images inside archives that can be downloaded."""
 
-    kind: Literal["hub"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
-    repo_type: Literal["dataset", "model"]
-    revision: Commit
-    file: str
-    size: int = Field(gt=0, description="bytes of the archive")
-    sha256: Sha256
-    members: dict[Part, str] = Field(min_length=1, description="our folder: its prefix inside the archive")
+    kind: Literal["archive"]
+    files: list[Remote] = Field(min_length=1, description="zip or tar archives; all of them are needed")
+    members: dict[Part, Pattern] = Field(min_length=1, description="our folder: where its images are in an archive")
 
 
-class ManualSource(Strict):
-    """What no script can fetch reliably: the user drops the folders, and they are verified."""
+class FilesSource(SourceBase):
+    """Single images, each at an address of its own and with the hash that `images` lists."""
+
+    kind: Literal["files"]
+    at: dict[Part, Prefix] = Field(min_length=1, description="our folder: the address of its images, ending in a slash")
+
+
+class ManualSource(SourceBase):
+    """By hand: the user drops the folders, or an archive of them, and they are verified."""
 
     kind: Literal["manual"]
     folders: list[Part] = Field(min_length=1, description="folders that the user drops")
+    members: dict[Part, Pattern] = Field({}, description="where the images are in a dropped archive; a guess if empty")
     where: list[str] = Field(min_length=1, description="addresses, or words that find it")
     note: str = Field(description="what to know before fetching it")
+    size: int | None = Field(None, gt=0, description="bytes to download, about")
+
+    def inside(self, part: Part) -> str:
+        """Where the images of a folder are in a dropped archive."""
+        return self.members.get(part) or ("**/" if len(self.folders) == 1 else f"**/{part}/")
 
 
-Source = Annotated[EmbeddedSource | DegradedSource | HubSource | ManualSource, Field(discriminator="kind")]
+Source = Annotated[
+    EmbeddedSource | DegradedSource | ArchiveSource | FilesSource | ManualSource, Field(discriminator="kind")
+]
+
+
+def _spelled_out(images: Any) -> Any:
+    """`001..200` in place of a dict means those stems, of unknown hash."""
+    if isinstance(images, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", images)):
+        first, last = match.groups()
+        return {f"{i:0{len(first)}}": None for i in range(int(first), int(last) + 1)}
+    return images
+
+
+Images = Annotated[dict[str, Sha256 | None], BeforeValidator(_spelled_out)]
 
 
 class Manifest(Strict):
@@ -88,16 +121,30 @@ class Manifest(Strict):
     paired: bool = Field(description="LR and HR, paired by file stem")
     scale: Literal[4] = Field(description="HR side / LR side")
     count: int | None = Field(ge=1, description="images (of a paired set: pairs); null where unknown")
-    source: Source
+    gated: bool = Field(False, description="its terms must be accepted with an account on the hub")
+    sources: list[Source] = Field(min_length=1, description="where it comes from, in order of preference")
+    images: dict[Part, Images] = Field({}, description="file names, or stems, and sha256 where known; or FIRST..LAST")
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Manifest":
+        for number, source in enumerate(self.sources):
+            if set(_folders(source)) != set(self.folders):
+                raise ValueError(f"sources.{number}: its folders are not {', '.join(self.folders)}, as the first one's")
+            if len(self.sources) > 1 and isinstance(source, EmbeddedSource | DegradedSource):
+                raise ValueError(f"sources: {source.kind!r} stands alone")
+            if isinstance(source, FilesSource) and not all(
+                self.images.get(p) and _hashed(self.images[p]) for p in source.at
+            ):
+                raise ValueError(f"images: {source.kind!r} needs the name and sha256 of every image")
         if self.paired != ({"LR", "HR"} <= set(self.folders)):
             raise ValueError(f"paired: {str(self.paired).lower()} does not fit folders {', '.join(self.folders)}")
-        if isinstance(self.source, EmbeddedSource):
-            listed = sum(len(files) for files in self.source.splits.values())
-            if self.count != listed:
-                raise ValueError(f"count: {self.count}, but source.splits lists {listed} files")
+        source = self.sources[0]
+        listed = [len(images) for images in self.images.values()]
+        if isinstance(source, EmbeddedSource):
+            listed = [sum(len(files) for files in source.splits.values())]
+        for found in listed:
+            if self.count != found:
+                raise ValueError(f"count: {self.count}, but {found} images are listed")
         return self
 
     @classmethod
@@ -127,15 +174,7 @@ class Manifest(Strict):
     @property
     def folders(self) -> tuple[str, ...]:
         """The image folders under `datasets/<id>/`: ("LR", "HR"), ("LR",), ("HR",) or ("train", "test")."""
-        match self.source:
-            case EmbeddedSource(splits=splits):
-                return tuple(splits)
-            case HubSource(members=members):
-                return tuple(members)
-            case ManualSource(folders=folders):
-                return tuple(folders)
-            case DegradedSource():
-                return ("LR", "HR")
+        return _folders(self.sources[0])
 
     @property
     def training_folder(self) -> str | None:
@@ -152,9 +191,54 @@ class Manifest(Strict):
     @property
     def derived_from(self) -> str | None:
         """The id of the set that this one is degraded from."""
-        return self.source.of if isinstance(self.source, DegradedSource) else None
+        source = self.sources[0]
+        return source.of if isinstance(source, DegradedSource) else None
+
+    @property
+    def manual(self) -> ManualSource | None:
+        """How to bring it by hand, where that is a way."""
+        return next((source for source in self.sources if isinstance(source, ManualSource)), None)
 
     @property
     def by_hand(self) -> bool:
         """Only the user can bring it."""
-        return isinstance(self.source, ManualSource)
+        return all(isinstance(source, ManualSource) for source in self.sources)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to download from the first source; None where unknown, 0 where there is nothing to download."""
+        match self.sources[0]:
+            case ArchiveSource(files=files):
+                sizes = [file.size for file in files]
+                if None not in sizes:
+                    return sum(size or 0 for size in sizes)
+                return self.manual.size if self.manual else None
+            case ManualSource(size=size):
+                return size
+            case FilesSource():
+                return None
+        return 0
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides a set's bytes; words to the reader do not."""
+        said = self.model_dump(mode="json", include={"paired", "scale", "count", "images"})
+        return said | {"sources": [source.origin for source in self.sources]}
+
+
+def _folders(source: Source) -> tuple[str, ...]:
+    match source:
+        case EmbeddedSource(splits=splits):
+            return tuple(splits)
+        case ArchiveSource(members=members):
+            return tuple(members)
+        case FilesSource(at=at):
+            return tuple(at)
+        case ManualSource(folders=folders):
+            return tuple(folders)
+        case DegradedSource():
+            return ("LR", "HR")
+
+
+def _hashed(images: dict[str, str | None]) -> bool:
+    return all(images.values())

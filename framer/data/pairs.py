@@ -8,6 +8,7 @@ import torch
 
 from framer.data.degradation import apply, draw, target
 from framer.data.images import image_size, list_images, read_rgb
+from framer.data.imageset import verify
 from framer.data.presets import SCALE, Degradation
 from framer.errors import UserError
 
@@ -84,9 +85,12 @@ class TrainingPairs:
             order: number of the pair at each place of the stream.
 
         Raises:
-            UserError: a folder holds no image, an image is smaller than the crop, or there is no such preset.
+            UserError: a folder holds no image, an image is smaller than the crop, an image is not
+                the one that its set's index lists, or there is no such preset.
         """
         self.degradation = Degradation.named(preset)
+        for folder in folders:
+            verify(folder)
         if crop % SCALE:
             raise UserError(f"crop: {crop} is no multiple of {SCALE}")
         self.paths = [path for folder in folders for path in list_images(folder).values()]

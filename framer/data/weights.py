@@ -1,57 +1,109 @@
-"""Published bases: a snapshot of a repository on the Hugging Face hub, hashed file by file."""
+"""What model weights are and where they come from: one YAML manifest a model, `weights/<id>.yaml`.
 
-from pathlib import Path
+A manifest lists single files, laid out below the folder of weights, or names a diffusers pipeline, which becomes the
+folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/` and `hub/checkpoints/`.
+"""
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
-from framer.errors import UserError
-from framer.provenance import write_card
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-# What diffusers' `from_pretrained` reads of a safetensors pipeline; pickles and other formats stay where they are.
-PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
+from framer.data.remote import FileAddress, Remote, RepoAddress
+from framer.errors import UserError, unknown
+from framer.provenance import CARD, read_card
+from framer.strict_yaml import Strict, explain, read_yaml
+
+WEIGHTS = Path("weights")
+REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def fetch_base(repo: str, out: Path, revision: str = "main") -> None:
-    """Download a diffusers pipeline and write a card of kind "base" that lists every file's sha256.
+def _below(path: str) -> str:
+    if "\\" in path or PurePosixPath(path).is_absolute() or {"", ".", ".."} & set(path.split("/")):
+        raise ValueError(f"{path!r} does not lie below the folder of weights")
+    return path
 
-    Interrupted downloads resume. The hub's client checks sizes alone, so the hashes are taken here, at first use.
 
-    Args:
-        repo: `owner/name` on the hub.
-        out: folder of the base.
-        revision: branch, tag or commit.
+class WeightFile(Remote):
+    """One file of a model."""
 
-    Raises:
-        UserError: no such repository or revision, a licence to accept, or no network.
-    """
-    where = f"{repo}@{revision}"
-    try:
-        # A branch can move while files come down: all of them come from the commit that it names now.
-        commit = HfApi().model_info(repo, revision=revision).sha
-        snapshot_download(repo, revision=commit, local_dir=out, allow_patterns=PATTERNS)
-    except GatedRepoError:
-        raise UserError(
-            f"{where}: accept its licence on the hub, then set HF_TOKEN to a token of your account"
-        ) from None
-    except RevisionNotFoundError:
-        raise UserError(f"{where}: the repository has no such revision") from None
-    except RepositoryNotFoundError:
-        raise UserError(
-            f"{where}: no such repository on the hub, or a private one: check the name and HF_TOKEN"
-        ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{where}: the hub cannot be reached ({reason}); run this where there is a network") from None
-    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    payload = [name for name in names if not name.startswith(".cache/") and name != "card.json"]
-    if not any(name.endswith(".safetensors") for name in payload):
-        raise UserError(f"{where}: no safetensors weights in it; name a diffusers pipeline")
-    write_card(out, "base", payload, repo=repo, revision=revision, commit=commit)
+    path: Annotated[str, AfterValidator(_below)] = Field(description="where it goes, below the folder of weights")
+    at: list[FileAddress] = Field(description="addresses, in order of preference; empty: by hand alone")
+
+
+class WeightsManifest(Strict):
+    """The weights of one model. Nothing in it is guessed: what is not known is null."""
+
+    id: str = Field(pattern=r"^[\w.-]+$", description="equal to the file's stem")
+    title: str
+    licence: str
+    gated: bool = Field(description="its terms must be accepted with an account on the hub")
+    note: str = Field("", description="what to know before fetching it by hand")
+    where: list[str] = Field([], description="addresses, or words that find it, for fetching by hand")
+    files: list[WeightFile] = Field([], description="single files")
+    pipeline: list[RepoAddress] = Field([], description="repositories that hold it, in order of preference")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "WeightsManifest":
+        if bool(self.files) == bool(self.pipeline):
+            raise ValueError("files: either single files or a pipeline must be named, not both")
+        for file in self.files:
+            if not file.at and not self.where:
+                raise ValueError(f"where: {file.path} has no address; say where to get it by hand")
+        return self
+
+    @classmethod
+    def load(cls, name: str, weights: Path = WEIGHTS) -> "WeightsManifest":
+        """Read `weights/<name>.yaml`; for OWNER/NAME `weights/OWNER--NAME.yaml`, or the pipeline of that name as it is.
+
+        Raises:
+            UserError: there is no such model, or its file has wrong keys or values.
+        """
+        stem = name.replace("/", "--")
+        path = weights / f"{stem}.yaml"
+        if not path.is_file():
+            if REPO.fullmatch(name):
+                keys = {
+                    "id": stem,
+                    "title": name,
+                    "licence": "see its card",
+                    "gated": False,
+                    "pipeline": [f"hf://{name}"],
+                }
+                return cls.model_validate(keys)
+            raise UserError(f"{weights}: {unknown('weights', name, cls.known(weights))}")
+        try:
+            manifest = cls.model_validate(read_yaml(path))
+        except ValidationError as error:
+            raise UserError(explain(path, error, cls)) from None
+        if manifest.id != stem:
+            raise UserError(f"{path}: id: {manifest.id!r} is not the file's name; rename one of them")
+        return manifest
+
+    @staticmethod
+    def known(weights: Path = WEIGHTS) -> list[str]:
+        """The ids of all manifests."""
+        return sorted(path.stem for path in weights.glob("*.yaml"))
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, where they are known."""
+        sizes = [file.size for file in self.files]
+        return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
+
+    def missing(self, folder: Path) -> list[str]:
+        """What is not below the folder of weights: files, or a pipeline's card."""
+        wanted = [file.path for file in self.files] or [f"{self.id}/{CARD}"]
+        return [name for name in wanted if not (folder / name).is_file()]
+
+    def recorded(self, folder: Path) -> dict[str, Any]:
+        """The card that an earlier fetch wrote, empty where there is none."""
+        path = folder / self.id
+        return read_card(path, "base" if self.pipeline else "weights") if (path / CARD).is_file() else {}
+
+
+def folder() -> Path:
+    """The folder of weights: `$FRAMER_WEIGHTS`, or `weights` in the working directory."""
+    return Path(os.environ.get("FRAMER_WEIGHTS") or WEIGHTS)

@@ -15,6 +15,7 @@ from framer.backbones.base import Backbone, Draws, generator, upsample
 from framer.backbones.settings import RestoreSettings, settings_of
 from framer.data.captions import Missing
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
+from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
 from framer.engine.checkpoint import load_run
 from framer.engine.prompts import image_prompts
@@ -56,6 +57,7 @@ def restore(
         UserError: the checkpoint or an image cannot be read, the model cannot restore an image, or `out` is `lr`.
     """
     images = list_images(lr)
+    verify(lr)
     if out.resolve() == lr.resolve():
         raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
     deterministic(threads)

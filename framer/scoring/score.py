@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from framer.data.imageset import verify
 from framer.errors import UserError
 from framer.provenance import sha256_file, versions
 from framer.scoring import fid, weights
@@ -108,6 +109,9 @@ class _Plan:
         self.unavailable = {name: reason for name, reason in reasons.items() if reason}
         self.computed = [metric for metric in selected if metric.name not in self.unavailable]
         self.pairs: list[Pair] = pair_up(task.sr, task.hr)
+        for folder in (task.sr, task.hr):
+            if folder:
+                verify(folder)
         check(self.pairs, self.computed)
         self.done: dict[str, Scored] = {}
 

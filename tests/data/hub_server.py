@@ -126,7 +126,11 @@ class _Handler(BaseHTTPRequestHandler):
             {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
             for n, d in hub.files.items()
         ]
-        about = {"id": hub.repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in hub.files]}
+        siblings = [
+            {"rfilename": n, "lfs": {"sha256": hashlib.sha256(d).hexdigest(), "size": len(d), "pointerSize": 130}}
+            for n, d in hub.files.items()
+        ]
+        about = {"id": hub.repo, "sha": COMMIT, "siblings": siblings}
         data = json.dumps(about if what == "revision" else entries).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -28,7 +28,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def write_manifest(datasets: Path, name: str, **changes) -> Manifest:
     """A by-hand set of pairs."""
     source = {"kind": "manual", "folders": ["LR", "HR"], "where": ["a shelf"], "note": "ask nicely"}
-    keys = {"id": name, "title": name, "licence": "none", "paired": True, "scale": 4, "count": 2, "source": source}
+    keys = {"id": name, "title": name, "licence": "none", "paired": True, "scale": 4, "count": 2, "sources": [source]}
     (datasets / f"{name}.yaml").write_text(yaml.safe_dump(keys | changes))
     return Manifest.load(name, datasets)
 
@@ -57,7 +57,7 @@ def photos(datasets, fetched) -> Path:
 def test_embedded_photographs_are_the_ones_that_ship(photos):
     manifest = Manifest.load("photos", photos)
     shipped = Path(skimage.__file__).parent / "data"
-    for split, files in manifest.source.splits.items():
+    for split, files in manifest.sources[0].splits.items():
         assert set(list_images(photos / "photos" / split)) == {Path(name).stem for name in files}
         for name in files:
             original = np.asarray(Image.open(shipped / name).convert("RGB"))
@@ -95,10 +95,14 @@ def test_by_hand_sets_say_what_to_drop_where(datasets):
     manifest = Manifest.load("reallr200-full", datasets)
     assert not present(manifest, datasets)
     fails(
-        manifest, datasets, r"put the images into .*datasets/reallr200-full/LR/, then run: framer fetch reallr200-full"
+        manifest,
+        datasets,
+        r"put the images into .*datasets/reallr200-full/LR/, or .* then run: framer fetch reallr200-full",
     )
     (datasets / "reallr200-full" / "LR").mkdir(parents=True)
-    assert present(manifest, datasets)
+    assert not present(manifest, datasets)
+    assert "incomplete (" in how_to_get(manifest, datasets)
+    assert "holds no image" in how_to_get(manifest, datasets)
 
 
 def test_a_dropped_set_is_verified_and_indexed_in_place(datasets, noise_image):
@@ -177,7 +181,7 @@ def test_degraded_pairs(photos):
             assert all(abs(top - y) >= 128 or abs(left - x) >= 128 for y, x in corners[i + 1 :])
     card = json.loads((folder / "card.json").read_text())
     assert card["made_from"] == hashlib.sha256((photos / "photos" / "card.json").read_bytes()).hexdigest()
-    assert (card["set"], card["source"]["preset"]) == ("photos-crop128", manifest.source.preset)
+    assert (card["set"], card["source"]["preset"]) == ("photos-crop128", manifest.sources[0].preset)
 
 
 def locate(crop: np.ndarray, photograph: np.ndarray) -> tuple[int, int]:
@@ -193,10 +197,13 @@ def locate(crop: np.ndarray, photograph: np.ndarray) -> tuple[int, int]:
     return hits[0]
 
 
-def test_degrading_again_gives_the_same_bytes(photos):
+def test_degrading_again_leaves_what_is_complete_and_repairs_what_is_not(photos):
     manifest = Manifest.load("photos-crop128", photos)
     degrade_set(manifest, photos, progress=False)
     before = tree(photos / "photos-crop128")
+    times = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
+    degrade_set(manifest, photos, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == times
     shutil.rmtree(photos / "photos-crop128" / "LR")
     degrade_set(manifest, photos, progress=False)
     assert tree(photos / "photos-crop128") == before
@@ -219,14 +226,14 @@ def test_degrading_one_photograph_does_not_depend_on_the_others(photos):
 
 def test_photographs_and_seeds_have_degradations_of_their_own(datasets, noise_image):
     by_hand = {"kind": "manual", "folders": ["HR"], "where": ["a shelf"], "note": "none"}
-    twins = write_manifest(datasets, "twins", paired=False, source=by_hand)
+    twins = write_manifest(datasets, "twins", paired=False, sources=[by_hand])
     for name in ("a", "b"):
         noise_image(datasets / "twins" / "HR" / f"{name}.png", 64, 64)
     fetch(twins, datasets, progress=False)
     made = {}
     for seed in (0, 1):
         source = {"kind": "degraded", "of": "twins", "split": "HR", "preset": "pisa_sr", "crop": 64, "seed": seed}
-        pairs = write_manifest(datasets, f"pairs{seed}", source=source | {"per_image": 1})
+        pairs = write_manifest(datasets, f"pairs{seed}", sources=[source | {"per_image": 1}])
         degrade_set(pairs, datasets, progress=False)
         images = list_images(datasets / pairs.id / "LR")
         made |= {(seed, stem): path.read_bytes() for stem, path in images.items()}
@@ -248,7 +255,7 @@ def test_degrading_refuses(datasets):
     with pytest.raises(UserError, match=r"photos/card\.json: not there"):
         degrade_set(manifest, datasets, progress=False)
     fails(manifest, datasets, "made from photos; run: framer degrade photos-crop128")
-    with pytest.raises(UserError, match=r"source\.kind is hub; run: framer fetch realsr-crop128"):
+    with pytest.raises(UserError, match=r"source is archive; run: framer fetch realsr-crop128"):
         degrade_set(Manifest.load("realsr-crop128", datasets), datasets, progress=False)
 
 

@@ -14,7 +14,7 @@ import yaml
 from hub_server import COMMIT, Hub
 from PIL import Image
 
-from framer.data.hub import extract
+from framer.data.archive import extract
 from framer.errors import UserError
 
 REPO, FILE = "team/sets", "sets.zip"
@@ -51,20 +51,17 @@ class Desk:
         self.datasets.mkdir()
         self.manifest()
 
-    def manifest(self, **changes: object) -> None:
+    def manifest(self, *more: dict[str, object], **changes: object) -> None:
         data = self.hub.files[FILE]
-        source = {
-            "kind": "hub",
-            "repo": REPO,
-            "repo_type": "dataset",
-            "revision": COMMIT,
-            "file": FILE,
+        file = {
+            "at": [f"hf://datasets/{REPO}@{COMMIT}/{FILE}"],
             "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "members": {"LR": "sets/Mine/test_LR/", "HR": "sets/Mine/test_HR/"},
         }
+        members = {"LR": "sets/Mine/test_LR/", "HR": "sets/Mine/test_HR/"}
+        source = {"kind": "archive", "files": [file | changes], "members": members}
         keys = {"id": "mine", "title": "Mine", "licence": "none", "paired": True, "scale": 4, "count": 3}
-        (self.datasets / "mine.yaml").write_text(yaml.safe_dump({**keys, "source": source | changes}))
+        (self.datasets / "mine.yaml").write_text(yaml.safe_dump({**keys, "sources": [source, *more]}))
 
     def fetch(self, **environment: str) -> tuple[int, str]:
         """Exit code and last line of stderr of `framer fetch mine`."""
@@ -132,10 +129,13 @@ def test_no_network(desk, tmp_path):
 @pytest.mark.parametrize(
     ("refuse", "message"),
     [
-        ((401, "GatedRepo"), "gated; accept its terms on the hub, then set HF_TOKEN"),
+        (
+            (401, "GatedRepo"),
+            "gated; accept its terms on the hub (https://huggingface.co/datasets/team/sets), then set",
+        ),
         ((401, "RepoNotFound"), "no such dataset on the hub, or it is private"),
-        ((404, "RevisionNotFound"), f"the hub has no commit {COMMIT}"),
-        ((404, "EntryNotFound"), f"no such file at commit {COMMIT}"),
+        ((404, "RevisionNotFound"), f"the hub has no revision {COMMIT}"),
+        ((404, "EntryNotFound"), f"no such file at revision {COMMIT}"),
     ],
 )
 def test_what_the_hub_refuses_is_one_line(desk, refuse, message):
@@ -175,7 +175,7 @@ def test_what_is_wrong_for_good_is_thrown_away(desk):
     desk.manifest(sha256="0" * 64)
     code, message = desk.fetch()
     assert code == 2
-    assert f"not with sha256 {'0' * 64}; it was thrown away" in message
+    assert f"not {'0' * 64}; it was thrown away" in message
     assert desk.tree() == before
     assert not list(desk.home.rglob("blobs/*"))
     desk.manifest()

@@ -31,8 +31,8 @@ def test_every_manifest_of_the_project_is_valid(name):
     assert manifest.id == name
     if manifest.derived_from:
         origin = Manifest.load(manifest.derived_from, ROOT / "datasets")
-        assert manifest.source.split in origin.folders
-        assert manifest.source.split != origin.training_folder
+        assert manifest.sources[0].split in origin.folders
+        assert manifest.sources[0].split != origin.training_folder
 
 
 def test_the_sets_of_the_paper_are_there():
@@ -68,21 +68,39 @@ def test_an_unknown_set_names_the_asker_and_the_nearest(datasets):
     ("name", "old", "new", "message"),
     [
         ("photos", "paired:", "pared:", "unknown key 'pared', did you mean 'paired'?"),
-        ("realsr-crop128", "revision:", "revison:", "source.hub: unknown key 'revison', did you mean 'revision'?"),
-        ("reallq250", "note:", "notes:", "source.manual: unknown key 'notes', did you mean 'note'?"),
-        ("realsr-crop128", "kind: hub", "kind: hup", "source: Input tag 'hup'"),
-        ("realsr-crop128", "revision: a1ac", "revision: main", "source.hub.revision: "),
-        ("realsr-crop128", "sha256: 32a6", "sha256: ", "source.hub.sha256: "),
+        (
+            "realsr-crop128",
+            "size: 3055396861\n        sha",
+            "sizes: 3\n        sha",
+            "sources.0.archive.files.0: unknown key",
+        ),
+        ("reallq250", "note:", "notes:", "sources.0.manual: unknown key 'notes'"),
+        ("realsr-crop128", "kind: archive", "kind: arcive", "sources.0: Input tag 'arcive'"),
+        ("realsr-crop128", "hf://datasets/Iceclear/", "hf://datasets/", "sources.0.archive.files.0.at.0: "),
+        ("realsr-crop128", "sha256: 32a6", "sha256: x", "sources.0.archive.files.0.sha256: "),
+        (
+            "realsr-crop128",
+            "  HR:\n    Canon_001_LR4.png: ",
+            "  HR:\n    Canon_001_LR4.png: x",
+            "images.HR.Canon_001_LR4.png: ",
+        ),
+        (
+            "realsr-crop128",
+            "    folders: [LR, HR]\n    members",
+            "    folders: [LR]\n    members",
+            "sources.2: its folders",
+        ),
+        ("reallr200-full", "001..200", "001..199", "count: 200, but 199 images are listed"),
         ("realsr-crop128", "paired: true", "paired: false", "paired: false does not fit folders LR, HR"),
         ("realsr-crop128", "count: 100", "count: '100'", "count: "),
-        ("photos", "count: 13", "count: 14", "count: 14, but source.splits lists 13 files"),
-        ("photos", "chelsea.png", "camera.png", "source.embedded: splits: camera is there twice"),
-        ("photos", "chelsea.png", "../chelsea.png", "source.embedded.splits.test.../chelsea.png"),
+        ("photos", "count: 13", "count: 14", "count: 14, but 13 images are listed"),
+        ("photos", "chelsea.png", "camera.png", "sources.0.embedded: splits: camera is there twice"),
+        ("photos", "chelsea.png", "../chelsea.png", "sources.0.embedded.splits.test.../chelsea.png"),
         (
             "photos-crop128",
             "preset: ",
             "preset: x",
-            "source.degraded: preset: unknown degradation preset 'x",
+            "sources.0.degraded: preset: unknown degradation preset 'x",
         ),
         ("photos", "id: photos", "id: pictures", "id: 'pictures' is not the file's name"),
     ],

@@ -7,9 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hub_server import COMMIT, Hub
 
+from framer.data.weights import WeightsManifest
 from framer.provenance import read_card, verify_payload
+from framer.scoring.protocols import PROTOCOLS
+
+ROOT = Path(__file__).parents[2]
 
 REPO = "team/pipeline"
 FILES = {
@@ -58,10 +63,10 @@ def test_a_second_fetch_writes_the_same_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("refuse", "repo", "files", "words"),
     [
-        ((403, "GatedRepo"), REPO, FILES, "accept its licence on the hub"),
-        (None, "team/other", FILES, "no such repository"),
+        ((403, "GatedRepo"), REPO, FILES, "gated; accept its terms on the hub"),
+        (None, "team/other", FILES, "no such model on the hub"),
         (None, REPO, {"README.txt": b"empty"}, "no safetensors weights"),
-        ((500, ""), REPO, FILES, "cannot be reached"),
+        ((500, ""), REPO, FILES, "the hub answered 500"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, refuse, repo: str, files: dict[str, bytes], words: str) -> None:
@@ -77,4 +82,79 @@ def test_without_a_network_it_says_so(tmp_path: Path) -> None:
     with Hub(REPO, FILES).serve() as hub:
         code, line = fetch(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert code == 2
-    assert "run this where there is a network" in line
+    assert "run again with a network" in line
+
+
+def write_manifest(folder: Path, **keys: object) -> None:
+    (folder / "weights").mkdir(exist_ok=True)
+    path = folder / "weights" / f"{keys['id']}.yaml"
+    path.write_text(yaml.safe_dump({"title": "Mine", "licence": "none", "gated": False} | keys))
+
+
+def test_a_mirror_is_asked_when_the_first_repository_is_gone(tmp_path: Path) -> None:
+    write_manifest(tmp_path, id="gone--base", pipeline=["hf://gone/base", f"hf://{REPO}"])
+    with Hub(REPO, FILES).serve() as hub:
+        assert fetch(hub, tmp_path, "gone/base") == (0, "")
+        assert read_card(tmp_path / "weights" / "gone--base", "base")["repo"] == REPO
+        # What is there is only verified.
+        hub.requests.clear()
+        assert fetch(hub, tmp_path, "gone/base")[0] == 0
+        assert hub.requests == []
+
+
+def test_a_corrupt_file_of_a_pipeline_is_thrown_away(tmp_path: Path) -> None:
+    files = {"unet/diffusion_pytorch_model.safetensors": FILES["unet/diffusion_pytorch_model.safetensors"]}
+    with Hub(REPO, files, corrupt=1).serve() as hub:
+        code, line = fetch(hub, tmp_path)
+        assert code == 2
+        assert "came with another sha256 than the hub states" in line
+        assert not list(tmp_path.rglob("card.json"))
+        assert fetch(hub, tmp_path)[0] == 0
+
+
+def test_single_files_are_brought_hashed_and_kept(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9
+    file = {"path": "hub/pyiqa/x.pth", "at": [f"hf://{REPO}/x.pth"], "sha256": hashlib.sha256(data).hexdigest()[:8]}
+    write_manifest(tmp_path, id="metric", files=[file])
+    path = tmp_path / "weights" / "hub" / "pyiqa" / "x.pth"
+    with Hub(REPO, {"x.pth": data}, corrupt=1).serve() as hub:
+        assert fetch(hub, tmp_path, "metric") == (0, "")
+        assert path.read_bytes() == data
+        assert hub.requests.count("GET x.pth") == 2
+        path.write_bytes(b"something else")
+        code, line = fetch(hub, tmp_path, "metric")
+        assert code == 2
+        assert "x.pth: its sha256 is" in line
+        path.unlink()
+        # The card of the first fetch binds; the file itself comes from the client's cache.
+        assert fetch(hub, tmp_path, "metric", HF_HUB_OFFLINE="1")[0] == 0
+        assert path.read_bytes() == data
+
+
+def test_a_file_by_hand_says_where_to_get_it_and_is_then_recorded(tmp_path: Path) -> None:
+    write_manifest(tmp_path, id="lora", where=["a shelf"], note="ask nicely", files=[{"path": "lora/x.pkl", "at": []}])
+    with Hub(REPO, {}).serve() as hub:
+        code, line = fetch(hub, tmp_path, "lora")
+        assert code == 2
+        assert "put weights/lora/x.pkl there by hand" in line
+        assert "a shelf" in line
+        (tmp_path / "weights" / "lora").mkdir()
+        (tmp_path / "weights" / "lora" / "x.pkl").write_bytes(b"first")
+        assert fetch(hub, tmp_path, "lora")[0] == 0
+        (tmp_path / "weights" / "lora" / "x.pkl").write_bytes(b"other")
+        code, line = fetch(hub, tmp_path, "lora")
+        assert code == 2
+        assert "its sha256 is not the one in" in line
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "weights").glob("*.yaml")))
+def test_every_manifest_of_the_project_is_valid(name: str) -> None:
+    assert WeightsManifest.load(name, ROOT / "weights").id == name
+
+
+def test_every_file_of_a_metric_has_a_manifest() -> None:
+    listed = {
+        f.path for n in WeightsManifest.known(ROOT / "weights") for f in WeightsManifest.load(n, ROOT / "weights").files
+    }
+    needed = {name for protocol in PROTOCOLS.values() for metric in protocol.metrics for name in metric.weights}
+    assert needed <= listed

@@ -1,0 +1,223 @@
+"""Files from the Hugging Face hub and from the web, with the bytes that their manifest says.
+
+The hub's client compares sizes only, and only within one call it resumes: here the sha256 is checked, too. Its cache,
+offline mode, token and mirrors stay its own: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT.
+"""
+
+import errno
+import logging
+import shutil
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from framer.data.remote import HubFile, Remote, Unavailable, in_units
+from framer.errors import UserError
+
+TIMEOUT = 30
+"""Seconds to wait for an answer."""
+TRIES = 3
+
+
+def download(remote: Remote, scratch: Path) -> Path:
+    """The file on this disk, with the size and hash that are known of it.
+
+    Addresses are asked in their order. What comes with other bytes is thrown away and fetched once more.
+
+    Args:
+        remote: what and from where.
+        scratch: folder for what comes from the web; the hub's files lie in its client's cache. A partial file in it is
+            resumed.
+
+    Raises:
+        Unavailable: no address gives it; one line with each one's reason.
+    """
+    reasons = []
+    for address in remote.at:
+        try:
+            if address.startswith("hf://"):
+                return _from_hub(HubFile.parse(address), remote)
+            return _from_web(address, remote, scratch)
+        except Unavailable as reason:
+            reasons.append(str(reason))
+    raise Unavailable("; ".join(reasons))
+
+
+def _from_hub(file: HubFile, remote: Remote) -> Path:
+    where = f"{file.repo}: {file.path}"
+    for _ in range(2):
+        path = _cached(file, remote.size)
+        # The client names what it caches by the hub's ETag, which is the sha256 of a large file.
+        etag = path.resolve().name
+        stated = remote.model_copy(update={"sha256": etag}) if len(etag) == 64 and not remote.hashed else remote
+        fault = remote.fault(path) or (stated is not remote and stated.fault(path)) or None
+        if not fault:
+            return path
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+    raise Unavailable(f"{where}: {fault}; it was thrown away, try later")
+
+
+def _cached(file: HubFile, size: int | None) -> Path:
+    """The file in the client's cache, which is asked first: a file that is there needs no network."""
+    for local in (True, False):
+        if not local:
+            require_hub(f"{file.repo}: {file.path}")
+            require_space(Path(constants.HF_HUB_CACHE), size)
+        try:
+            with hub_errors(f"{file.repo}: {file.path}", file):
+                return Path(
+                    hf_hub_download(
+                        file.repo,
+                        file.path,
+                        repo_type=file.repo_type,
+                        revision=file.revision,
+                        etag_timeout=TIMEOUT,
+                        local_files_only=local,
+                    )
+                )
+        except Unavailable:
+            if not local:
+                raise
+    raise AssertionError
+
+
+def require_hub(where: str) -> None:
+    """Fail at once where there is no network: the client would try again for half a minute.
+
+    Raises:
+        Unavailable: offline mode is on, or nothing answers at the hub's address.
+    """
+    hint = "not in the cache and the hub is out of reach; run again with a network"
+    if constants.HF_HUB_OFFLINE:
+        raise Unavailable(f"{where}: {hint}, without HF_HUB_OFFLINE")
+    url = urlsplit(constants.ENDPOINT)
+    if url.scheme in urllib.request.getproxies():
+        return
+    try:
+        socket.create_connection((url.hostname, url.port or {"http": 80}.get(url.scheme, 443)), TIMEOUT).close()
+    except OSError:
+        raise Unavailable(f"{where}: {hint}") from None
+
+
+def require_space(folder: Path, size: int | None) -> None:
+    """Fail before a download that the disk cannot hold.
+
+    Raises:
+        UserError: it cannot.
+    """
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if size and size > free:
+        raise UserError(f"{folder}: {in_units(size)} are needed and {in_units(free)} free; free space or set HF_HOME")
+
+
+@contextmanager
+def hub_errors(where: str, file: HubFile) -> Iterator[None]:
+    """Turn what the hub's client raises into one line that says what to do, and keep its retries quiet.
+
+    Raises:
+        Unavailable: another source may have it.
+        UserError: the disk takes no more.
+    """
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    except GatedRepoError:
+        raise Unavailable(
+            f"{where}: gated; accept its terms on the hub (https://huggingface.co/"
+            f"{'datasets/' if file.repo_type == 'dataset' else ''}{file.repo}), then set HF_TOKEN and run again"
+        ) from None
+    except RepositoryNotFoundError:
+        raise Unavailable(f"{where}: no such {file.repo_type} on the hub, or it is private; set HF_TOKEN") from None
+    except RevisionNotFoundError:
+        raise Unavailable(f"{where}: the hub has no revision {file.revision}") from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        raise Unavailable(f"{where}: not in the cache and the hub is out of reach; run again with a network") from None
+    except EntryNotFoundError:
+        raise Unavailable(f"{where}: no such file at revision {file.revision}") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "nothing"
+        raise Unavailable(f"{where}: the hub answered {status}; run again later") from None
+    except OSError as error:
+        raise disk_error(where, error) from None
+    finally:
+        log.setLevel(level)
+
+
+def disk_error(where: str, error: OSError) -> UserError:
+    """What an `OSError` on the way to the disk means."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{where}: the disk is full; free space or set HF_HOME, then run again")
+    return Unavailable(f"{where}: {one_line(error)}; run again")
+
+
+def one_line(error: Exception) -> str:
+    """An exception's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _from_web(address: str, remote: Remote, scratch: Path) -> Path:
+    scratch.mkdir(parents=True, exist_ok=True)
+    require_space(scratch, remote.size)
+    path, part = scratch / remote.name, scratch / f"{remote.name}.part"
+    if path.is_file() and not remote.fault(path):
+        return path
+    for _ in range(2):
+        for attempt in range(TRIES):
+            try:
+                _resume(address, part)
+                break
+            except urllib.error.HTTPError as error:
+                if error.code < 500 or attempt == TRIES - 1:
+                    raise Unavailable(f"{address}: the server answered {error.code}") from None
+            except OSError as error:  # URLError and timeouts, too
+                if isinstance(disk_error(address, error), Unavailable) and attempt < TRIES - 1:
+                    continue
+                raise disk_error(address, error) from None
+        fault = remote.fault(part)
+        if not fault:
+            part.replace(path)
+            return path
+        part.unlink()
+    raise Unavailable(f"{address}: {fault}; it was thrown away, try later")
+
+
+def _resume(address: str, part: Path) -> None:
+    """Append to `part` what is missing of the file at an address.
+
+    Raises:
+        OSError: the connection broke off, or the disk is full; what came stays.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is missing
+            return
+        raise
+    with answer, part.open("ab" if answer.status == 206 else "wb") as file:
+        expected = int(answer.headers["Content-Length"] or -1)
+        start = file.tell()
+        shutil.copyfileobj(answer, file)
+        if expected >= 0 and file.tell() - start != expected:
+            raise ConnectionError("the connection broke off")

@@ -1,0 +1,110 @@
+"""Bring model weights to the disk as their manifest says, every file hashed."""
+
+import os
+import shutil
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+
+from framer.data.download import disk_error, download, hub_errors, require_hub
+from framer.data.remote import HubFile, Unavailable
+from framer.data.weights import WeightsManifest
+from framer.errors import UserError
+from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
+
+# What diffusers' `from_pretrained` reads of a safetensors pipeline; pickles and other formats stay where they are.
+PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+
+def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = None) -> None:
+    """Bring the files, or the pipeline, and write a card that records every file's sha256.
+
+    The card makes the first fetch binding: another fetch that gets other bytes fails.
+
+    Args:
+        manifest: of the model.
+        folder: the folder of weights.
+        out: folder of a pipeline; `folder/<id>` when absent.
+
+    Raises:
+        UserError: it cannot be had, or is not what the manifest says; what was there before is unchanged.
+    """
+    if manifest.pipeline:
+        _fetch_pipeline(manifest, out or folder / manifest.id)
+    else:
+        _fetch_files(manifest, folder)
+
+
+def how_to_get(manifest: WeightsManifest, folder: Path) -> str:
+    """One line that says how to bring by hand what is missing."""
+    missing = ", ".join(str(folder / name) for name in manifest.missing(folder))
+    words = "; ".join(word for word in (manifest.note, *manifest.where[:1]) if word)
+    return f"{manifest.id}: put {missing} there by hand, then run: framer fetch --weights {manifest.id} ({words})"
+
+
+def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
+    home = folder / manifest.id
+    recorded = manifest.recorded(folder).get("payload", {})
+    names = {file.path: os.path.relpath(folder / file.path, home) for file in manifest.files}
+    for file in manifest.files:
+        path = folder / file.path
+        if path.is_file():
+            if fault := file.fault(path):
+                raise UserError(f"{path}: {fault}; delete it and run: framer fetch --weights {manifest.id}")
+            continue
+        if not file.at:
+            raise UserError(how_to_get(manifest, folder))
+        try:
+            got = download(file, folder / ".download" / manifest.id)
+        except Unavailable as reason:
+            by_hand = f"; or by hand: {manifest.where[0]}" if manifest.where else ""
+            raise UserError(f"{manifest.id}: {reason}{by_hand}") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            shutil.copyfile(got, part)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise disk_error(str(path), error) from None
+    shutil.rmtree(folder / ".download" / manifest.id, ignore_errors=True)
+    if recorded:
+        verify_payload(home, read_card(home, "weights"))
+        if recorded.keys() == set(names.values()):
+            return
+    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
+    write_card(home, "weights", names.values(), weights=manifest.id)
+
+
+def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
+    if (out / CARD).is_file():
+        return verify_payload(out, read_card(out, "base"))
+    reasons = []
+    for address in manifest.pipeline:
+        try:
+            return _fetch_repository(HubFile.parse(address), out)
+        except Unavailable as reason:
+            reasons.append(str(reason))
+    by_hand = f"; or by hand into {out}: {manifest.where[0]}" if manifest.where else ""
+    raise UserError("; ".join(reasons) + by_hand)
+
+
+def _fetch_repository(file: HubFile, out: Path) -> None:
+    where = f"{file.repo}@{file.revision}"
+    require_hub(where)
+    with hub_errors(where, file):
+        # A branch can move while files come down: all of them come from the commit that it names now.
+        info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
+        snapshot_download(file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS)
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    payload = [name for name in names if not name.startswith(".cache/") and name != CARD]
+    if not any(name.endswith(".safetensors") for name in payload):
+        raise UserError(f"{where}: no safetensors weights in it; name a diffusers pipeline")
+    stated = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}
+    for name in payload:
+        if name in stated and sha256_file(out / name) != stated[name]:
+            (out / name).unlink()
+            raise Unavailable(
+                f"{where}: {name} came with another sha256 than the hub states; it was thrown away, try later"
+            )
+    write_card(out, "base", payload, repo=file.repo, revision=file.revision, commit=info.sha)
