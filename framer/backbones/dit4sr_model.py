@@ -200,7 +200,7 @@ class DiT4SRModel(Backbone):
     @classmethod
     def export(cls, path: Path, out: Path, form: str) -> None:
         if form != "delta":
-            raise UserError(f"{form}: {cls.name} has the forms run and delta")
+            raise UserError(f"{form}: {cls.name} has no form of that name; there are run and delta")
         write_delta(read_delta(path), out)
 
     def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:

@@ -145,7 +145,7 @@ def test_conversions_that_cannot_be_are_one_line(pipeline, tmp_path):
         ((tmp_path / "x.pkl", "pisa_sr", "onnx", tmp_path / "out"), "unknown form 'onnx'"),
         ((tmp_path / "x.pkl", "pisa_sr", "peft", tmp_path / "out"), "x.pkl: not a readable pickle"),
         ((tmp_path, "pisa_sr", "peft", tmp_path / "out"), "card.json: not there"),
-        ((tmp_path / "x.pkl", "dit4sr", "peft", tmp_path / "out"), "dit4sr has no form"),
+        ((tmp_path / "x.pkl", "dit4sr", "peft", tmp_path / "out"), "dit4sr has no form of that name"),
     ):
         with pytest.raises(UserError, match=message):
             convert(*arguments)
