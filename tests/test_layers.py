@@ -28,6 +28,7 @@ WITHOUT_TORCH = [
     "framer.cli",
     "framer.study",
     "framer.workflow",
+    "framer.launch",
     "framer.provenance",
     "framer.fingerprint",
     "framer.method.recipe",
