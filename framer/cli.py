@@ -83,7 +83,7 @@ SESSION = (
     ),
     arg("--checkpoint-every", type=float, default=600, metavar="S", help="seconds between checkpoints (default: 600)"),
     arg("--tracking", type=Path, metavar="DIR", help="folder of TensorBoard (default: logs/STUDY/tracking)"),
-    arg("--gpus", type=int, default=1, metavar="N", help="processes a node, one a GPU, by torchrun (default: 1)"),
+    arg("--gpus", type=int, default=1, metavar="N", help="processes in all, one a GPU, by torchrun (default: 1)"),
     arg("--nodes", type=int, default=1, metavar="N", help="nodes of the Slurm job (default: 1)"),
 )
 

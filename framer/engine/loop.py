@@ -1,6 +1,7 @@
 """The one training loop: the stages of a job one after the other, logged, interrupted and resumed."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class Training:
         saved = self.unfinished.read(self.session.resume)
         if saved:
             self.rows = saved.rows
+            if self.accelerator.is_main_process:
+                print(f"framer: {task.out}: going on after step {saved.step} of {saved.stage}", file=sys.stderr)
         before = 0
         for stage, settings in job.stages.items():
             task.begin(stage)
