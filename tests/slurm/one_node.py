@@ -100,10 +100,9 @@ class _Node:
 
     def stop(self) -> None:
         """End the jobs, then the daemons, by the processes that were started here."""
-        if "slurmctld" in self.daemons:
-            if ids := _said("squeue", "--noheader", "--format=%A").split():
-                subprocess.run(["scancel", *ids], check=False)
-                _wait(lambda: not _said("squeue", "--noheader"), 60, "jobs to end")
+        if "slurmctld" in self.daemons and (ids := _said("squeue", "--noheader", "--format=%A").split()):
+            subprocess.run(["scancel", *ids], check=False)
+            _wait(lambda: not _said("squeue", "--noheader"), 60, "jobs to end")
         for daemon in reversed(self.daemons.values()):
             daemon.terminate()
             try:
