@@ -300,19 +300,23 @@ def import_scores(args: argparse.Namespace) -> None:
     arg("--sr", type=Path, metavar="DIR", help="restored images with published scores"),
     arg("--hr", type=Path, metavar="DIR", help="their HR images"),
     arg("--log", type=Path, metavar="FILE", help="the published scores: OSEDiff's log or a CSV, protocol osediff"),
+    arg("--cluster", action="store_true", help="instead: what of this Slurm cluster would trip the workflow up"),
 )
 def doctor(args: argparse.Namespace) -> None:
+    from framer import cluster
     from framer.doctor import examine
 
     published = (args.sr, args.hr, args.log)
     if any(published) and not all(published):
         raise UserError("doctor: --sr, --hr and --log go together")
     wrong = 0
-    for finding in examine(published if all(published) else None):
+    here = cluster.examine(cluster.Cluster.here(), Path()) if args.cluster else None
+    for finding in here or examine(published if all(published) else None):
         print(finding)
         wrong += finding.wrong
     if wrong:
-        print(f"framer: {wrong} wrong; do not trust scores of this installation", file=sys.stderr)
+        advice = "put that right before you submit" if here else "do not trust scores of this installation"
+        print(f"framer: {wrong} wrong; {advice}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -347,6 +351,21 @@ def report(args: argparse.Namespace) -> None:
     study = Study.load(args.study, args.datasets)
     absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
     render(study, args.out, datasets=args.datasets, absent=absent)
+
+
+@command(
+    "say what a study would take with all of its data: jobs, GPU-hours, disk, wall time; nothing is written",
+    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
+)
+def plan(args: argparse.Namespace) -> None:
+    from framer.plan import Plan
+    from framer.study import Study
+    from framer.workflow import Graph
+
+    study = Study.load(args.study, args.datasets)
+    print("\n".join(Plan(Graph(study, absent={}, stopped={})).table_lines(args.gpus)))
 
 
 def key_values(flag: str, given: list[str]) -> dict[str, Any]:

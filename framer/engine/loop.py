@@ -132,6 +132,7 @@ class Training:
         stream = batches.stream(micro.start, micro.stop, workers(self.accelerator.device))
         shown = self.session.progress and self.accelerator.is_main_process
         bar = Bar(f"{stage} {task.out.name}", first, settings.steps, settings.batch, shown)
+        begun = time.monotonic()
         with self.stop.listening():
             for step in range(first, settings.steps):
                 started = time.monotonic()
@@ -153,6 +154,7 @@ class Training:
                     bar.close()
                     self._leave(stage, step + 1)
         bar.close()
+        self.trackers.speed(job, stage, time.monotonic() - begun, settings.steps - first)
         stepper.finish()
         self.accelerator.free_memory()
         self._measure(stage, settings.steps)

@@ -252,11 +252,11 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 MinJobAge=300
-KillWait=15
+KillWait=30
 GresTypes=gpu
 {accounting}
 NodeName={self.host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY} Gres=gpu:{GPUS} State=UNKNOWN
-PartitionName=main Nodes={self.host} Default=YES MaxTime=60 PriorityTier=10 PreemptMode=OFF
+PartitionName=main Nodes={self.host} Default=YES MaxTime=2880 PriorityTier=10 PreemptMode=OFF
 PartitionName=spare Nodes={self.host} MaxTime=60 PriorityTier=1 PreemptMode=REQUEUE
 """
         for name, text in confs.items():
