@@ -32,7 +32,8 @@ def torchrun(gpus: int, nodes: int, arguments: list[str]) -> list[str]:
     if gpus % nodes:
         raise UserError(f"--gpus {gpus}: cannot be spread evenly over {nodes} nodes")
     processes = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={gpus // nodes}"]
-    framer = ["-m", "framer", *arguments]
+    # Without the dashes torchrun takes --run for an abbreviation of its own --run-path.
+    framer = ["-m", "--", "framer", *arguments]
     if nodes == 1:
         return [*processes, "--standalone", *framer]
     job = os.environ.get("SLURM_JOB_ID")

@@ -22,6 +22,7 @@ LAYERS = [
     ["framer.engine", "framer.scoring", "framer.report"],
     ["framer.workflow", "framer.doctor", "framer.cluster"],
     ["framer.plan"],
+    ["framer.arguments"],
     ["framer.cli", "framer.__main__"],
 ]
 WITHOUT_TORCH = [

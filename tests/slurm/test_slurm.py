@@ -23,13 +23,14 @@ COMMAND = [sys.executable, "-m", "snakemake", "--cores", "all", "--profile", "sl
 FAST = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
 MINUTES = 2
 
-if reason := one_node.unavailable():
-    pytest.skip(f"no Slurm of its own here: {reason}", allow_module_level=True)
+REASON = one_node.unavailable()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no Slurm of its own here: {REASON}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def installed() -> None:
-    one_node.install()
+    if REASON is None:
+        one_node.install()
 
 
 def write_study(root: Path, name: str, steps: int) -> None:
@@ -77,13 +78,6 @@ def wait(process: subprocess.Popen[str], ready: Callable[[], object], what: str,
 def tres(job: dict[str, str]) -> dict[str, str]:
     """What was allocated, such as {"cpu": "1", "gres/gpu": "2", ...}."""
     return dict(item.split("=") for item in job["TRES"].split(","))
-
-
-def step_seconds(root: Path) -> float:
-    """How long a step of the training takes here and now, by its own log of the reference run's time."""
-    started = time.monotonic()
-    framer(root, "reference", "--gpus", "2")
-    return time.monotonic() - started
 
 
 def framer(root: Path, out: str, *more: str) -> subprocess.CompletedProcess[str]:
