@@ -10,22 +10,12 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from framer.arguments import SESSION, Argument, arg, key_values, planned, session, spread
 from framer.errors import Stopped, UserError
 
-if TYPE_CHECKING:
-    from framer.engine.session import Session
-    from framer.study import Job, Study
-
 Handler = Callable[[argparse.Namespace], None]
-Argument = tuple[tuple[str, ...], dict[str, Any]]
 COMMANDS: dict[str, tuple[Handler, str, tuple[Argument, ...]]] = {}
-
-
-def arg(*flags: str, **options: Any) -> Argument:
-    """One argument of a command, as `ArgumentParser.add_argument` takes it."""
-    return flags, options
 
 
 def command(text: str, *arguments: Argument) -> Callable[[Handler], Handler]:
@@ -76,24 +66,6 @@ def degrade(args: argparse.Namespace) -> None:
     from framer.data.manifest import Manifest
 
     degrade_set(Manifest.load(args.set, args.datasets), args.datasets)
-
-
-# What says how a training is carried out, and changes nothing in what it gives.
-SESSION = (
-    arg(
-        "--resume",
-        choices=["latest", "previous", "none"],
-        default="latest",
-        help="an interrupted training: go on from its latest checkpoint (default), the one before it, or start anew",
-    ),
-    arg(
-        "--minutes", type=float, metavar="M", help="stop in good time before M minutes are over; Slurm's limit is known"
-    ),
-    arg("--checkpoint-every", type=float, default=600, metavar="S", help="seconds between checkpoints (default: 600)"),
-    arg("--tracking", type=Path, metavar="DIR", help="folder of TensorBoard (default: logs/STUDY/tracking)"),
-    arg("--gpus", type=int, default=1, metavar="N", help="processes a node, one a GPU, by torchrun (default: 1)"),
-    arg("--nodes", type=int, default=1, metavar="N", help="nodes of the Slurm job (default: 1)"),
-)
 
 
 @command(
@@ -308,19 +280,23 @@ def import_scores(args: argparse.Namespace) -> None:
     arg("--sr", type=Path, metavar="DIR", help="restored images with published scores"),
     arg("--hr", type=Path, metavar="DIR", help="their HR images"),
     arg("--log", type=Path, metavar="FILE", help="the published scores: OSEDiff's log or a CSV, protocol osediff"),
+    arg("--cluster", action="store_true", help="instead: what of this Slurm cluster would trip the workflow up"),
 )
 def doctor(args: argparse.Namespace) -> None:
+    from framer import cluster
     from framer.doctor import examine
 
     published = (args.sr, args.hr, args.log)
     if any(published) and not all(published):
         raise UserError("doctor: --sr, --hr and --log go together")
     wrong = 0
-    for finding in examine(published if all(published) else None):
+    here = cluster.examine(cluster.Cluster.here(), Path()) if args.cluster else None
+    for finding in here or examine(published if all(published) else None):
         print(finding)
         wrong += finding.wrong
     if wrong:
-        print(f"framer: {wrong} wrong; do not trust scores of this installation", file=sys.stderr)
+        advice = "put that right before you submit" if here else "do not trust scores of this installation"
+        print(f"framer: {wrong} wrong; {advice}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -357,46 +333,19 @@ def report(args: argparse.Namespace) -> None:
     render(study, args.out, datasets=args.datasets, absent=absent)
 
 
-def key_values(flag: str, given: list[str]) -> dict[str, Any]:
-    """KEY=VALUE arguments, each value read as YAML."""
-    import yaml
+@command(
+    "say what a study would take with all of its data: jobs, GPU-hours, disk, wall time; nothing is written",
+    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
+)
+def plan(args: argparse.Namespace) -> None:
+    from framer.plan import Plan
+    from framer.study import Study
+    from framer.workflow import Graph
 
-    pairs = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        try:
-            pairs[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
-        if not equals or not key:
-            raise UserError(f"{flag} {text}: write {flag} KEY=VALUE")
-    return pairs
-
-
-def planned(args: argparse.Namespace, job: "Job") -> None:
-    """Refuse settings that the workflow did not plan: an edited study file must not slip into a queued job."""
-    if args.expect and args.expect != job.digest:
-        raise UserError(f"{args.study}: it changed after this job was planned; run snakemake again")
-
-
-def spread(args: argparse.Namespace) -> None:
-    """Start this very command again by torchrun, one process a GPU, unless that has been done or one is enough."""
-    from framer.launch import relaunch
-
-    relaunch(args.gpus, args.nodes)
-
-
-def session(args: argparse.Namespace, study: "Study") -> "Session":
-    """How the command line says that a training is carried out."""
-    from framer.engine.session import Session
-
-    return Session(
-        resume=args.resume,
-        every=args.checkpoint_every,
-        minutes=args.minutes,
-        trackers=tuple(study.config.trackers),
-        tracking=args.tracking or Path("logs") / study.name / "tracking",
-    )
+    study = Study.load(args.study, args.datasets)
+    print("\n".join(Plan(Graph(study, absent={}, stopped={})).table_lines(args.gpus)))
 
 
 def _terminate(*_: object) -> None:

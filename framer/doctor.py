@@ -3,7 +3,6 @@
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 
 from framer.errors import UserError
+from framer.finding import Finding
 from framer.scoring import fidelity, weights
 from framer.scoring.protocols import PROTOCOLS, Metric
 from framer.scoring.published import read_log
@@ -35,24 +35,6 @@ TOLERANCES = {
     "maniqa": (math.inf, 5e-3),
 }
 """Largest difference to a published value allowed on one image, and on the mean."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    verdict: str
-    """`ok`, `WRONG`, or `n/a` where something it needs is not here."""
-    detail: str
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it says that something is amiss."""
-        return self.verdict == "WRONG"
-
-    def __str__(self) -> str:
-        return f"{self.verdict:<6}{self.check}: {self.detail}"
 
 
 def examine(published: tuple[Path, Path, Path] | None = None) -> Iterator[Finding]:

@@ -15,26 +15,25 @@ def relaunch(gpus: int, nodes: int) -> None:
     """Replace this process by torchrun with the same command, where it takes more than one process.
 
     Args:
-        gpus: processes a node; 0 counts as one, on a CPU.
+        gpus: processes in all; 0 counts as one, on a CPU.
         nodes: nodes of the Slurm job in which this process runs.
 
     Raises:
-        UserError: several nodes outside a Slurm job.
+        UserError: several nodes outside a Slurm job, or GPUs that are not evenly spread over them.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ or max(gpus, 1) * nodes <= 1:
+    if "TORCHELASTIC_RUN_ID" in os.environ or max(gpus, nodes) <= 1:
         return
     command = torchrun(gpus, nodes, sys.argv[1:])
     os.execvp(command[0], command)  # signals reach torchrun itself, which hands them on
 
 
 def torchrun(gpus: int, nodes: int, arguments: list[str]) -> list[str]:
-    """The command line that runs `framer ARGUMENTS` in `nodes` times `gpus` processes.
-
-    Raises:
-        UserError: several nodes outside a Slurm job.
-    """
-    processes = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={max(gpus, 1)}"]
-    framer = ["-m", "framer", *arguments]
+    """The command line that runs `framer ARGUMENTS` in `gpus` processes; see `relaunch`."""
+    if gpus % nodes:
+        raise UserError(f"--gpus {gpus}: cannot be spread evenly over {nodes} nodes")
+    processes = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={gpus // nodes}"]
+    # Without the dashes torchrun takes --run for an abbreviation of its own --run-path.
+    framer = ["-m", "--", "framer", *arguments]
     if nodes == 1:
         return [*processes, "--standalone", *framer]
     job = os.environ.get("SLURM_JOB_ID")

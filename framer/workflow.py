@@ -44,7 +44,7 @@ class Graph:
         refused rather than ignored.
 
         Raises:
-            UserError: another key than `study`, a study that does not load, or an absent set in a strict one.
+            UserError: another key than `study`, a study that does not load; as `of`.
         """
         # A job's shell finds the `framer` of the environment that runs Snakemake, activated or not.
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -54,7 +54,15 @@ class Graph:
                 raise UserError(
                     f"--config {key}: {unknown('key', key, ['study'])}; settings belong into config/{name}.yaml"
                 )
-        study = Study.load(Path("config") / f"{name}.yaml", DATASETS)
+        return cls.of(Study.load(Path("config") / f"{name}.yaml", DATASETS))
+
+    @classmethod
+    def of(cls, study: Study) -> "Graph":
+        """A study, with what of its data is here.
+
+        Raises:
+            UserError: an absent set in a strict one.
+        """
         absent = {}
         for name, manifest in study.manifests.items():
             source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest

@@ -15,12 +15,14 @@ MODULES = [name.replace("/", ".").removesuffix(".__init__") for name in MODULES]
 
 # From the ground up. A module imports from its own layer and those below.
 LAYERS = [
-    ["framer", "framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch"],
+    ["framer", "framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch", "framer.finding"],
     ["framer.method", "framer.strict_yaml"],
     ["framer.data", "framer.backbones", "framer.scoring.definitions", "framer.scoring.protocols"],
     ["framer.schema", "framer.study"],
     ["framer.engine", "framer.scoring", "framer.report"],
-    ["framer.workflow", "framer.doctor"],
+    ["framer.workflow", "framer.doctor", "framer.cluster"],
+    ["framer.plan"],
+    ["framer.arguments"],
     ["framer.cli", "framer.__main__"],
 ]
 WITHOUT_TORCH = [
@@ -28,6 +30,7 @@ WITHOUT_TORCH = [
     "framer.cli",
     "framer.study",
     "framer.workflow",
+    "framer.launch",
     "framer.provenance",
     "framer.fingerprint",
     "framer.method.recipe",

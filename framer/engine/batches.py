@@ -68,7 +68,12 @@ class Batches(Dataset[Pairs]):
             yield from (self.batch(micro) for micro in numbers)
             return
         loader: DataLoader[Pairs] = DataLoader(
-            self, batch_size=None, sampler=numbers, num_workers=workers, generator=torch.Generator()
+            self,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            collate_fn=tuple,  # as it is
+            generator=torch.Generator(),
         )
         for micro, pairs in zip(numbers, loader, strict=True):
             yield self.batch(micro, pairs)

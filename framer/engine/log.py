@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from framer.engine.session import Session
 from framer.errors import UserError
-from framer.provenance import write_text
+from framer.provenance import write_json, write_text
+from framer.study import PretrainJob
 
 Row = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Trackers:
     def __init__(self, accelerator: Accelerator, session: Session, name: str):
         self.accelerator = accelerator
         self.last = 0.0
+        self.folder = session.tracking and session.tracking / name
         self.open = bool(session.trackers) and session.tracking is not None
         if not self.open or session.tracking is None:
             return
@@ -44,6 +46,16 @@ class Trackers:
             accelerator.init_trackers(name)
         except Exception as error:  # each has its own: not installed, not logged in, no network
             raise UserError(f"trackers: {', '.join(session.trackers)}: {' '.join(str(error).split())}") from None
+
+    def speed(self, job: PretrainJob, stage: str, seconds: float, steps: int) -> None:
+        """Leave how long a training image took on one device, for `framer plan`; the first steps are in it."""
+        if not (steps and self.folder and self.accelerator.is_main_process):
+            return
+        settings, device = job.stages[stage], self.accelerator.device
+        said: Row = {"backbone": job.backbone, "base": job.base, "stage": stage, "crop": settings.crop}
+        said["seconds"] = seconds * self.accelerator.num_processes / (steps * settings.batch)
+        said["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{job.threads} CPU threads"
+        write_json(self.folder / f"speed-{stage}.json", said)
 
     def show(self, stage: str, row: Mapping[str, Any], last: bool) -> None:
         """Send a step's values, when a second is over or it is the last one."""

@@ -1,6 +1,7 @@
 """The one training loop: the stages of a job one after the other, logged, interrupted and resumed."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class Training:
         saved = self.unfinished.read(self.session.resume)
         if saved:
             self.rows = saved.rows
+            if self.accelerator.is_main_process:
+                print(f"framer: {task.out}: going on after step {saved.step} of {saved.stage}", file=sys.stderr)
         before = 0
         for stage, settings in job.stages.items():
             task.begin(stage)
@@ -129,6 +132,7 @@ class Training:
         stream = batches.stream(micro.start, micro.stop, workers(self.accelerator.device))
         shown = self.session.progress and self.accelerator.is_main_process
         bar = Bar(f"{stage} {task.out.name}", first, settings.steps, settings.batch, shown)
+        begun = time.monotonic()
         with self.stop.listening():
             for step in range(first, settings.steps):
                 started = time.monotonic()
@@ -150,6 +154,7 @@ class Training:
                     bar.close()
                     self._leave(stage, step + 1)
         bar.close()
+        self.trackers.speed(job, stage, time.monotonic() - begun, settings.steps - first)
         stepper.finish()
         self.accelerator.free_memory()
         self._measure(stage, settings.steps)

@@ -28,6 +28,8 @@ from framer.provenance import sha256_file
 
 FOLDER = ".unfinished"
 KEPT = 2
+WRITTEN = ("model.safetensors", "config.json", "log.csv", "heldout.csv", "card.json")
+"""What a finished run or base consists of."""
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 _PART = "part"
 _ROWS = "rows"
@@ -77,6 +79,9 @@ class Unfinished:
     def clean(self, resume: Resume) -> None:
         """Delete what a killed process left half-written, and with "none" all. For the owner of the lock alone."""
         (self.folder / _PART).unlink(missing_ok=True)
+        for name in WRITTEN:
+            for path in self.folder.parent.glob(f".{name}.*"):  # of `provenance.atomic`
+                path.unlink()
         if resume == "none":
             for path in self._all():
                 path.unlink()

@@ -42,7 +42,7 @@ def accelerated(job: PretrainJob) -> Iterator[Accelerator]:
     A process is one of several where `torchrun` started it.
     """
     deterministic(job.threads, job.numerics.deterministic)
-    AcceleratorState._reset_state()  # accelerate refuses two precisions in one process otherwise
+    AcceleratorState._reset_state(True)  # accelerate refuses a second precision or group in one process otherwise
     accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=MIXED[job.numerics.precision])
     try:
         yield accelerator

@@ -11,7 +11,7 @@ from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
 from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
-from framer.provenance import derive_seed
+from framer.provenance import derive_seed, digest
 from framer.study import TrainJob
 
 
@@ -68,7 +68,8 @@ def train(
             out=out,
             encoded=cache,
         )
-        unfinished = Unfinished(out, **checkpoint.identity("train", job, data), base=sha256)
+        same = checkpoint.identity("train", job, data) | {"base": sha256, "captions": digest(dict(backbone.prompts))}
+        unfinished = Unfinished(out, **same)
         logs = Training(task, session, unfinished, accelerator).run()
         if accelerator.is_main_process:
             checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))

@@ -35,6 +35,8 @@ rule pretrain:
     threads: graph.threads
     resources:
         cpus_per_task=graph.threads,
+        gpu=0,
+        nodes=1,
         mem_mb=4000,
         runtime=60,
     params:
@@ -46,7 +48,7 @@ rule pretrain:
         "Pretrain the base {wildcards.base}"
     shell:
         "framer pretrain --study {params.study} --base {wildcards.base} --out {params.out}"
-        " --expect {params.expect} 2> {log}"
+        " --expect {params.expect} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"
 
 
 # Latents and text embeddings of all pairs of a backbone: its runs share them.
@@ -100,6 +102,7 @@ rule train:
     resources:
         cpus_per_task=graph.threads,
         gpu=0 if graph.tiny else 1,
+        nodes=1,
         mem_mb=4000 if graph.tiny else 64000,
         runtime=1440,
     params:
@@ -114,4 +117,4 @@ rule train:
         "Train {wildcards.run}"
     shell:
         "framer train --study {params.study} --run {wildcards.run} --base {params.base} --out {params.out}"
-        " --expect {params.expect}{params.encoded} 2> {log}"
+        " --expect {params.expect}{params.encoded} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"

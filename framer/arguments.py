@@ -1,0 +1,78 @@
+"""Arguments that commands have in common, and what becomes of them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framer.errors import UserError
+
+if TYPE_CHECKING:
+    from framer.engine.session import Session
+    from framer.study import Job, Study
+
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def arg(*flags: str, **options: Any) -> Argument:
+    """One argument of a command, as `ArgumentParser.add_argument` takes it."""
+    return flags, options
+
+
+# What says how a training is carried out, and changes nothing in what it gives.
+SESSION = (
+    arg(
+        "--resume",
+        choices=["latest", "previous", "none"],
+        default="latest",
+        help="an interrupted training: go on from its latest checkpoint (default), the one before it, or start anew",
+    ),
+    arg(
+        "--minutes", type=float, metavar="M", help="stop in good time before M minutes are over; Slurm's limit is known"
+    ),
+    arg("--checkpoint-every", type=float, default=600, metavar="S", help="seconds between checkpoints (default: 600)"),
+    arg("--tracking", type=Path, metavar="DIR", help="folder of TensorBoard (default: logs/STUDY/tracking)"),
+    arg("--gpus", type=int, default=1, metavar="N", help="processes in all, one a GPU, by torchrun (default: 1)"),
+    arg("--nodes", type=int, default=1, metavar="N", help="nodes of the Slurm job (default: 1)"),
+)
+
+
+def key_values(flag: str, given: list[str]) -> dict[str, Any]:
+    """KEY=VALUE arguments, each value read as YAML."""
+    import yaml
+
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        try:
+            pairs[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not key:
+            raise UserError(f"{flag} {text}: write {flag} KEY=VALUE")
+    return pairs
+
+
+def planned(args: argparse.Namespace, job: "Job") -> None:
+    """Refuse settings that the workflow did not plan: an edited study file must not slip into a queued job."""
+    if args.expect and args.expect != job.digest:
+        raise UserError(f"{args.study}: it changed after this job was planned; run snakemake again")
+
+
+def spread(args: argparse.Namespace) -> None:
+    """Start this very command again by torchrun, one process a GPU, unless that has been done or one is enough."""
+    from framer.launch import relaunch
+
+    relaunch(args.gpus, args.nodes)
+
+
+def session(args: argparse.Namespace, study: "Study") -> "Session":
+    """How the command line says that a training is carried out."""
+    from framer.engine.session import Session
+
+    return Session(
+        resume=args.resume,
+        every=args.checkpoint_every,
+        minutes=args.minutes,
+        trackers=tuple(study.config.trackers),
+        tracking=args.tracking or Path("logs") / study.name / "tracking",
+    )

@@ -1,0 +1,163 @@
+"""What a study would take: jobs, GPU-hours, disk and wall time, before anything is submitted. Writes nothing.
+
+Speeds are those that trainings here have left among their logs, and those of `speeds.yaml` where there are none; which
+is which stands beside each number.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framer.study import PretrainJob
+from framer.workflow import Graph
+
+MEGAPIXELS = 0.25
+"""Of one restored image: the test crops have 512 pixels a side; sets of larger images take longer in proportion."""
+CROP = 512
+"""Side of the training images that the speeds at full size are for."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The jobs of one rule.
+
+    Attributes:
+        rule: its name.
+        jobs: how many.
+        seconds: of all of them together, on one device each.
+        longest: seconds of the longest.
+        bytes: that they leave on the disk.
+        how: where the speed comes from.
+        gpu: whether the device is a GPU.
+    """
+
+    rule: str
+    jobs: int
+    seconds: float = 0.0
+    longest: float = 0.0
+    bytes: float = 0.0
+    how: str = ""
+    gpu: bool = False
+
+
+class Plan:
+    """The parts of a study in the order in which they run.
+
+    Args:
+        graph: the study; what it says cannot be made is left out.
+        logs: folder in which trainings have left their speeds.
+    """
+
+    def __init__(self, graph: Graph, logs: Path = Path("logs")):
+        self.graph, self.study, self.logs = graph, graph.study, logs
+        self.table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("speeds.yaml").read_text(encoding="utf-8"))
+        runs = [run for run in self.study.runs if run not in graph.stopped]
+        own = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
+        data = {*graph.sets} | {name for run in runs for name in self.study.train_job(run).data.sets}
+        heldout = self.study.config.heldout
+        data |= {heldout.set} if heldout and runs else set()
+        derived = {name for name in data if name in graph.derived_sets}
+        fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
+        published = {graph.base(run) for run in runs if self.study.base_of(run) not in own}
+        plain = len([row for row in graph.rows if row in graph.untrained_rows]) * len(graph.sets)
+        parts = [
+            Part("fetch", len(fetched), how="the network's speed"),
+            Part("base", len(published), bytes=float(self.table["base"]) * len(published), how="the network's speed"),
+            self._plain("degrade", len(derived)),
+            self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
+            self._training("train", [self.study.train_job(run) for run in runs]),
+            self._restoring(),
+            self._plain("bicubic", plain),
+            self._scoring(),
+            self._plain("tables", 1),
+            self._plain("report", 1),
+        ]
+        self.parts = [part for part in parts if part.jobs]
+
+    def wall(self, devices: int) -> float:
+        """Seconds at a number of devices, one a job: each part waits for the one before it."""
+        return sum(max(part.longest, part.seconds / devices) for part in self.parts)
+
+    def table_lines(self, devices: int) -> list[str]:
+        """A table of it, a line a rule, and the sums."""
+        lines = [f"{'rule':<9}{'jobs':>6}{'hours':>9}{'longest':>9}{'GB':>8}   speed"]
+        for part in self.parts:
+            hours, longest = part.seconds / 3600, part.longest / 3600
+            lines.append(
+                f"{part.rule:<9}{part.jobs:>6}{hours:>9.2f}{longest:>9.2f}{part.bytes / 1e9:>8.2f}   {part.how}"
+            )
+        gpu = sum(part.seconds for part in self.parts if part.gpu) / 3600
+        disk = sum(part.bytes for part in self.parts) / 1e9
+        lines.append(
+            f"{sum(part.jobs for part in self.parts)} jobs, {gpu:.1f} GPU-hours, {disk:.1f} GB besides the data"
+        )
+        lines.append(f"{self.wall(devices) / 3600:.1f} hours on {devices} devices, one a job; queues not counted")
+        return lines
+
+    def _speeds(self, backbone: str, base: str) -> dict[str, Any]:
+        speeds: dict[str, Any] = self.table[backbone]["tiny" if base == "tiny" else "full"]
+        return speeds
+
+    def _plain(self, rule: str, jobs: int) -> Part:
+        return Part(rule, jobs, jobs * self.table["start"], self.table["start"] if jobs else 0, how="estimated")
+
+    def _training(self, rule: str, jobs: list[PretrainJob]) -> Part:
+        each: list[float] = []
+        origins: dict[str, None] = {}
+        size = 0.0
+        for job in jobs:
+            speeds, seconds = self._speeds(job.backbone, job.base), float(self.table["start"])
+            for stage, settings in job.stages.items():
+                measured = self._measured(job, stage)
+                # Operations go with the number of pixels.
+                share = 1.0 if job.base == "tiny" else (settings.crop / CROP) ** 2
+                image, origin = measured or (float(speeds["train"]) * share, str(speeds["how"]))
+                seconds += settings.steps * settings.batch * image
+                origins[origin] = None
+            each.append(seconds)
+            size += float(speeds["run"]) + 2 * float(speeds["checkpoint"])
+        gpu = any(job.base != "tiny" for job in jobs)
+        return Part(rule, len(jobs), sum(each), max(each, default=0.0), size, "; ".join(origins), gpu)
+
+    def _measured(self, job: PretrainJob, stage: str) -> tuple[float, str] | None:
+        """Device-seconds an image of the last training here of the same kind."""
+        found = []
+        for path in self.logs.glob("*/tracking/*/speed-*.json"):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            same = (job.backbone, job.base, stage, job.stages[stage].crop)
+            if (said["backbone"], said["base"], said["stage"], said["crop"]) == same:
+                found.append((path.stat().st_mtime, said["seconds"], f"measured: {said['device']}"))
+        return max(found)[1:] if found else None
+
+    def _restoring(self) -> Part:
+        each: list[float] = []
+        origins: dict[str, None] = {}
+        size = 0.0
+        for row in self.graph.rows:
+            if named := self.study.backbone(row):
+                speeds = self._speeds(named[0], named[1].base)
+                for name in self.graph.sets:
+                    pixels = self._megapixels(name)
+                    each.append(self.table["start"] + pixels * float(speeds["restore"]))
+                    size += pixels * float(self.table["image"])
+                    origins[str(speeds["how"])] = None
+        longest = max(each, default=0.0)
+        return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), not self.graph.tiny)
+
+    def _scoring(self) -> Part:
+        times = len(self.graph.rows) * len(self.study.config.protocols)
+        each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in self.graph.sets]
+        return Part(
+            "score",
+            times * len(each),
+            times * sum(each),
+            max(each, default=0.0),
+            how="estimated",
+            gpu=not self.graph.tiny,
+        )
+
+    def _megapixels(self, name: str) -> float:
+        return (self.study.manifests[name].count or 0) * MEGAPIXELS

@@ -1,0 +1,140 @@
+"""Two ranks with half the batch are one process with the whole batch, FRAMER included."""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import multiprocessing
+from trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs
+
+from framer.backbones import create
+from framer.data.pairs import TrainingPairs
+from framer.engine.batches import Batches
+from framer.engine.runtime import accelerated, seeded
+from framer.engine.step import Stepper
+from framer.method import FramerLoss, Recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 20
+VARIANTS = {"whole batch": {}, "in two parts": {"accumulate": 2}}
+
+
+def double(x):
+    return x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+
+
+def losses(backbone, photos, more):
+    """Loss, FRAMER's term and the gradient's norm over some steps in float64."""
+    settings = optimisation(STEPS, batch=8, **more)
+    with seeded(7):
+        model = create(backbone, "tiny")
+        model.adapt(model.settings.stages[0])
+        model.add_heads()
+    # Zero heads and a zero last layer would make every image alike.
+    with torch.no_grad(), seeded(8):
+        for parameter in model.trainable().values():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.network.double(), model.heads.double()
+    vars(model).update({name: double(value) for name, value in vars(model).items()})
+    framer = FramerLoss(Recipe.named("paper"))
+    pairs = TrainingPairs([photos], settings.crop, "pisa_sr", 5)
+    rows = []
+    with accelerated(base_job(backbone)) as accelerator:
+        rank, ranks = accelerator.process_index, accelerator.num_processes
+        batches = Batches(pairs, settings, SEEDS, rank, ranks)
+        stepper = Stepper(model, lambda batch: model.training_loss(batch, framer), settings, accelerator)
+        numbers = range(STEPS * settings.accumulate)
+        stream = (replace(b, lr=b.lr.double(), hr=b.hr.double()) for b in map(batches.batch, numbers))
+        generators = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        for step in range(STEPS):
+            values = stepper.backward(stream)
+            means = accelerator.reduce(torch.tensor(list(values.values()), dtype=torch.float64), "mean")
+            rows.append([*means.tolist(), stepper.clip()])
+            stepper.update(step, settings.lr)
+    # None of them lives from step to step. That is why a checkpoint has no state of generators in it.
+    assert torch.equal(torch.get_rng_state(), generators[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == generators[1:]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def one_rank(rank, port, photos, out):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": "2"}
+    for backbone in BACKBONES:
+        for name, more in VARIANTS.items():
+            found = losses(backbone, photos, more)
+            torch.save(found, out / f"{backbone} {name} {rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ranks")
+    photographs(root)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(one_rank, args=(port, root / "photos", root), nprocs=2)
+    return root
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_losses_are_the_same_to_1e9(backbone, name, ranks):
+    alone = losses(backbone, ranks / "photos", VARIANTS[name])
+    assert alone.shape == (STEPS, 4) and alone.isfinite().all()
+    assert (alone[:, 2] > 0.01).all()  # FRAMER is on
+    for rank in (0, 1):
+        found = torch.load(ranks / f"{backbone} {name} {rank}.pt", weights_only=True)
+        assert (found - alone).abs().max() < 1e-9
+
+
+def test_data_workers_change_nothing(tmp_path):
+    photographs(tmp_path)
+    settings = optimisation(3)
+    batches = Batches(TrainingPairs([tmp_path / "photos"], 32, "pisa_sr", 5), settings, SEEDS)
+    streams = [list(batches.stream(1, 3, workers)) for workers in (0, 2)]
+    for alone, helped in zip(*streams, strict=True):
+        assert alone.stems == helped.stems
+        assert torch.equal(alone.lr, helped.lr) and torch.equal(alone.hr, helped.hr)
+        assert torch.equal(alone.draws.normal(3), helped.draws.normal(3))
+
+
+STUDY = """
+title: t
+seed: 1
+sets: [photos-crop128]
+protocols: [osediff]
+metrics: [psnr]
+trackers: [tensorboard]
+backbones:
+  pisa_sr:
+    base: tiny
+    data: {sets: [photos], degradation: pisa_sr}
+    pretrain: {steps: 3, batch: 4, crop: 32, lr: 1.0e-3}
+    train: {pixel: {steps: 1, batch: 4, crop: 32, lr: 1.0e-3}}
+arms: {a: {label: A, backbone: pisa_sr}}
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_from_the_command_line(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    (tmp_path / "datasets").mkdir()
+    for name in ("photos", "photos-crop128"):
+        shutil.copy(ROOT / f"datasets/{name}.yaml", tmp_path / "datasets")
+    photographs(tmp_path)
+    shutil.copytree(tmp_path / "photos", tmp_path / "datasets/photos/train")
+    command = [sys.executable, "-m", "framer", "pretrain", "--study", "study.yaml", "--base", "pisa_sr"]
+    for out, more in (("one", []), ("two", ["--gpus", "2"])):
+        done = subprocess.run([*command, "--out", out, *more], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "one").keys() == files(tmp_path / "two").keys()
+    assert list((tmp_path / "logs/study/tracking").rglob("events*"))

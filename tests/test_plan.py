@@ -1,0 +1,60 @@
+"""What `framer plan` says of a study."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framer.plan import Plan
+from framer.study import Study
+from framer.workflow import Graph
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def plan(name, logs):
+    study = Study.load(ROOT / f"config/{name}.yaml", ROOT / "datasets")
+    return Plan(Graph(study, absent={}, stopped={}), logs)
+
+
+def test_the_jobs_are_those_that_snakemake_counts(clone, tmp_path):
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--config", "study=smoke"]
+    said = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    table = re.search(r"Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", said.stdout + said.stderr)
+    assert table
+    counted = {rule: int(number) for rule, number in (line.split() for line in table[1].splitlines())}
+    del counted["all"], counted["total"]
+    assert {part.rule: part.jobs for part in plan("smoke", tmp_path).parts} == counted
+
+
+def test_a_measured_speed_is_taken_instead_of_an_estimate(tmp_path):
+    before = {part.rule: part for part in plan("paper", tmp_path).parts}["train"]
+    config = yaml.safe_load((ROOT / "config/paper.yaml").read_text())["backbones"]["dit4sr"]
+    said = {"backbone": "dit4sr", "base": config["base"], "stage": "control", "crop": 512, "seconds": 1.0}
+    folder = tmp_path / "paper/tracking/dit4sr-baseline-s0"
+    folder.mkdir(parents=True)
+    (folder / "speed-control.json").write_text(json.dumps({**said, "device": "a GPU"}))
+    after = {part.rule: part for part in plan("paper", tmp_path).parts}["train"]
+    control = config["train"]["control"]
+    assert after.longest == pytest.approx(20 + control["steps"] * control["batch"])
+    assert "measured: a GPU" in after.how and "measured" not in before.how
+
+
+def test_more_devices_are_never_slower_and_the_longest_job_bounds_them(tmp_path):
+    found = plan("paper", tmp_path)
+    walls = [found.wall(devices) for devices in (1, 2, 8, 10**6)]
+    assert walls == sorted(walls, reverse=True)
+    assert walls[0] == pytest.approx(sum(part.seconds for part in found.parts))
+    assert walls[-1] == pytest.approx(sum(part.longest for part in found.parts))
+
+
+def test_it_writes_nothing(clone):
+    before = sorted(clone.rglob("*"))
+    command = [sys.executable, "-m", "framer", "plan", "--study", "config/paper.yaml"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0 and "GPU-hours" in done.stdout, done.stderr
+    assert sorted(clone.rglob("*")) == before
