@@ -329,7 +329,8 @@ def tables(args: argparse.Namespace) -> None:
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    render(study, args.out, absent={name: how_to_get(study.manifests[name], args.datasets) for name in args.absent})
+    absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
+    render(study, args.out, absent=absent, datasets=args.datasets)
 
 
 @command(

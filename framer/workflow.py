@@ -138,8 +138,26 @@ class Graph:
         bases = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
-        last = [*(f"tables/main.{kind}" for kind in ("md", "csv", "tex")), "report.html"]
-        return [f"{self.out}/{name}" for name in (*weights, *images, *scores, *last)]
+        made = [f"{self.out}/{name}" for name in (*weights, *images, *scores, "report.html")]
+        return [*made, *self.tables()]
+
+    def tables(self) -> list[str]:
+        """The files of the tables."""
+        printed = [
+            f"{name}.{kind}" for name in ("main", "claims", "ablation", "cost") for kind in ("md", "tex", "html")
+        ]
+        return [f"{self.out}/tables/{name}" for name in ("main.csv", "claims.csv", *printed)]
+
+    def published(self) -> list[str]:
+        """The published numbers, and the scores of methods that others restored."""
+        folder = Path("results", "published")
+        methods = [path for name in self.sets for path in folder.glob(f"scores/*/{name}/*.csv")]
+        paths = [*folder.glob("*.csv"), *methods, *(path.with_suffix(".json") for path in methods)]
+        return sorted(path.as_posix() for path in paths)
+
+    def recorded(self, *names: str) -> list[str]:
+        """What was measured for the study beside its runs, where it was: files under its folder `analysis`."""
+        return [path.as_posix() for name in names for path in sorted(Path(self.out, "analysis").glob(name))]
 
     def manifest(self, name: str) -> str:
         """A digest of what a manifest says of the bytes of a set; comments and words to the reader do not count."""

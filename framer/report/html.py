@@ -9,10 +9,13 @@ import jinja2
 from markupsafe import Markup
 
 from framer.provenance import CARD, sha256_file, write_text
-from framer.report.cells import Table, read_scores, tables
+from framer.report.cells import Table, tables
+from framer.report.claims import claims, summary
 from framer.report.curves import read_curves, svg
 from framer.report.gallery import ImageScores, galleries
-from framer.report.tables import caption, reading, section_heading
+from framer.report.grid import html as grid_html
+from framer.report.published import Ledger
+from framer.report.tables import grids_of
 from framer.study import Study
 
 
@@ -48,19 +51,23 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
         UserError: scores are missing or do not fit together, or a log or image is damaged.
     """
     absent = absent or {}
-    found = tables(study, absent)
-    page = _environment().get_template("report.html.j2")
-    html = page.render(
-        study=study,
-        tables=found,
-        caption=caption,
-        reading=reading,
-        heading=section_heading,
-        drawings=list(_drawings(study)),
-        galleries=galleries(study, datasets, _image_scores(study, found[0], absent)),
-        records=list(_records(study, datasets)),
-        study_file=study.path.read_text(encoding="utf-8"),
-        study_digest=sha256_file(study.path)[:12],
+    ledger = Ledger.read()
+    found = tables(study, absent, datasets, ledger)
+    judged = [claims(study, table, ledger) for table in found]
+    grids = grids_of(study, found, judged)
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
+            verdicts=[(table.protocol.name, summary(of_table)) for table, of_table in zip(found, judged, strict=True)],
+            drawings=list(_drawings(study)),
+            galleries=galleries(study, datasets, _image_scores(found[0])),
+            records=list(_records(study, datasets)),
+            study_file=study.path.read_text(encoding="utf-8"),
+            study_digest=sha256_file(study.path)[:12],
+        )
     )
     write_text(out, html)
 
@@ -76,22 +83,16 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _image_scores(study: Study, table: Table, absent: dict[str, str]) -> dict[str, ImageScores]:
+def _image_scores(table: Table) -> dict[str, ImageScores]:
     """What stands below each picture: the table's first metric, of the arm's first training seed."""
-    metric = table.metrics[0]
     scores: dict[str, ImageScores] = {}
-    stopped = study.stopped(absent)
-    first_rows = {row.arm: row.id for row in reversed(study.rows.values()) if row.id not in stopped}
-    for name in study.config.sets:
-        if name in absent:
-            continue
-        scores[name] = {}
-        for arm, row in first_rows.items():
-            path = study.out / "scores" / row / name / f"{table.protocol.name}.csv"
-            values = read_scores(path, table.protocol).values.get(metric.name, {})
-            scores[name][arm] = {
-                Path(image).stem: f"{metric.title} {value:.{metric.digits}f}" for image, value in values.items()
-            }
+    for section in table.sections:
+        scores[section.set] = {}
+        for line in (*section.methods, *section.controls):
+            cell = line.cells[0]
+            if cell.values is not None:
+                texts = [f"{cell.metric.title} {value:.{cell.metric.digits}f}" for value in cell.values[0]]
+                scores[section.set][line.arm] = dict(zip(section.stems, texts, strict=True))
     return scores
 
 

@@ -5,8 +5,10 @@ import pytest
 from finished_study import write_scores
 
 from framer.errors import UserError
-from framer.report.cells import Cell, read_scores, tables
-from framer.report.tables import markdown
+from framer.report.cells import Cell, tables
+from framer.report.layout import main_grid
+from framer.report.marks import Tier
+from framer.report.scores import read_scores
 from framer.scoring.protocols import Protocol
 from framer.scoring.scorefile import METHODS
 from framer.study import Study
@@ -24,7 +26,7 @@ def scores_of(study: Study, row: str, set_id: str = "pairs-a") -> Path:
 
 def test_mean_over_images_then_seeds(study: Study):
     found = cell(study, "pisa_sr-baseline", "pairs-b", "psnr")
-    assert (found.mean, found.n_images, found.n_seeds) == (pytest.approx(25.25), 2, 2)
+    assert (found.mean, found.n_images, found.n_seeds) == (pytest.approx(25.25), 8, 2)
     assert found.text == "25.25"
 
 
@@ -32,11 +34,16 @@ def test_a_method_without_training_has_one_row(study: Study):
     assert cell(study, "bicubic", "pairs-a", "psnr").n_seeds == 1
 
 
-def test_what_prints_as_the_best_is_marked_and_controls_never_are(study: Study):
-    """28.25 and 28.248 print alike; the control's 40 dB competes with nobody."""
-    marks = {arm: cell(study, arm, "pairs-a", "psnr").best for arm in study.config.arms}
-    assert marks == {"bicubic": False, "pisa_sr-baseline": True, "pisa_sr-framer": True, "pisa_sr-blank": False}
-    assert all(cell(study, arm, "pairs-a", "ssim").best for arm in list(study.config.arms)[:3])
+def test_marks_are_of_tests_and_controls_have_none(study: Study):
+    """0.002 dB on each of eight images is a difference, equal SSIM is none. The control competes not."""
+    marks = {arm: cell(study, arm, "pairs-a", "psnr").tier for arm in study.config.arms}
+    assert marks == {
+        "bicubic": Tier.NONE,
+        "pisa_sr-baseline": Tier.BEST,
+        "pisa_sr-framer": Tier.NEXT,
+        "pisa_sr-blank": Tier.NONE,
+    }
+    assert all(cell(study, arm, "pairs-a", "ssim").tier is Tier.BEST for arm in list(study.config.arms)[:3])
 
 
 def test_lower_is_better_for_lpips(study: Study):
@@ -44,11 +51,26 @@ def test_lower_is_better_for_lpips(study: Study):
         rewrite(study, row, value)
     for row in ("pisa_sr-baseline-s0", "pisa_sr-baseline-s1", "pisa_sr-blank-s0", "pisa_sr-blank-s1"):
         rewrite(study, row, 0.3)
-    assert [cell(study, arm, "pairs-a", "lpips").best for arm in study.config.arms] == [False, False, True, False]
+    marks = [cell(study, arm, "pairs-a", "lpips").tier for arm in study.config.arms]
+    assert marks == [Tier.NONE, Tier.NEXT, Tier.BEST, Tier.NONE]
+
+
+def test_intervals_over_images_and_over_seeds(study: Study):
+    found = cell(study, "pisa_sr-baseline", "pairs-a", "psnr")
+    assert found.interval is not None
+    assert found.interval.low < 28.25 < found.interval.high
+    assert found.seeds_interval is not None
+    half = 12.7062 * 0.5 / 2
+    assert (found.seeds_interval.low, found.seeds_interval.high) == pytest.approx(
+        (28.25 - half, 28.25 + half), abs=1e-4
+    )
+    assert cell(study, "bicubic", "pairs-a", "psnr").seeds_interval is None
 
 
 def rewrite(study: Study, row: str, lpips: float) -> None:
-    write_scores(scores_of(study, row), {f"im_{i}.png": {"psnr": 1.0, "ssim": 1.0, "lpips": lpips} for i in (0, 1)}, {})
+    write_scores(
+        scores_of(study, row), {f"im_{i}.png": {"psnr": 1.0, "ssim": 1.0, "lpips": lpips} for i in range(8)}, {}
+    )
 
 
 def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
@@ -64,7 +86,7 @@ def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
 
 def test_reasons_are_numbered_by_first_use(study: Study):
     [table] = tables(study, {"pairs-b": "pairs-b is by hand"})
-    assert table.notes == {"LPIPS needs weights_x": 1, "pairs-b is by hand": 2}
+    assert main_grid(table, "T", []).notes == {"LPIPS needs weights_x": 1, "pairs-b is by hand": 2}
     found = cell(study, "bicubic", "pairs-b", "psnr", {"pairs-b": "pairs-b is by hand"})
     assert (found.mean, found.text, found.reason) == (None, "n/a", "pairs-b is by hand")
 
@@ -101,7 +123,7 @@ def test_definitions_are_never_mixed(study: Study):
 
 def test_rows_on_different_images_are_refused(study: Study):
     write_scores(scores_of(study, "bicubic"), {"im_0.png": {"psnr": 1.0, "ssim": 1.0}}, {"lpips": "none"})
-    with pytest.raises(UserError, match=r"bicubic.*no scores for im_1, which other rows have"):
+    with pytest.raises(UserError, match=r"bicubic.*no scores for im_1, im_2, im_3, im_4, im_5, which other rows have"):
         tables(study, {})
 
 

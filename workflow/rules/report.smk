@@ -4,10 +4,12 @@
 rule tables:
     input:
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        sidecars=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.json", **graph.grid()),
+        cards=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
+        published=graph.published(),
+        cost=graph.recorded("cost.csv"),
     output:
-        f"{graph.out}/tables/main.md",
-        f"{graph.out}/tables/main.csv",
-        f"{graph.out}/tables/main.tex",
+        graph.tables(),
     log:
         f"{graph.logs}/tables.log",
     conda:
@@ -37,6 +39,7 @@ rule report:
             set=graph.sets,
         ),
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        published=graph.published(),
     output:
         f"{graph.out}/report.html",
     log:
