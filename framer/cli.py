@@ -350,6 +350,43 @@ def report(args: argparse.Namespace) -> None:
     render(study, args.out, datasets=args.datasets, absent=absent)
 
 
+@command(
+    "show where a cell of the tables comes from, down to hashes of images and weights",
+    arg("cell", metavar="CELL", help="its id, or ARM/SET/PROTOCOL/METRIC"),
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+)
+def why(args: argparse.Namespace) -> None:
+    from framer.report.cells import find
+    from framer.report.lineage import lines
+    from framer.study import Study
+
+    cell = find(Study.load(args.study, args.datasets), args.cell, args.datasets)
+    print(f"{cell.id}  {cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}  {cell.text}")
+    print("\n".join(lines(cell.tree, 1)))
+
+
+@command(
+    "show what differs between two cells: images, weights, settings, versions",
+    arg("cells", nargs=2, metavar="CELL", help="an id, or ARM/SET/PROTOCOL/METRIC"),
+    arg("--study", type=Path, required=True, nargs="+", help="study file; a second one for the second cell"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+)
+def diff(args: argparse.Namespace) -> None:
+    from framer.report.cells import find
+    from framer.report.lineage import differences
+    from framer.study import Study
+
+    if len(args.study) > 2:
+        raise UserError("diff: --study takes one study file, or one for each cell")
+    studies = [Study.load(path, args.datasets) for path in (args.study[0], args.study[-1])]
+    one, other = (find(study, name, args.datasets) for study, name in zip(studies, args.cells, strict=True))
+    print(f"{one.id}  {one.arm}/{one.set}/{one.protocol}/{one.metric.name}  {one.text}")
+    print(f"{other.id}  {other.arm}/{other.set}/{other.protocol}/{other.metric.name}  {other.text}")
+    for key, value, other_value in differences(one.tree, other.tree):
+        print(f"  {key}\n    {value}\n    {other_value}")
+
+
 def key_values(flag: str, given: list[str]) -> dict[str, Any]:
     """KEY=VALUE arguments, each value read as YAML."""
     import yaml

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from framer.errors import UserError
+from framer.errors import UserError, unknown
 from framer.report.lineage import Lineage, Tree, cell_id
 from framer.report.marks import Tier, tiers
 from framer.report.published import Ledger, Published
@@ -114,6 +114,29 @@ def tables(
     return [builder.table(Protocol.named(name)) for name in study.config.protocols]
 
 
+def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
+    """The cell of an id (its first digits, where they are enough) or of `ARM/SET/PROTOCOL/METRIC`.
+
+    Sets whose scores are not here are left out, so that one cell can be asked for before a study is finished.
+
+    Raises:
+        UserError: there is none, or the first digits are those of several.
+    """
+    scored = {path.parts[-2] for path in study.out.glob("scores/*/*/*.csv")}
+    absent = {set_id: f"{set_id} is not scored" for set_id in study.config.sets if set_id not in scored}
+    cells = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells if cell.id]
+    if "/" in name:
+        names = {f"{cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}": cell for cell in cells}
+        if name not in names:
+            raise UserError(f"{study.path}: {unknown('cell', name, names)}")
+        return names[name]
+    found = [cell for cell in cells if cell.id.startswith(name)]
+    if len({cell.id for cell in found}) != 1:
+        where = "main.csv of the study's tables lists the ids"
+        raise UserError(f"{study.path}: {len(found)} cells have an id that starts with {name!r}; {where}")
+    return found[0]
+
+
 def paper_name(study: Study, arm: str) -> str | None:
     """The papers' name of an arm; None for bicubic, controls, ablations and networks that are not theirs."""
     config = study.config.arms[arm]
@@ -175,11 +198,16 @@ class _Builder:
             if isinstance(column, str):
                 return replace(cell, reason=column)
             columns.append(column)
-        trees = {row: self.lineage.of_row(row, cell.set, cell.metric, scores) for row, scores in rows.items()}
+        trees = {self.branch(row): self.lineage.of_row(row, cell.set, cell.metric, one) for row, one in rows.items()}
         name = paper_name(self.study, cell.arm)
         published = self.ledger.score(name, cell.set, cell.metric) if name else ()
         n_images = len(next(iter(rows.values())).stems)
         return _filled(replace(cell, n_images=n_images), np.stack(columns), trees, published)
+
+    def branch(self, row: str) -> str:
+        """The name of a row's part of the tree; rows of two arms have equal ones, so that they can be compared."""
+        seed = self.study.rows[row].seed
+        return "untrained" if seed is None else f"seed {seed}"
 
     def imported(
         self,
