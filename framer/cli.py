@@ -334,6 +334,23 @@ def tables(args: argparse.Namespace) -> None:
 
 
 @command(
+    "draw a study's figures as PDF and PNG",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine"),
+)
+def figures(args: argparse.Namespace) -> None:
+    from framer.data.fetch import how_to_get
+    from framer.report.figures import render
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
+    render(study, args.out, absent=absent, datasets=args.datasets)
+
+
+@command(
     "render a study's report, one HTML file that needs no network",
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),

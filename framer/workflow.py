@@ -18,6 +18,8 @@ from framer.scoring.weights import state
 from framer.study import OWN_BASES, PretrainJob, Study
 
 DATASETS = Path("datasets")
+RECORDED = ("densities", "layers", "images", "weights")
+"""Analyses whose arrays are measured on a trained model, once."""
 WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
 """What a base or a run consists of."""
 
@@ -139,7 +141,7 @@ class Graph:
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
         made = [f"{self.out}/{name}" for name in (*weights, *images, *scores, "report.html")]
-        return [*made, *self.tables()]
+        return [*made, *self.tables(), *self.figures()]
 
     def tables(self) -> list[str]:
         """The files of the tables."""
@@ -147,6 +149,16 @@ class Graph:
             f"{name}.{kind}" for name in ("main", "claims", "ablation", "cost") for kind in ("md", "tex", "html")
         ]
         return [f"{self.out}/tables/{name}" for name in ("main.csv", "claims.csv", *printed)]
+
+    def figures(self) -> list[str]:
+        """The files of the figures: those of every study, and those whose arrays were recorded."""
+        recorded = [Path(path).stem for path in self.recorded(*(f"{name}.npz" for name in RECORDED))]
+        names = ("scatter", "plane", "curves", "spectra", *recorded)
+        return [f"{self.out}/figures/{name}.{kind}" for name in names for kind in ("pdf", "png")]
+
+    def training_logs(self) -> list[str]:
+        """The logs of the runs that can be made here."""
+        return [f"{self.out}/runs/{run}/log.csv" for run in self.study.runs if run not in self.stopped]
 
     def published(self) -> list[str]:
         """The published numbers, and the scores of methods that others restored."""

@@ -30,9 +30,38 @@ rule tables:
         "framer tables --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
 
 
+rule figures:
+    input:
+        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        images=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
+        curves=graph.training_logs(),
+        arrays=graph.recorded("*.npz"),
+    output:
+        graph.figures(),
+    log:
+        f"{graph.logs}/figures.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=1,
+        mem_mb=4000,
+        runtime=30,
+    params:
+        study=graph.path,
+        shown=graph.presentation(),
+        absent=sorted(graph.absent),
+        code=fingerprint("figures"),
+        out=subpath(output[0], parent=True),
+    message:
+        "Draw the figures"
+    shell:
+        "framer figures --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
+
+
 rule report:
     input:
         f"{graph.out}/tables/main.csv",
+        figures=graph.figures(),
         cards=collect(
             f"{graph.out}/images/{{row}}/{{set}}/card.json",
             row=graph.rows,
