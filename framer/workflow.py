@@ -141,20 +141,20 @@ class Graph:
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
         made = [f"{self.out}/{name}" for name in (*weights, *images, *scores, "report.html")]
-        return [*made, *self.tables(), *self.figures()]
+        return [*made, *self.tables("md", "tex", "html", "csv"), *self.figures("png", "pdf")]
 
-    def tables(self) -> list[str]:
-        """The files of the tables."""
-        printed = [
-            f"{name}.{kind}" for name in ("main", "claims", "ablation", "cost") for kind in ("md", "tex", "html")
-        ]
-        return [f"{self.out}/tables/{name}" for name in ("main.csv", "claims.csv", *printed)]
+    def tables(self, *kinds: str) -> list[str]:
+        """The files of the tables, of some kinds: html, md, tex, csv."""
+        names = {
+            kind: ("main", "claims") if kind == "csv" else ("main", "claims", "ablation", "cost") for kind in kinds
+        }
+        return [f"{self.out}/tables/{name}.{kind}" for kind, of_kind in names.items() for name in of_kind]
 
-    def figures(self) -> list[str]:
-        """The files of the figures: those of every study, and those whose arrays were recorded."""
+    def figures(self, *kinds: str) -> list[str]:
+        """The files of the figures, png or pdf: those of every study, and those whose arrays were recorded."""
         recorded = [Path(path).stem for path in self.recorded(*(f"{name}.npz" for name in RECORDED))]
         names = ("scatter", "plane", "curves", "spectra", *recorded)
-        return [f"{self.out}/figures/{name}.{kind}" for name in names for kind in ("pdf", "png")]
+        return [f"{self.out}/figures/{name}.{kind}" for kind in kinds for name in names]
 
     def training_logs(self) -> list[str]:
         """The logs of the runs that can be made here."""

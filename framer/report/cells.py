@@ -174,7 +174,7 @@ class _Builder:
         if stems:
             lines[False] += [
                 self.imported(name, set_id, protocol, metrics, found, stems)
-                for name, found in read_methods(set_id, protocol).items()
+                for name, found in read_methods(set_id, protocol, self.study.config.arms).items()
             ]
         title = self.study.manifests[set_id].title
         return Section(set_id, title, stems, _marked(lines[False]), tuple(lines[True]))

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -68,20 +69,23 @@ def read_scores(path: Path, protocol: Protocol) -> Scores:
     return scores
 
 
-def read_methods(set_id: str, protocol: Protocol) -> dict[str, Scores]:
+def read_methods(set_id: str, protocol: Protocol, arms: Container[str] = ()) -> dict[str, Scores]:
     """The scores that others published of a set under a protocol, by method.
 
     Where a metric was computed by another definition than the protocol's, its cells say so instead of a number.
 
     Raises:
-        UserError: a file is damaged, or does not say whose scores it holds.
+        UserError: a file is damaged, does not say whose scores it holds, or a method is called as one of `arms`.
     """
     found = {}
     for path in sorted(METHODS.glob(f"*/{set_id}/{protocol.name}.csv")):
         scores = _read(path)
         if not {"label", "source"} <= scores.sidecar.keys():
             raise UserError(f"{path.with_suffix('.json')}: needs the keys label and source; import the scores again")
-        found[path.parts[-3]] = scores
+        name = path.parts[-3]
+        if name in arms:
+            raise UserError(f"{path.parents[1]}: {name} is also an arm of the study; rename the folder")
+        found[name] = scores
     return found
 
 

@@ -1,14 +1,20 @@
+import csv
 import json
+import math
+import os
+import re
 from pathlib import Path
 
 import pytest
-from finished_study import write_scores
+from finished_study import MANIFEST, write_scores
 
+from framer.cli import main
 from framer.errors import UserError
 from framer.report.cells import Cell, tables
+from framer.report.grid import markdown
 from framer.report.layout import main_grid
 from framer.report.marks import Tier
-from framer.report.scores import read_scores
+from framer.report.scores import METHODS, read_scores
 from framer.scoring.protocols import Protocol
 from framer.scoring.scorefile import METHODS
 from framer.study import Study
@@ -134,30 +140,75 @@ def test_a_damaged_sidecar_is_named(study: Study):
         read_scores(path, Protocol.named("osediff"))
 
 
-def test_methods_of_others_stand_beside_the_studys(study: Study):
-    """Their row carries its source; a metric by another definition is n/a, and never in the column."""
+def theirs(count: int = 8) -> Path:
+    """Scores that somebody else published for the images of pairs-a."""
     path = METHODS / "theirs" / "pairs-a" / "osediff.csv"
-    write_scores(path, {f"im_{i}.png": {"psnr": 30.0, "ssim": 0.1} for i in (0, 1)}, {})
-    sidecar = json.loads(path.with_suffix(".json").read_text())
-    sidecar |= {"label": "Theirs", "source": "their log"}
+    write_scores(path, {f"im_{i}.jpg": {"psnr": 30.0 + i, "ssim": 0.1} for i in range(count)}, {})
+    sidecar = json.loads(path.with_suffix(".json").read_text()) | {"label": "Theirs", "source": "their log"}
     sidecar["metrics"]["ssim"] = "ssim@rgb,c0"
     path.with_suffix(".json").write_text(json.dumps(sidecar))
+    return path
+
+
+def test_methods_of_others_stand_beside_the_studys(study: Study):
+    """Their row carries its source; a metric by another definition is n/a, and never in the column."""
+    path = theirs()
     [table] = tables(study, {})
     first, second = table.sections
     assert [line.label for line in first.methods][-1] == "Theirs"
-    assert first.methods[-1].source == "their log"
+    assert first.methods[-1].source == "Scores of Theirs as published: their log"
     assert "Theirs" not in [line.label for line in second.methods]
     psnr, ssim, lpips = first.methods[-1].cells
-    assert (psnr.text, psnr.best, ssim.text, lpips.text) == ("30.00", True, "n/a", "n/a")
-    assert ssim.reason == "SSIM of Theirs is ssim@rgb,c0, which is another metric"
-    assert f"| Theirs [{table.notes['their log']}] " in markdown(table, "t")
-    (METHODS / "theirs").rename(METHODS / "bicubic")
+    assert (psnr.text, psnr.tier, ssim.text, lpips.text) == ("33.50", Tier.BEST, "n/a", "n/a")
+    assert ssim.reason == "SSIM was published as ssim@rgb,c0, which is not ssim@y-bt601-limited,c0"
+    assert re.search(r"\| Theirs \[\d\] ", markdown(main_grid(table, "t", [])))
+    path.parents[1].rename(METHODS / "bicubic")
     with pytest.raises(UserError, match="bicubic is also an arm"):
         tables(study, {})
 
 
-def test_methods_of_others_on_other_images_are_refused(study: Study):
-    path = METHODS / "theirs" / "pairs-a" / "osediff.csv"
-    write_scores(path, {"im_0.png": {"psnr": 30.0}}, {})
-    with pytest.raises(UserError, match=r"theirs/pairs-a/osediff\.csv: no scores for im_1, which other rows have"):
-        tables(study, {})
+def test_methods_of_others_on_other_images_are_not_compared(study: Study):
+    theirs(5)
+    [table] = tables(study, {})
+    cells = table.sections[0].methods[-1].cells
+    assert {cell.reason for cell in cells} == {"Theirs: published for 5 other images"}
+
+
+@pytest.mark.skipif("FRAMER_TEST_DATA" not in os.environ, reason="needs FRAMER_TEST_DATA")
+@pytest.mark.parametrize("name", ["realsr_dev", "drealsr_dev"])
+def test_published_scores_beside_bicubic(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From real images to a table: bicubic is restored and scored here, OSEDiff stands beside it as published."""
+    data = Path(os.environ["FRAMER_TEST_DATA"], name)
+    monkeypatch.chdir(tmp_path)
+    Path("datasets").mkdir()
+    count = len(list((data / "hr").iterdir()))
+    Path("datasets/dev.yaml").write_text(MANIFEST.format(id="dev").replace("count: 2", f"count: {count}"))
+    Path("config").mkdir()
+    arms = "arms: {bicubic: {label: Bicubic}}\nbackbones: {}\n"
+    Path("config/real.yaml").write_text(
+        f"title: T\nseed: 1\nsets: [dev]\nprotocols: [osediff]\nmetrics: [psnr, ssim]\n{arms}"
+    )
+    study = Study.load(Path("config/real.yaml"))
+    images = study.out / "images" / "bicubic" / "dev"
+    assert main(["restore", "--checkpoint", "bicubic", "--lr", str(data / "lr"), "--out", str(images)]) == 0
+    out = study.out / "scores" / "bicubic" / "dev" / "osediff.csv"
+    options = ["--hr", str(data / "hr"), "--metrics", "psnr,ssim", "--protocol", "osediff", "--out", str(out)]
+    assert main(["score", "--sr", str(images), *options]) == 0
+    values: dict[str, dict[str, float]] = {}
+    with (data / "osediff_published_scores.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["metric"] in ("psnr", "ssim"):
+                values.setdefault(row["image"], {})[row["metric"]] = float(row["value"])
+    path = METHODS / "osediff" / "dev" / "osediff.csv"
+    write_scores(path, values, {})
+    sidecar = json.loads(path.with_suffix(".json").read_text()) | {"label": "OSEDiff", "source": "its log"}
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    [table] = tables(study, {})
+    bicubic, osediff = table.sections[0].methods
+    assert (bicubic.label, osediff.label) == ("Bicubic", "OSEDiff")
+    mean = math.fsum(of["psnr"] for of in values.values()) / count
+    assert osediff.cells[0].mean == pytest.approx(mean)
+    assert bicubic.cells[0].mean is not None
+    assert bicubic.cells[0].mean > mean + 1, "every diffusion model loses PSNR to bicubic"
+    assert (bicubic.cells[0].tier, osediff.cells[0].tier) == (Tier.BEST, Tier.NEXT)
+    assert bicubic.cells[0].n_images == osediff.cells[0].n_images == count

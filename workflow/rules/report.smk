@@ -9,7 +9,8 @@ rule tables:
         published=graph.published(),
         cost=graph.recorded("cost.csv"),
     output:
-        graph.tables(),
+        report(graph.tables("html"), caption="../report/tables.rst", category="Tables"),
+        graph.tables("md", "tex", "csv"),
     log:
         f"{graph.logs}/tables.log",
     conda:
@@ -37,7 +38,8 @@ rule figures:
         curves=graph.training_logs(),
         arrays=graph.recorded("*.npz"),
     output:
-        graph.figures(),
+        report(graph.figures("png"), caption="../report/figures.rst", category="Figures"),
+        graph.figures("pdf"),
     log:
         f"{graph.logs}/figures.log",
     conda:
@@ -61,7 +63,7 @@ rule figures:
 rule report:
     input:
         f"{graph.out}/tables/main.csv",
-        figures=graph.figures(),
+        figures=graph.figures("png"),
         cards=collect(
             f"{graph.out}/images/{{row}}/{{set}}/card.json",
             row=graph.rows,
@@ -70,7 +72,7 @@ rule report:
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
         published=graph.published(),
     output:
-        f"{graph.out}/report.html",
+        report(f"{graph.out}/report.html", caption="../report/report.rst", category="Report"),
     log:
         f"{graph.logs}/report.log",
     conda:
