@@ -6,6 +6,7 @@ its decorator says is what `framer.fingerprint` sees of a command.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -324,6 +325,7 @@ def doctor(args: argparse.Namespace) -> None:
     arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine: n/a"),
 )
 def tables(args: argparse.Namespace) -> None:
+    one_thread()
     from framer.data.fetch import how_to_get
     from framer.report.tables import render
     from framer.study import Study
@@ -341,6 +343,7 @@ def tables(args: argparse.Namespace) -> None:
     arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine"),
 )
 def figures(args: argparse.Namespace) -> None:
+    one_thread()
     from framer.data.fetch import how_to_get
     from framer.report.figures import render
     from framer.study import Study
@@ -358,6 +361,7 @@ def figures(args: argparse.Namespace) -> None:
     arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine: n/a"),
 )
 def report(args: argparse.Namespace) -> None:
+    one_thread()
     from framer.data.fetch import how_to_get
     from framer.report.html import render
     from framer.study import Study
@@ -374,6 +378,7 @@ def report(args: argparse.Namespace) -> None:
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
 )
 def why(args: argparse.Namespace) -> None:
+    one_thread()
     from framer.report.cells import find
     from framer.report.lineage import lines
     from framer.study import Study
@@ -390,6 +395,7 @@ def why(args: argparse.Namespace) -> None:
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
 )
 def diff(args: argparse.Namespace) -> None:
+    one_thread()
     from framer.report.cells import find
     from framer.report.lineage import differences
     from framer.study import Study
@@ -402,6 +408,12 @@ def diff(args: argparse.Namespace) -> None:
     print(f"{other.id}  {other.arm}/{other.set}/{other.protocol}/{other.metric.name}  {other.text}")
     for key, value, other_value in differences(one.tree, other.tree):
         print(f"  {key}\n    {value}\n    {other_value}")
+
+
+def one_thread() -> None:
+    """For a command of many small products: threads would cost more than they give, and would order their sums."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
 
 
 def key_values(flag: str, given: list[str]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _read(path: Path) -> Scores:
         raise UserError(f"{sidecar_path}: not a sidecar of scores; delete {path} and score again") from None
     if hashlib.sha256(content).hexdigest() != written_for:
         raise UserError(f"{path}: it is not the file that {sidecar_path.name} describes; delete both and score again")
+    stems = {name: Path(name).stem for name in sidecar["images"]} | {WHOLE_SET: WHOLE_SET}
     values: dict[str, dict[str, float]] = {}
     for image, metric, value in list(csv.reader(StringIO(content.decode())))[1:]:
-        stem = image if image == WHOLE_SET else Path(image).stem
-        values.setdefault(metric, {})[stem] = float(value)
+        values.setdefault(metric, {})[stems[image]] = float(value)
     return Scores(path, values, sidecar)

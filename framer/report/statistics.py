@@ -17,8 +17,8 @@ from scipy.special import ndtri, stdtr, stdtrit
 Array = NDArray[np.float64]
 
 LEVEL = 0.95
-RESAMPLES = 9999
-FLIPS = 19_999
+RESAMPLES = 4999
+FLIPS = 9999
 MIN_IMAGES = 6
 """With fewer, not even equal signs on all images reach 5% in a two-sided sign-flip test: 2 / 2^5 = 6.25%."""
 EXACT_IMAGES = 14
