@@ -25,6 +25,9 @@ if workflow.is_main_process:
         logger.warning(line)
 
 
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     set="[a-z0-9_-]+",
     base="[a-z0-9_-]+",

@@ -1,6 +1,8 @@
-"""Arguments that commands have in common, and what becomes of them."""
+"""How a command is declared, and the arguments that commands have in common."""
 
 import argparse
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,19 @@ if TYPE_CHECKING:
     from framer.study import Job, Study
 
 Argument = tuple[tuple[str, ...], dict[str, Any]]
+Handler = Callable[[argparse.Namespace], None]
+COMMANDS: dict[str, tuple[Handler, str, tuple[Argument, ...]]] = {}
+"""By name: what a command does, in code and in words, and its arguments."""
+
+
+def command(text: str, *arguments: Argument) -> Callable[[Handler], Handler]:
+    """Register a function as the command of its name."""
+
+    def register(function: Handler) -> Handler:
+        COMMANDS[function.__name__.replace("_", "-")] = (function, text, arguments)
+        return function
+
+    return register
 
 
 def arg(*flags: str, **options: Any) -> Argument:
@@ -76,3 +91,9 @@ def session(args: argparse.Namespace, study: "Study") -> "Session":
         trackers=tuple(study.config.trackers),
         tracking=args.tracking or Path("logs") / study.name / "tracking",
     )
+
+
+def one_thread() -> None:
+    """For a command of many small products: threads would cost more than they give, and would order their sums."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"

@@ -1,7 +1,7 @@
 """A fingerprint of the code that a command runs, so that Snakemake re-runs a job when its code changed.
 
 Snakemake sees the text of a rule, not the modules behind it. A fingerprint is the hash of the syntax trees of one
-command's function in `framer/cli.py` and of every module of this package that it imports, directly or not. Comments,
+command's function in `framer/commands` and of every module of this package that it imports, directly or not. Comments,
 formatting and docstrings are not in a syntax tree's hash here, and neither is anything that depends on the Python
 version: the submit host and a compute node agree.
 """
@@ -23,16 +23,16 @@ def fingerprint(command: str, *modules: str) -> str:
     """Twelve hex digits that change when the code behind `framer COMMAND` does.
 
     Args:
-        command: a command, as in `framer train`; its function in `framer/cli.py` has the same name.
+        command: a command, as in `framer train`; its function in `framer/commands` has the same name.
         modules: dotted names of modules that the command loads by name, such as the backbone's.
 
     Raises:
         KeyError: no function of that name.
     """
-    tree = _parse(PACKAGE / "cli.py")
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    trees = [_parse(path) for path in sorted((PACKAGE / "commands").glob("*.py"))]
+    functions = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
     function = functions[command.replace("-", "_")]
-    files = closure([*_imports(function, "framer.cli"), *modules])
+    files = closure([*_imports(function, "framer.commands"), *modules])
     data = {file for path in files for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE}
     parts = {"": normal_form(function)}
     parts |= {_name(path): normal_form(_parse(path)) for path in files}

@@ -18,6 +18,8 @@ from framer.scoring.weights import state
 from framer.study import OWN_BASES, PretrainJob, Study
 
 DATASETS = Path("datasets")
+RECORDED = ("densities", "layers", "images", "weights")
+"""Analyses whose arrays are measured on a trained model, once."""
 WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
 """What a base or a run consists of."""
 
@@ -146,8 +148,36 @@ class Graph:
         bases = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
-        last = [*(f"tables/main.{kind}" for kind in ("md", "csv", "tex")), "report.html"]
-        return [f"{self.out}/{name}" for name in (*weights, *images, *scores, *last)]
+        made = [f"{self.out}/{name}" for name in (*weights, *images, *scores, "report.html")]
+        return [*made, *self.tables("md", "tex", "html", "csv"), *self.figures("png", "pdf")]
+
+    def tables(self, *kinds: str) -> list[str]:
+        """The files of the tables, of some kinds: html, md, tex, csv."""
+        names = {
+            kind: ("main", "claims") if kind == "csv" else ("main", "claims", "ablation", "cost") for kind in kinds
+        }
+        return [f"{self.out}/tables/{name}.{kind}" for kind, of_kind in names.items() for name in of_kind]
+
+    def figures(self, *kinds: str) -> list[str]:
+        """The files of the figures, png or pdf: those of every study, and those whose arrays were recorded."""
+        recorded = [Path(path).stem for path in self.recorded(*(f"{name}.npz" for name in RECORDED))]
+        names = ("scatter", "plane", "curves", "spectra", *recorded)
+        return [f"{self.out}/figures/{name}.{kind}" for kind in kinds for name in names]
+
+    def training_logs(self) -> list[str]:
+        """The logs of the runs that can be made here."""
+        return [f"{self.out}/runs/{run}/log.csv" for run in self.study.runs if run not in self.stopped]
+
+    def published(self) -> list[str]:
+        """The published numbers, and the scores of methods that others restored."""
+        folder = Path("results", "published")
+        methods = [path for name in self.sets for path in folder.glob(f"scores/*/{name}/*.csv")]
+        paths = [*folder.glob("*.csv"), *methods, *(path.with_suffix(".json") for path in methods)]
+        return sorted(path.as_posix() for path in paths)
+
+    def recorded(self, *names: str) -> list[str]:
+        """What was measured for the study beside its runs, where it was: files under its folder `analysis`."""
+        return [path.as_posix() for name in names for path in sorted(Path(self.out, "analysis").glob(name))]
 
     def manifest(self, name: str) -> str:
         """A digest of what a manifest says of the bytes of a set; comments and words to the reader do not count."""

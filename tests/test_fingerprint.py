@@ -102,7 +102,7 @@ def test_the_loss_restores_nothing_again(copy: Path) -> None:
 
 def test_the_command_itself_and_its_arguments_count(copy: Path) -> None:
     before = ask(copy)
-    edit(copy, "cli.py", lambda text: text.replace('arg("--sr", type=Path', 'arg("--sr", type=str'))
+    edit(copy, "commands/scores.py", lambda text: text.replace('arg("--sr", type=Path', 'arg("--sr", type=str'))
     assert changed(before, ask(copy)) == {"score"}
 
 

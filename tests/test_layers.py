@@ -23,6 +23,7 @@ LAYERS = [
     ["framer.workflow", "framer.doctor", "framer.cluster"],
     ["framer.plan"],
     ["framer.arguments"],
+    ["framer.commands"],
     ["framer.cli", "framer.__main__"],
 ]
 WITHOUT_TORCH = [

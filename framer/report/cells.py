@@ -1,17 +1,28 @@
 """What a table says, as data: one cell a row, set and metric. Markdown, CSV, LaTeX and HTML all print these."""
 
-import csv
-import hashlib
-import json
 import math
-from dataclasses import dataclass, replace
-from io import StringIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from framer.errors import UserError
+import numpy as np
+
+from framer.errors import UserError, unknown
+from framer.report.lineage import Lineage, Tree, cell_id
+from framer.report.marks import Tier, tiers
+from framer.report.published import Ledger, Published
+from framer.report.scores import Scores, read_methods, read_scores
+from framer.report.statistics import Array, Interval, over_images, over_seeds
 from framer.scoring.protocols import Metric, Protocol
-from framer.scoring.scorefile import METHODS
-from framer.study import Study
+from framer.study import OWN_BASES, Study
+
+PAPER_NAMES = {
+    ("pisa_sr", False): "PiSA-SR",
+    ("pisa_sr", True): "FRAMER_U",
+    ("dit4sr", False): "DiT4SR",
+    ("dit4sr", True): "FRAMER_D",
+}
+"""What the papers call a backbone at full size, without and with FRAMER."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +34,22 @@ class Cell:
     protocol: str
     metric: Metric
     mean: float | None
-    n_images: int
-    n_seeds: int
+    n_images: int = 0
+    n_seeds: int = 0
     reason: str | None = None
-    best: bool = False
-    """Equal to the best of its column as printed; never true of a control."""
+    tier: Tier = Tier.NONE
+    """Whether the mean is tied with the best of its column, or with the next; never of a control."""
+    interval: Interval | None = None
+    """95%, over images, for the checkpoints at hand."""
+    seeds_interval: Interval | None = None
+    """95%, over training seeds, for the images at hand."""
+    published: tuple[Published, ...] = ()
+    """What was published of this cell under the same definition; several where sources are in conflict."""
+    id: str = ""
+    """Hash of everything that made it; see `framer.report.lineage`."""
+    tree: Tree = field(default_factory=dict, repr=False, compare=False)
+    values: Array | None = field(default=None, repr=False, compare=False)
+    """Shape (seeds, images), images in the order of their stems; (seeds, 1) of a metric of whole sets."""
 
     @property
     def text(self) -> str:
@@ -39,10 +61,11 @@ class Cell:
 class Line:
     """One row of a table."""
 
+    arm: str
     label: str
     cells: tuple[Cell, ...]
     source: str | None = None
-    """Where its scores or images are from, for a method that the study does not restore."""
+    """Where the scores are from, of a method whose images are not ours."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +74,8 @@ class Section:
 
     set: str
     title: str
-    n_images: int
+    stems: tuple[str, ...]
+    """Its images, sorted; none where nothing is scored."""
     methods: tuple[Line, ...]
     controls: tuple[Line, ...]
 
@@ -69,155 +93,171 @@ class Table:
         """All cells in reading order."""
         return [c for s in self.sections for line in (*s.methods, *s.controls) for c in line.cells]
 
-    @property
-    def notes(self) -> dict[str, int]:
-        """The number of each footnote, in order of first use: why a cell is `n/a`, where a method is from."""
-        lines = [line for s in self.sections for line in (*s.methods, *s.controls)]
-        notes = [note for line in lines for note in (line.source, *(cell.reason for cell in line.cells)) if note]
-        return {note: number for number, note in enumerate(dict.fromkeys(notes), 1)}
 
-
-@dataclass(frozen=True)
-class Scores:
-    """One score file and its sidecar: the values of each metric by image."""
-
-    values: dict[str, dict[str, float]]
-    unavailable: dict[str, str]
-    images: frozenset[str]
-    label: str | None = None
-    source: str | None = None
-    """Both for methods that no study restores."""
-
-
-def tables(study: Study, absent: dict[str, str]) -> list[Table]:
-    """One table a protocol, from the score files of a study.
+def tables(
+    study: Study, absent: Mapping[str, str], datasets: Path = Path("datasets"), ledger: Ledger | None = None
+) -> list[Table]:
+    """One table a protocol, from the score files of a study and those that others published.
 
     Args:
         study: its `out / "scores" / ROW / SET / PROTOCOL.csv` are read.
         absent: sets that are not on this machine, each with the reason; their cells are `n/a`, and the rows that are
             trained on them.
+        datasets: folder of the data, whose cards are part of where a cell comes from.
+        ledger: the published numbers; None for those in `results/published`.
 
     Raises:
         UserError: a score file is missing or damaged, was made under other definitions than the code's, or the rows
             of a set are scored on different images.
     """
-    return [_table(study, Protocol.named(name), absent) for name in study.config.protocols]
+    builder = _Builder(study, absent, Lineage(study, datasets), Ledger.read() if ledger is None else ledger)
+    return [builder.table(Protocol.named(name)) for name in study.config.protocols]
 
 
-def read_scores(path: Path, protocol: Protocol) -> Scores:
-    """Read one score file, and check it against its sidecar and against the protocol's definitions.
+def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
+    """The cell of an id (its first digits, where they are enough) or of `ARM/SET/PROTOCOL/METRIC`.
+
+    Sets whose scores are not here are left out, so that one cell can be asked for before a study is finished.
 
     Raises:
-        UserError: one of the two files is missing or damaged, or the definitions differ.
+        UserError: there is none, or the first digits are those of several.
     """
-    sidecar_path = path.with_suffix(".json")
-    try:
-        content = path.read_bytes()
-        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
-        ids, unavailable, images = sidecar["metrics"], sidecar["unavailable"], frozenset(sidecar["images"])
-        written_for, label, source = sidecar["scores"], sidecar.get("label"), sidecar.get("source")
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not there; run snakemake, or framer score") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{sidecar_path}: not a sidecar of scores; delete {path} and score again") from None
-    if hashlib.sha256(content).hexdigest() != written_for:
-        raise UserError(f"{path}: it is not the file that {sidecar_path.name} describes; delete both and score again")
-    for metric in protocol.metrics:
-        if ids.get(metric.name, metric.id) == metric.id:
-            continue
-        if source:
-            unavailable |= {metric.name: f"{metric.title} of {label} is {ids[metric.name]}, which is another metric"}
-        else:
-            raise UserError(
-                f"{path}: {metric.name} is {ids[metric.name]}, where protocol {protocol.name!r} now means {metric.id}; "
-                "delete it and score again"
-            )
-    values: dict[str, dict[str, float]] = {name: {} for name in ids}
-    for row in csv.DictReader(StringIO(content.decode())):
-        values[row["metric"]][row["image"]] = float(row["value"])
-    return Scores(values, unavailable, images, label, source)
+    scored = {path.parts[-2] for path in study.out.glob("scores/*/*/*.csv")}
+    absent = {set_id: f"{set_id} is not scored" for set_id in study.config.sets if set_id not in scored}
+    cells = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells if cell.id]
+    if "/" in name:
+        names = {f"{cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}": cell for cell in cells}
+        if name not in names:
+            raise UserError(f"{study.path}: {unknown('cell', name, names)}")
+        return names[name]
+    found = [cell for cell in cells if cell.id.startswith(name)]
+    if len({cell.id for cell in found}) != 1:
+        where = "main.csv of the study's tables lists the ids"
+        raise UserError(f"{study.path}: {len(found)} cells have an id that starts with {name!r}; {where}")
+    return found[0]
 
 
-def _table(study: Study, protocol: Protocol, absent: dict[str, str]) -> Table:
-    metrics = tuple(protocol.select(study.config.metrics))
-    return Table(protocol, metrics, tuple(_section(study, protocol, metrics, s, absent) for s in study.config.sets))
-
-
-def _section(
-    study: Study, protocol: Protocol, metrics: tuple[Metric, ...], set_id: str, absent: dict[str, str]
-) -> Section:
-    scores: dict[str, list[Scores]] = {arm: [] for arm in study.config.arms}
-    stopped = study.stopped(absent)
-    reasons = {row.arm: stopped[row.id] for row in study.rows.values() if row.id in stopped}
-    others: dict[str, Scores] = {}
-    if set_id not in absent:
-        for row in study.rows.values():
-            if row.id in stopped:
-                continue
-            path = study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
-            scores[row.arm].append(read_scores(path, protocol))
-        others = {path.parents[1].name: read_scores(path, protocol) for path in _others(set_id, protocol)}
-        for name in others.keys() & scores.keys():
-            raise UserError(f"{METHODS / name}: {name} is also an arm of {study.path}; rename the folder")
-        _check_same_images(study, set_id, protocol, scores | {name: [one] for name, one in others.items()})
-    images = next((len(s.images) for of_arm in scores.values() for s in of_arm), 0)
-    lines: dict[bool, list[Line]] = {False: [], True: []}
-    for arm, config in study.config.arms.items():
-        reason = absent.get(set_id) or reasons.get(arm)
-        cells = [_cell(arm, set_id, protocol, metric, scores[arm], reason) for metric in metrics]
-        lines[config.untrained or config.of is not None].append(Line(config.label, tuple(cells)))
-    for name, one in others.items():
-        cells = [_cell(name, set_id, protocol, metric, [one], None) for metric in metrics]
-        lines[False].append(Line(one.label or name, tuple(cells), one.source))
-    title = study.manifests[set_id].title
-    return Section(set_id, title, images, _mark_best(lines[False]), tuple(lines[True]))
-
-
-def _others(set_id: str, protocol: Protocol) -> list[Path]:
-    """Scores of methods that no study restores: published by others, or of images that others made."""
-    return sorted(METHODS.glob(f"*/{set_id}/{protocol.name}.csv"))
-
-
-def _check_same_images(study: Study, set_id: str, protocol: Protocol, scores: dict[str, list[Scores]]) -> None:
-    """Means over different images must not stand in one column. Methods may differ in file format, so stems count."""
-    stems = {arm: [{Path(name).stem for name in s.images} for s in of_arm] for arm, of_arm in scores.items()}
-    all_stems = set().union(*(s for of_arm in stems.values() for s in of_arm))
-    for arm, of_arm in stems.items():
-        for one in of_arm:
-            if lacking := sorted(all_stems - one):
-                root = study.out / "scores" / f"{arm}*" if arm in study.config.arms else METHODS / arm
-                where = root / set_id / f"{protocol.name}.csv"
-                raise UserError(f"{where}: no scores for {', '.join(lacking[:5])}, which other rows have; score again")
-
-
-def _cell(arm: str, set_id: str, protocol: Protocol, metric: Metric, scores: list[Scores], reason: str | None) -> Cell:
-    """Mean over images first, so that every seed weighs the same."""
-    reason = reason or next((s.unavailable[metric.name] for s in scores if metric.name in s.unavailable), None)
-    if reason:
-        return Cell(arm, set_id, protocol.name, metric, None, 0, 0, reason)
-    seeds = [list(s.values.get(metric.name, {}).values()) for s in scores]
-    if any(len(values) != (1 if metric.of_set else len(s.images)) for values, s in zip(seeds, scores, strict=True)):
-        reason = f"{metric.title} is not in the score files, which were made for fewer metrics; score again"
-        return Cell(arm, set_id, protocol.name, metric, None, 0, 0, reason)
-    means = [math.fsum(values) / len(values) for values in seeds]
-    mean = math.fsum(means) / len(means)
-    return Cell(arm, set_id, protocol.name, metric, mean, len(scores[0].images), len(seeds))
-
-
-def _mark_best(lines: list[Line]) -> tuple[Line, ...]:
-    """Mark the best of each column, and whatever prints as the same number: no mark hangs on an invisible digit."""
-    marked = []
-    best = [_best(column) for column in zip(*(line.cells for line in lines), strict=True)]
-    for line in lines:
-        cells = [replace(cell, best=cell.text == text) for cell, text in zip(line.cells, best, strict=True)]
-        marked.append(replace(line, cells=tuple(cells)))
-    return tuple(marked)
-
-
-def _best(column: tuple[Cell, ...]) -> str | None:
-    """The best number of a column as printed; None where fewer than two compete."""
-    having = [cell for cell in column if cell.mean is not None]
-    if len(having) < 2:
+def paper_name(study: Study, arm: str) -> str | None:
+    """The papers' name of an arm; None for bicubic, controls, ablations and networks that are not theirs."""
+    config = study.config.arms[arm]
+    if config.backbone is None or config.untrained or config.recipe not in (None, "paper", "released"):
         return None
-    pick = max if having[0].metric.higher_is_better else min
-    return pick(having, key=lambda cell: cell.mean or 0.0).text
+    if study.config.backbones[config.backbone].base in OWN_BASES:
+        return None
+    return PAPER_NAMES.get((config.backbone, config.recipe is not None))
+
+
+class _Builder:
+    def __init__(self, study: Study, absent: Mapping[str, str], lineage: Lineage, ledger: Ledger):
+        self.study, self.absent, self.lineage, self.ledger = study, absent, lineage, ledger
+        self.stopped = study.stopped(absent)
+
+    def table(self, protocol: Protocol) -> Table:
+        metrics = tuple(protocol.select(self.study.config.metrics))
+        return Table(protocol, metrics, tuple(self.section(protocol, metrics, s) for s in self.study.config.sets))
+
+    def section(self, protocol: Protocol, metrics: tuple[Metric, ...], set_id: str) -> Section:
+        scores: dict[str, dict[str, Scores]] = {arm: {} for arm in self.study.config.arms}
+        if set_id not in self.absent:
+            for row in self.study.rows.values():
+                if row.id not in self.stopped:
+                    path = self.study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
+                    scores[row.arm][row.id] = read_scores(path, protocol)
+        stems = self.stems(scores)
+        reasons = {row.arm: self.stopped[row.id] for row in self.study.rows.values() if row.id in self.stopped}
+        lines: dict[bool, list[Line]] = {False: [], True: []}
+        for arm, config in self.study.config.arms.items():
+            reason = self.absent.get(set_id) or reasons.get(arm)
+            blank = [Cell(arm, set_id, protocol.name, metric, None, reason=reason) for metric in metrics]
+            cells = [cell if reason else self.measured(cell, scores[arm]) for cell in blank]
+            lines[config.untrained or config.of is not None].append(Line(arm, config.label, tuple(cells)))
+        if stems:
+            lines[False] += [
+                self.imported(name, set_id, protocol, metrics, found, stems)
+                for name, found in read_methods(set_id, protocol, self.study.config.arms).items()
+            ]
+        title = self.study.manifests[set_id].title
+        return Section(set_id, title, stems, _marked(lines[False]), tuple(lines[True]))
+
+    def stems(self, scores: Mapping[str, Mapping[str, Scores]]) -> tuple[str, ...]:
+        """The images of a set. Means over different images must not stand in one column."""
+        found = [one for of_arm in scores.values() for one in of_arm.values()]
+        all_stems = {stem for one in found for stem in one.stems}
+        for one in found:
+            if lacking := sorted(all_stems - set(one.stems)):
+                raise UserError(
+                    f"{one.path}: no scores for {', '.join(lacking[:5])}, which other rows have; score again"
+                )
+        return tuple(sorted(all_stems))
+
+    def measured(self, cell: Cell, rows: Mapping[str, Scores]) -> Cell:
+        """A cell with its mean and all that is said of it, or with the reason why there is none."""
+        columns = []
+        for scores in rows.values():
+            column = scores.column(cell.metric)
+            if isinstance(column, str):
+                return replace(cell, reason=column)
+            columns.append(column)
+        trees = {self.branch(row): self.lineage.of_row(row, cell.set, cell.metric, one) for row, one in rows.items()}
+        name = paper_name(self.study, cell.arm)
+        published = self.ledger.score(name, cell.set, cell.metric) if name else ()
+        n_images = len(next(iter(rows.values())).stems)
+        return _filled(replace(cell, n_images=n_images), np.stack(columns), trees, published)
+
+    def branch(self, row: str) -> str:
+        """The name of a row's part of the tree; rows of two arms have equal ones, so that they can be compared."""
+        seed = self.study.rows[row].seed
+        return "untrained" if seed is None else f"seed {seed}"
+
+    def imported(
+        self,
+        name: str,
+        set_id: str,
+        protocol: Protocol,
+        metrics: Sequence[Metric],
+        scores: Scores,
+        stems: tuple[str, ...],
+    ) -> Line:
+        """The line of a method whose scores were published by others."""
+        label = str(scores.sidecar["label"])
+        other = None if scores.stems == stems else f"{label}: published for {len(scores.stems)} other images"
+        cells = []
+        for metric in metrics:
+            column = other or scores.column(metric)
+            cell = Cell(name, set_id, protocol.name, metric, None, len(scores.stems))
+            if isinstance(column, str):
+                cells.append(replace(cell, n_images=0, reason=column))
+            else:
+                tree = {"published": self.lineage.of_method(metric, scores)}
+                cells.append(_filled(cell, column[None], tree, self.ledger.score(label, set_id, metric)))
+        return Line(name, label, tuple(cells), source=f"Scores of {label} as published: {scores.sidecar['source']}")
+
+
+def _filled(cell: Cell, values: Array, tree: Tree, published: tuple[Published, ...]) -> Cell:
+    """Mean over images first, so that every seed weighs the same."""
+    means = [math.fsum(of_seed) / len(of_seed) for of_seed in values]
+    return replace(
+        cell,
+        mean=math.fsum(means) / len(means),
+        n_seeds=len(values),
+        interval=over_images(values.mean(0)),
+        seeds_interval=over_seeds(np.array(means)),
+        published=published,
+        id=cell_id(tree),
+        tree=tree,
+        values=values,
+    )
+
+
+def _marked(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Mark what is tied with the best of each column."""
+    columns = []
+    for column in zip(*(line.cells for line in lines), strict=True):
+        having = [cell for cell in column if cell.values is not None]
+        found = iter(tiers([cell.values.mean(0) for cell in having if cell.values is not None], _better(having)))
+        columns.append([replace(cell, tier=next(found)) if cell.values is not None else cell for cell in column])
+    return tuple(replace(line, cells=cells) for line, cells in zip(lines, zip(*columns, strict=True), strict=True))
+
+
+def _better(cells: Sequence[Cell]) -> bool:
+    return not cells or cells[0].metric.higher_is_better

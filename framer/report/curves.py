@@ -78,14 +78,14 @@ def svg(curve: Curve, label: str) -> str:
             f'<text x="{_LEFT}" y="{HEIGHT - 4}">0</text>',
             f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 4}" class="end">step {last}</text>',
             line(list(curve.losses), "raw"),
-            line(_running_mean(curve.losses), "mean"),
+            line(running_mean(curve.losses), "mean"),
             *(f'<circle cx="{x}" cy="{y}" r="3"/>' for x, y in dots),
             "</svg>",
         ]
     )
 
 
-def _running_mean(values: tuple[float, ...]) -> list[float]:
+def running_mean(values: tuple[float, ...]) -> list[float]:
     """Mean over the last twentieth of the run, at least one step."""
     window = max(1, len(values) // 20)
     sums = [0.0]

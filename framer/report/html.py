@@ -1,6 +1,9 @@
 """A study's report: one HTML file that holds everything it shows and opens without a network."""
 
+import base64
+import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +11,28 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from framer.provenance import CARD, sha256_file, write_text
-from framer.report.cells import Table, read_scores, tables
+from framer.provenance import CARD, digest, sha256_file, write_text
+from framer.report.cells import Table, tables
+from framer.report.claims import claims, summary
 from framer.report.curves import read_curves, svg
-from framer.report.gallery import ImageScores, galleries
-from framer.report.tables import caption, reading, section_heading
+from framer.report.gallery import ImageScores, extremes_of, galleries
+from framer.report.grid import html as grid_html
+from framer.report.published import Ledger
+from framer.report.tables import grids_of
 from framer.study import Study
+
+FOLDER = Path(__file__).parent
+CAPTIONS = {
+    "scatter": "Every test image: its baseline's score against FRAMER's, mean over training seeds.",
+    "plane": "Distortion against perception; bars are 95% intervals over images.",
+    "curves": "Training loss without FRAMER's own term, and its running mean; dots are the held-out loss.",
+    "spectra": "Radial power of SR over that of HR; dotted: the highest frequency of LR.",
+    "densities": "Magnitudes log(1 + |F|) in the two rings; bands of one deviation over images.",
+    "layers": "Cosine of every layer to the final one; bands of one deviation over images.",
+    "images": "Cosine between the images of a batch.",
+    "weights": "FAW and FAM of every layer at some moments of training.",
+}
+"""What a figure shows, in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +67,37 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
         UserError: scores are missing or do not fit together, or a log or image is damaged.
     """
     absent = absent or {}
-    found = tables(study, absent)
-    page = _environment().get_template("report.html.j2")
-    html = page.render(
-        study=study,
-        tables=found,
-        caption=caption,
-        reading=reading,
-        heading=section_heading,
-        drawings=list(_drawings(study)),
-        galleries=galleries(study, datasets, _image_scores(study, found[0], absent)),
-        records=list(_records(study, datasets)),
-        study_file=study.path.read_text(encoding="utf-8"),
-        study_digest=sha256_file(study.path)[:12],
+    ledger = Ledger.read()
+    found = tables(study, absent, datasets, ledger)
+    judged = [claims(study, table, ledger) for table in found]
+    grids = grids_of(study, found, judged)
+    script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
+    stems = {section.set: section.stems for section in found[0].sections}
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
+            verdicts=[(table.protocol.name, summary(of_table)) for table, of_table in zip(found, judged, strict=True)],
+            drawings=list(_drawings(study)),
+            figures=list(_figures(study)),
+            galleries=galleries(study, datasets, _image_scores(found[0]), extremes_of(judged[0], stems), out),
+            facts=list(_facts(study)),
+            style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
+            script=script,
+            script_hash=_content_hash(script),
+            records=list(_records(study, datasets)),
+            study_file=study.path.read_text(encoding="utf-8"),
+            study_digest=sha256_file(study.path)[:12],
+        )
     )
     write_text(out, html)
 
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -76,23 +106,52 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _image_scores(study: Study, table: Table, absent: dict[str, str]) -> dict[str, ImageScores]:
+def _image_scores(table: Table) -> dict[str, ImageScores]:
     """What stands below each picture: the table's first metric, of the arm's first training seed."""
-    metric = table.metrics[0]
     scores: dict[str, ImageScores] = {}
-    stopped = study.stopped(absent)
-    first_rows = {row.arm: row.id for row in reversed(study.rows.values()) if row.id not in stopped}
-    for name in study.config.sets:
-        if name in absent:
-            continue
-        scores[name] = {}
-        for arm, row in first_rows.items():
-            path = study.out / "scores" / row / name / f"{table.protocol.name}.csv"
-            values = read_scores(path, table.protocol).values.get(metric.name, {})
-            scores[name][arm] = {
-                Path(image).stem: f"{metric.title} {value:.{metric.digits}f}" for image, value in values.items()
-            }
+    for section in table.sections:
+        scores[section.set] = {}
+        for line in (*section.methods, *section.controls):
+            cell = line.cells[0]
+            if cell.values is not None:
+                texts = [f"{cell.metric.title} {value:.{cell.metric.digits}f}" for value in cell.values[0]]
+                scores[section.set][line.arm] = dict(zip(section.stems, texts, strict=True))
     return scores
+
+
+def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Name, caption and data URI of the figures that were drawn."""
+    for name, text in CAPTIONS.items():
+        path = study.out / "figures" / f"{name}.png"
+        if path.is_file():
+            yield name, text, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _facts(study: Study) -> Iterator[tuple[str, str]]:
+    """What the whole study hangs on, beside its cards."""
+    yield "Commit", _commit()
+    lock = Path("requirements.lock")
+    yield "Lock (sha256)", sha256_file(lock) if lock.is_file() else "not on this machine"
+    yield "Settings", digest(study.config.model_dump(mode="json"))
+    cards = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(study.out.glob(f"runs/*/{CARD}"))]
+    for key, name in (("hardware", "Hardware"), ("gpu_hours", "GPU-hours")):
+        said = sorted({str(card[key]) for card in cards if key in card})
+        yield name, ", ".join(said) or "not recorded by the runs"
+
+
+def _commit() -> str:
+    """The commit of the working directory, and whether files differ from it."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git repository"
+    return f"{head}, with uncommitted changes" if changed.strip() else head
+
+
+def _content_hash(text: str) -> str:
+    """As a Content-Security-Policy names a script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _drawings(study: Study) -> Iterator[Drawing]:

@@ -22,7 +22,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     for set_id, offset in (("pairs-a", 0.0), ("pairs-b", -3.0)):
         for row, mean in PSNR.items():
             values = {
-                f"im_{i}.png": {"psnr": mean + offset + change, "ssim": 0.5} for i, change in enumerate((-2.0, 2.0))
+                f"im_{i}.png": {"psnr": mean + offset + change, "ssim": 0.5} for i, change in enumerate((-2.0, 2.0) * 4)
             }
             path = study.out / "scores" / row / set_id / "osediff.csv"
             write_scores(path, values, {"lpips": "LPIPS needs weights_x"})

@@ -35,7 +35,7 @@ licence: none
 paired: true
 scale: 4
 count: 2
-source: {{kind: manual, folders: [LR, HR], where: [here], note: none}}
+sources: [{{kind: manual, folders: [LR, HR], where: [here], note: none}}]
 """
 PHOTOS = """
 id: photos
@@ -44,7 +44,7 @@ licence: none
 paired: false
 scale: 4
 count: 2
-source: {kind: manual, folders: [HR], where: [here], note: none}
+sources: [{kind: manual, folders: [HR], where: [here], note: none}]
 """
 # Mean PSNR of each row over the two images; the table's cells are the means over its seeds.
 PSNR = {

@@ -1,12 +1,20 @@
+import csv
 import json
+import math
+import os
+import re
 from pathlib import Path
 
 import pytest
-from finished_study import write_scores
+from finished_study import MANIFEST, write_scores
 
+from framer.cli import main
 from framer.errors import UserError
-from framer.report.cells import Cell, read_scores, tables
-from framer.report.tables import markdown
+from framer.report.cells import Cell, tables
+from framer.report.grid import markdown
+from framer.report.layout import main_grid
+from framer.report.marks import Tier
+from framer.report.scores import read_scores
 from framer.scoring.protocols import Protocol
 from framer.scoring.scorefile import METHODS
 from framer.study import Study
@@ -24,7 +32,7 @@ def scores_of(study: Study, row: str, set_id: str = "pairs-a") -> Path:
 
 def test_mean_over_images_then_seeds(study: Study):
     found = cell(study, "pisa_sr-baseline", "pairs-b", "psnr")
-    assert (found.mean, found.n_images, found.n_seeds) == (pytest.approx(25.25), 2, 2)
+    assert (found.mean, found.n_images, found.n_seeds) == (pytest.approx(25.25), 8, 2)
     assert found.text == "25.25"
 
 
@@ -32,11 +40,16 @@ def test_a_method_without_training_has_one_row(study: Study):
     assert cell(study, "bicubic", "pairs-a", "psnr").n_seeds == 1
 
 
-def test_what_prints_as_the_best_is_marked_and_controls_never_are(study: Study):
-    """28.25 and 28.248 print alike; the control's 40 dB competes with nobody."""
-    marks = {arm: cell(study, arm, "pairs-a", "psnr").best for arm in study.config.arms}
-    assert marks == {"bicubic": False, "pisa_sr-baseline": True, "pisa_sr-framer": True, "pisa_sr-blank": False}
-    assert all(cell(study, arm, "pairs-a", "ssim").best for arm in list(study.config.arms)[:3])
+def test_marks_are_of_tests_and_controls_have_none(study: Study):
+    """0.002 dB on each of eight images is a difference, equal SSIM is none. The control competes not."""
+    marks = {arm: cell(study, arm, "pairs-a", "psnr").tier for arm in study.config.arms}
+    assert marks == {
+        "bicubic": Tier.NONE,
+        "pisa_sr-baseline": Tier.BEST,
+        "pisa_sr-framer": Tier.NEXT,
+        "pisa_sr-blank": Tier.NONE,
+    }
+    assert all(cell(study, arm, "pairs-a", "ssim").tier is Tier.BEST for arm in list(study.config.arms)[:3])
 
 
 def test_lower_is_better_for_lpips(study: Study):
@@ -44,11 +57,26 @@ def test_lower_is_better_for_lpips(study: Study):
         rewrite(study, row, value)
     for row in ("pisa_sr-baseline-s0", "pisa_sr-baseline-s1", "pisa_sr-blank-s0", "pisa_sr-blank-s1"):
         rewrite(study, row, 0.3)
-    assert [cell(study, arm, "pairs-a", "lpips").best for arm in study.config.arms] == [False, False, True, False]
+    marks = [cell(study, arm, "pairs-a", "lpips").tier for arm in study.config.arms]
+    assert marks == [Tier.NONE, Tier.NEXT, Tier.BEST, Tier.NONE]
+
+
+def test_intervals_over_images_and_over_seeds(study: Study):
+    found = cell(study, "pisa_sr-baseline", "pairs-a", "psnr")
+    assert found.interval is not None
+    assert found.interval.low < 28.25 < found.interval.high
+    assert found.seeds_interval is not None
+    half = 12.7062 * 0.5 / 2
+    assert (found.seeds_interval.low, found.seeds_interval.high) == pytest.approx(
+        (28.25 - half, 28.25 + half), abs=1e-4
+    )
+    assert cell(study, "bicubic", "pairs-a", "psnr").seeds_interval is None
 
 
 def rewrite(study: Study, row: str, lpips: float) -> None:
-    write_scores(scores_of(study, row), {f"im_{i}.png": {"psnr": 1.0, "ssim": 1.0, "lpips": lpips} for i in (0, 1)}, {})
+    write_scores(
+        scores_of(study, row), {f"im_{i}.png": {"psnr": 1.0, "ssim": 1.0, "lpips": lpips} for i in range(8)}, {}
+    )
 
 
 def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
@@ -64,7 +92,7 @@ def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
 
 def test_reasons_are_numbered_by_first_use(study: Study):
     [table] = tables(study, {"pairs-b": "pairs-b is by hand"})
-    assert table.notes == {"LPIPS needs weights_x": 1, "pairs-b is by hand": 2}
+    assert main_grid(table, "T", []).notes == {"LPIPS needs weights_x": 1, "pairs-b is by hand": 2}
     found = cell(study, "bicubic", "pairs-b", "psnr", {"pairs-b": "pairs-b is by hand"})
     assert (found.mean, found.text, found.reason) == (None, "n/a", "pairs-b is by hand")
 
@@ -101,7 +129,7 @@ def test_definitions_are_never_mixed(study: Study):
 
 def test_rows_on_different_images_are_refused(study: Study):
     write_scores(scores_of(study, "bicubic"), {"im_0.png": {"psnr": 1.0, "ssim": 1.0}}, {"lpips": "none"})
-    with pytest.raises(UserError, match=r"bicubic.*no scores for im_1, which other rows have"):
+    with pytest.raises(UserError, match=r"bicubic.*no scores for im_1, im_2, im_3, im_4, im_5, which other rows have"):
         tables(study, {})
 
 
@@ -112,30 +140,75 @@ def test_a_damaged_sidecar_is_named(study: Study):
         read_scores(path, Protocol.named("osediff"))
 
 
-def test_methods_of_others_stand_beside_the_studys(study: Study):
-    """Their row carries its source; a metric by another definition is n/a, and never in the column."""
+def theirs(count: int = 8) -> Path:
+    """Scores that somebody else published for the images of pairs-a."""
     path = METHODS / "theirs" / "pairs-a" / "osediff.csv"
-    write_scores(path, {f"im_{i}.png": {"psnr": 30.0, "ssim": 0.1} for i in (0, 1)}, {})
-    sidecar = json.loads(path.with_suffix(".json").read_text())
-    sidecar |= {"label": "Theirs", "source": "their log"}
+    write_scores(path, {f"im_{i}.jpg": {"psnr": 30.0 + i, "ssim": 0.1} for i in range(count)}, {})
+    sidecar = json.loads(path.with_suffix(".json").read_text()) | {"label": "Theirs", "source": "their log"}
     sidecar["metrics"]["ssim"] = "ssim@rgb,c0"
     path.with_suffix(".json").write_text(json.dumps(sidecar))
+    return path
+
+
+def test_methods_of_others_stand_beside_the_studys(study: Study):
+    """Their row carries its source; a metric by another definition is n/a, and never in the column."""
+    path = theirs()
     [table] = tables(study, {})
     first, second = table.sections
     assert [line.label for line in first.methods][-1] == "Theirs"
-    assert first.methods[-1].source == "their log"
+    assert first.methods[-1].source == "Scores of Theirs as published: their log"
     assert "Theirs" not in [line.label for line in second.methods]
     psnr, ssim, lpips = first.methods[-1].cells
-    assert (psnr.text, psnr.best, ssim.text, lpips.text) == ("30.00", True, "n/a", "n/a")
-    assert ssim.reason == "SSIM of Theirs is ssim@rgb,c0, which is another metric"
-    assert f"| Theirs [{table.notes['their log']}] " in markdown(table, "t")
-    (METHODS / "theirs").rename(METHODS / "bicubic")
+    assert (psnr.text, psnr.tier, ssim.text, lpips.text) == ("33.50", Tier.BEST, "n/a", "n/a")
+    assert ssim.reason == "SSIM was published as ssim@rgb,c0, which is not ssim@y-bt601-limited,c0"
+    assert re.search(r"\| Theirs \[\d\] ", markdown(main_grid(table, "t", [])))
+    path.parents[1].rename(METHODS / "bicubic")
     with pytest.raises(UserError, match="bicubic is also an arm"):
         tables(study, {})
 
 
-def test_methods_of_others_on_other_images_are_refused(study: Study):
-    path = METHODS / "theirs" / "pairs-a" / "osediff.csv"
-    write_scores(path, {"im_0.png": {"psnr": 30.0}}, {})
-    with pytest.raises(UserError, match=r"theirs/pairs-a/osediff\.csv: no scores for im_1, which other rows have"):
-        tables(study, {})
+def test_methods_of_others_on_other_images_are_not_compared(study: Study):
+    theirs(5)
+    [table] = tables(study, {})
+    cells = table.sections[0].methods[-1].cells
+    assert {cell.reason for cell in cells} == {"Theirs: published for 5 other images"}
+
+
+@pytest.mark.skipif("FRAMER_TEST_DATA" not in os.environ, reason="needs FRAMER_TEST_DATA")
+@pytest.mark.parametrize("name", ["realsr_dev", "drealsr_dev"])
+def test_published_scores_beside_bicubic(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From real images to a table: bicubic is restored and scored here, OSEDiff stands beside it as published."""
+    data = Path(os.environ["FRAMER_TEST_DATA"], name)
+    monkeypatch.chdir(tmp_path)
+    Path("datasets").mkdir()
+    count = len(list((data / "hr").iterdir()))
+    Path("datasets/dev.yaml").write_text(MANIFEST.format(id="dev").replace("count: 2", f"count: {count}"))
+    Path("config").mkdir()
+    arms = "arms: {bicubic: {label: Bicubic}}\nbackbones: {}\n"
+    Path("config/real.yaml").write_text(
+        f"title: T\nseed: 1\nsets: [dev]\nprotocols: [osediff]\nmetrics: [psnr, ssim]\n{arms}"
+    )
+    study = Study.load(Path("config/real.yaml"))
+    images = study.out / "images" / "bicubic" / "dev"
+    assert main(["restore", "--checkpoint", "bicubic", "--lr", str(data / "lr"), "--out", str(images)]) == 0
+    out = study.out / "scores" / "bicubic" / "dev" / "osediff.csv"
+    options = ["--hr", str(data / "hr"), "--metrics", "psnr,ssim", "--protocol", "osediff", "--out", str(out)]
+    assert main(["score", "--sr", str(images), *options]) == 0
+    values: dict[str, dict[str, float]] = {}
+    with (data / "osediff_published_scores.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["metric"] in ("psnr", "ssim"):
+                values.setdefault(row["image"], {})[row["metric"]] = float(row["value"])
+    path = METHODS / "osediff" / "dev" / "osediff.csv"
+    write_scores(path, values, {})
+    sidecar = json.loads(path.with_suffix(".json").read_text()) | {"label": "OSEDiff", "source": "its log"}
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    [table] = tables(study, {})
+    bicubic, osediff = table.sections[0].methods
+    assert (bicubic.label, osediff.label) == ("Bicubic", "OSEDiff")
+    mean = math.fsum(of["psnr"] for of in values.values()) / count
+    assert osediff.cells[0].mean == pytest.approx(mean)
+    assert bicubic.cells[0].mean is not None
+    assert bicubic.cells[0].mean > mean + 1, "every diffusion model loses PSNR to bicubic"
+    assert (bicubic.cells[0].tier, osediff.cells[0].tier) == (Tier.BEST, Tier.NEXT)
+    assert bicubic.cells[0].n_images == osediff.cells[0].n_images == count

@@ -56,6 +56,7 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
         "bicubic": len(plain) * len(sets),
         "score": rows * len(sets) * len(config["protocols"]),
         "tables": 1,
+        "figures": 1,
         "report": 1,
     }
     return {rule: count for rule, count in counts.items() if count} | {"total": sum(counts.values())}

@@ -4,10 +4,13 @@
 rule tables:
     input:
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        sidecars=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.json", **graph.grid()),
+        cards=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
+        published=graph.published(),
+        cost=graph.recorded("cost.csv"),
     output:
-        f"{graph.out}/tables/main.md",
-        f"{graph.out}/tables/main.csv",
-        f"{graph.out}/tables/main.tex",
+        report(graph.tables("html"), caption="../report/tables.rst", category="Tables"),
+        graph.tables("md", "tex", "csv"),
     log:
         f"{graph.logs}/tables.log",
     conda:
@@ -28,17 +31,48 @@ rule tables:
         "framer tables --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
 
 
+rule figures:
+    input:
+        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        images=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
+        curves=graph.training_logs(),
+        arrays=graph.recorded("*.npz"),
+    output:
+        report(graph.figures("png"), caption="../report/figures.rst", category="Figures"),
+        graph.figures("pdf"),
+    log:
+        f"{graph.logs}/figures.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=1,
+        mem_mb=4000,
+        runtime=30,
+    params:
+        study=graph.path,
+        shown=graph.presentation(),
+        absent=sorted(graph.absent),
+        code=fingerprint("figures"),
+        out=subpath(output[0], parent=True),
+    message:
+        "Draw the figures"
+    shell:
+        "framer figures --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
+
+
 rule report:
     input:
         f"{graph.out}/tables/main.csv",
+        figures=graph.figures("png"),
         cards=collect(
             f"{graph.out}/images/{{row}}/{{set}}/card.json",
             row=graph.rows,
             set=graph.sets,
         ),
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        published=graph.published(),
     output:
-        f"{graph.out}/report.html",
+        report(f"{graph.out}/report.html", caption="../report/report.rst", category="Report"),
     log:
         f"{graph.logs}/report.log",
     conda:

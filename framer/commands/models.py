@@ -1,0 +1,138 @@
+"""Models: captions and latents before training, training, restoring."""
+
+import argparse
+from pathlib import Path
+
+from framer.arguments import SESSION, arg, command, key_values, planned, session, spread
+
+
+@command(
+    "caption a folder of images with a vision-language model",
+    arg("--images", type=Path, required=True, metavar="DIR", help="folder of images"),
+    arg("--out", type=Path, required=True, metavar="FILE.csv", help="image,caption rows; sidecar FILE.json"),
+    arg("--model", metavar="PATH", help="folder, or owner/name on the hub (default: LLaVA-1.5 13B)"),
+    arg("--question", help="what the model is asked; '' for models that take an image alone (default: the objects)"),
+    arg("--tokens", type=int, default=512, help="longest caption (default: 512)"),
+    arg("--seed", type=int, default=0, help="seed of the sampling (default: 0)"),
+    arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+)
+def caption(args: argparse.Namespace) -> None:
+    from framer.engine.caption import MODEL, QUESTION
+    from framer.engine.caption import caption as run
+
+    question = QUESTION if args.question is None else args.question
+    options = {"tokens": args.tokens, "seed": args.seed, "threads": args.threads}
+    run(args.images, args.out, model=args.model or MODEL, question=question, **options)
+
+
+@command(
+    "encode the training pairs and prompts of a study once, before training",
+    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    arg("--backbone", required=True, help="a backbone of the study whose data has 'encode'"),
+    arg("--base", type=Path, required=True, help="folder of its base"),
+    arg("--out", type=Path, required=True, help="folder of the cache"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    arg("--expect", help="digest of the settings that were planned; refuse others"),
+)
+def encode(args: argparse.Namespace) -> None:
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    job = study.encode_job(args.backbone)
+    planned(args, job)
+
+    from framer.engine.encode import encode as run
+
+    run(job, args.base, study.training_folders(job, args.datasets), args.out)
+
+
+@command(
+    "train a tiny base from random weights",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--base", required=True, help="the backbone's name"),
+    arg("--out", type=Path, required=True, help="folder of the base"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    arg("--expect", help="digest of the settings that were planned; refuse others"),
+    *SESSION,
+)
+def pretrain(args: argparse.Namespace) -> None:
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    job = study.pretrain_job(args.base)
+    planned(args, job)
+    spread(args)
+
+    from framer.engine.pretrain import pretrain as run
+
+    data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
+    run(job, data, args.out, heldout, session(args, study))
+
+
+@command(
+    "train one run of a study: LoRA or control weights, with or without the FRAMER loss",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--run", required=True, help="arm and seed, such as pisa_sr-framer-s0"),
+    arg("--base", type=Path, required=True, help="folder of the base that it starts from"),
+    arg("--out", type=Path, required=True, help="folder of the run"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    arg("--encoded", type=Path, help="folder of framer encode (default: encode on the fly)"),
+    arg("--expect", help="digest of the settings that were planned; refuse others"),
+    *SESSION,
+)
+def train(args: argparse.Namespace) -> None:
+    from framer.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    job = study.train_job(args.run)
+    planned(args, job)
+    spread(args)
+
+    from framer.engine.train import train as run
+
+    data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
+    run(job, args.base, data, args.out, heldout, session(args, study), encoded=args.encoded)
+
+
+@command(
+    "make a run of published weights, or files for other programs of a run",
+    arg("source", type=Path, metavar="PATH", help="the folder of a run, or a file of published weights"),
+    arg("--backbone", required=True, help="whose weights they are"),
+    arg("--to", required=True, help="run; of dit4sr also: delta; of pisa_sr: official, safetensors, diffusers, peft"),
+    arg("--base", type=Path, metavar="DIR", help="folder of the base, for a run"),
+    arg("--out", type=Path, required=True, metavar="PATH", help="folder, or file where the form is one"),
+)
+def convert(args: argparse.Namespace) -> None:
+    from framer.engine.convert import convert as run
+
+    run(args.source, args.backbone, args.to, args.out, base=args.base)
+
+
+@command(
+    "restore a folder of LR images to x4",
+    arg("--checkpoint", required=True, metavar="PATH", help="folder of a run, or 'bicubic'"),
+    arg("--lr", type=Path, required=True, metavar="DIR", help="folder of LR images"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the restored PNGs, their index and card"),
+    arg(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a restore setting of the backbone, such as steps=20",
+    ),
+    arg(
+        "--captions", type=Path, metavar="PATH", help="CSV image,caption, or a folder of STEM.txt (default: no prompts)"
+    ),
+    arg("--missing", choices=["error", "empty"], default="error", help="an image without a caption (default: error)"),
+    arg("--seed", type=int, default=0, help="seed of the starting noise (default: 0)"),
+    arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+    arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
+)
+def restore(args: argparse.Namespace) -> None:
+    from framer.engine.restore import restore as run
+
+    checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
+    settings = key_values("--set", args.set)
+    prompts = {"captions": args.captions, "missing": args.missing}
+    options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": args.threads}
+    run(checkpoint, args.lr, args.out, settings=settings, **prompts, **options)

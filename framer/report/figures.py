@@ -1,0 +1,167 @@
+"""The figures of a study, PDF and PNG: from scores, images, training logs and recorded arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from framer.data.images import list_images, read_rgb
+from framer.provenance import atomic
+from framer.report import arrays
+from framer.report.analyses import DRAWN
+from framer.report.cells import Cell, Table, tables
+from framer.report.claims import claims
+from framer.report.curves import read_curves, running_mean
+from framer.report.published import Ledger
+from framer.report.spectra import frequencies, radial_power
+from framer.report.style import COLORS, STYLE, panels
+from framer.study import Study
+
+NAMES = ("scatter", "plane", "curves", "spectra")
+"""Drawn of every study; those of `framer.report.arrays.KNOWN` where their arrays were recorded."""
+SPECTRUM_IMAGES = 32
+"""Images a set whose spectra are averaged, at most."""
+
+
+def render(study: Study, out: Path, absent: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
+    """Write each figure as `out/NAME.pdf` and `out/NAME.png`. One that has nothing to show says so.
+
+    Args:
+        study: whose scores, images and logs are read.
+        out: folder of the figures.
+        absent: sets that are not on this machine.
+        datasets: folder of the data, for the spectra of HR.
+
+    Raises:
+        UserError: scores are missing or do not fit together, or an image, log or recorded array is damaged.
+    """
+    found = tables(study, absent or {}, datasets)
+    drawn: dict[str, Callable[[], Figure]] = {
+        "scatter": lambda: scatter(study, found),
+        "plane": lambda: plane(study, found),
+        "curves": lambda: curves(study),
+        "spectra": lambda: spectra(study, datasets),
+    }
+    for name, draw in DRAWN.items():
+        path = study.out / "analysis" / f"{name}.npz"
+        if path.is_file():
+            drawn[name] = lambda draw=draw, path=path: draw(arrays.read(path))  # type: ignore[misc]
+    with matplotlib.rc_context(STYLE):
+        for name, make in drawn.items():
+            figure = make()
+            for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+                with atomic(out / f"{name}.{kind}") as part:
+                    figure.savefig(part, format=kind, metadata=metadata)
+
+
+def scatter(study: Study, found: Sequence[Table]) -> Figure:
+    """Every test image: its baseline's score against FRAMER's, mean over training seeds; above the line is larger."""
+    pairs = [
+        (table, claim)
+        for table in found
+        for claim in claims(study, table, Ledger())
+        if claim.difference is not None and claim.ours.n_images > 1 and _values(claim.ours).size > 1
+    ]
+    figure, axes = panels(len(pairs), "No arm has both FRAMER and a baseline with scores of images")
+    for axis, (table, claim) in zip(axes, pairs, strict=False):
+        base, ours = _values(claim.baseline), _values(claim.ours)
+        low, high = min(base.min(), ours.min()), max(base.max(), ours.max())
+        axis.plot([low, high], [low, high], color="0.7", linewidth=0.8, zorder=0)
+        axis.scatter(base, ours, s=9, color=COLORS[0], alpha=0.75, linewidths=0)
+        axis.set(xlabel=claim.baseline_label, ylabel=claim.label, aspect="equal")
+        axis.set_title(f"{claim.ours.metric.heading}, {claim.ours.set}\n{table.protocol.name}")
+    return figure
+
+
+def plane(study: Study, found: Sequence[Table]) -> Figure:
+    """Distortion against perception: each method's first full-reference metric against each no-reference one."""
+    panes = [
+        (table, section, reference, other)
+        for table in found
+        for section in table.sections
+        for reference in [number for number, metric in enumerate(table.metrics) if metric.needs_hr][:1]
+        for other, metric in enumerate(table.metrics)
+        if not metric.needs_hr and sum(_both(line.cells, reference, other) for line in section.methods) > 1
+    ]
+    figure, axes = panels(len(panes), "No set has scores of both a full-reference and a no-reference metric")
+    for axis, (table, section, reference, other) in zip(axes, panes, strict=False):
+        for number, line in enumerate(section.methods):
+            x, y = line.cells[reference], line.cells[other]
+            if x.mean is None or y.mean is None:
+                continue
+            color = COLORS[number % len(COLORS)]
+            axis.errorbar([x.mean], [y.mean], xerr=_bars(x), yerr=_bars(y), color=color, elinewidth=0.8)
+            axis.plot([x.mean], [y.mean], "o", color=color, markersize=4, label=line.label)
+        first, second = table.metrics[reference], table.metrics[other]
+        axis.set(xlabel=first.heading, ylabel=second.heading, title=f"{section.set}\n{table.protocol.name}")
+        axis.legend(frameon=False)
+    return figure
+
+
+def curves(study: Study) -> Figure:
+    """Training loss by step, without FRAMER's own term, and its running mean; dots are the held-out loss."""
+    by_stage: dict[tuple[str, str], list[tuple[str, Path]]] = {}
+    for run in study.runs:
+        folder = study.out / "runs" / run
+        for stage in read_curves(folder):
+            by_stage.setdefault((str(study.arm(run).backbone), stage), []).append((run, folder))
+    figure, axes = panels(len(by_stage), "No run has a training log")
+    for axis, ((backbone, stage), runs) in zip(axes, by_stage.items(), strict=False):
+        for number, (run, folder) in enumerate(runs):
+            curve, color = read_curves(folder)[stage], COLORS[number % len(COLORS)]
+            axis.plot(curve.steps, curve.losses, color=color, linewidth=0.5, alpha=0.3)
+            axis.plot(curve.steps, running_mean(curve.losses), color=color, linewidth=1.2, label=run)
+            axis.plot([step for step, _ in curve.heldout], [loss for _, loss in curve.heldout], "o", color=color)
+        axis.set(xlabel="step", ylabel="loss", yscale="log", title=f"{backbone}, {stage} stage")
+        axis.legend(frameon=False)
+    return figure
+
+
+def spectra(study: Study, datasets: Path) -> Figure:
+    """Radial power of SR over that of HR: below 1 detail is missing. Dotted: the highest frequency of LR."""
+    sets = [name for name in study.config.sets if (datasets / name / "HR").is_dir()]
+    figure, axes = panels(len(sets), "No set with HR images is on this machine")
+    for axis, name in zip(axes, sets, strict=False):
+        high = list_images(datasets / name / "HR")
+        stems = list(high)[:: max(1, -(-len(high) // SPECTRUM_IMAGES))]
+        truth = _mean_power([high[stem] for stem in stems])
+        for number, (label, folder) in enumerate(_restored(study, name)):
+            images = list_images(folder)
+            ratio = _mean_power([images[stem] for stem in stems if stem in images]) / truth
+            axis.plot(frequencies(), ratio, color=COLORS[number % len(COLORS)], linewidth=1, label=label)
+        axis.axhline(1, color="0.7", linewidth=0.8, zorder=0)
+        axis.axvline(0.125, color="0.7", linewidth=0.8, linestyle=":", zorder=0)
+        axis.set(xlabel="cycles a pixel", ylabel="power, SR / HR", yscale="log", title=name)
+        axis.legend(frameon=False)
+    return figure
+
+
+def _mean_power(paths: Sequence[Path]) -> np.ndarray:
+    return np.nanmean(np.stack([radial_power(read_rgb(path)) for path in paths]), axis=0)
+
+
+def _restored(study: Study, name: str) -> Iterator[tuple[str, Path]]:
+    """Label and folder of each arm's images, first training seed; controls are left out."""
+    first = {row.arm: row.id for row in reversed(study.rows.values())}
+    for arm, config in study.config.arms.items():
+        folder = study.out / "images" / first[arm] / name
+        if folder.is_dir() and not config.untrained and not config.of:
+            yield config.label, folder
+
+
+def _values(cell: Cell) -> np.ndarray:
+    assert cell.values is not None
+    return cell.values.mean(0)
+
+
+def _both(cells: Sequence[Cell], *numbers: int) -> bool:
+    return all(cells[number].mean is not None for number in numbers)
+
+
+def _bars(cell: Cell) -> list[list[float]] | None:
+    """A cell's interval over images as matplotlib takes error bars."""
+    if cell.interval is None or cell.mean is None or not np.isfinite([cell.interval.low, cell.interval.high]).all():
+        return None
+    return [[cell.mean - cell.interval.low], [cell.interval.high - cell.mean]]

@@ -1,0 +1,214 @@
+"""A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+from tabulate import tabulate
+
+from framer.report.marks import Tier
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place."""
+
+    text: str
+    tier: Tier = Tier.NONE
+    note: str | None = None
+    """A footnote."""
+    title: str = ""
+    """What HTML shows when a pointer rests on it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A label and one entry a column. A `minor` row belongs to the one above it."""
+
+    label: str
+    entries: tuple[Entry, ...]
+    note: str | None = None
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under a common heading; an empty heading is not printed."""
+
+    heading: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A whole table.
+
+    Attributes:
+        key: short name, for LaTeX's label and HTML's ids.
+        title: heading.
+        caption: what the numbers are, without which they must not be read.
+        columns: headings; the first is that of the labels.
+        groups: the rows.
+        reading: how the cells were made and what the marks mean.
+        words: whether the columns hold words, which are left-aligned, and not numbers.
+    """
+
+    key: str
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    groups: tuple[Group, ...]
+    reading: str
+    words: bool = False
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """The number of each footnote, in order of first use."""
+        notes = dict.fromkeys(note for group in self.groups for row in group.rows for note in _notes(row))
+        return {note: number for number, note in enumerate(notes, 1)}
+
+
+def markdown(grid: Grid) -> str:
+    """One Markdown table with a heading row a group; footnotes below. Bold and italics stand for the marks."""
+    rows = []
+    for group in grid.groups:
+        if group.heading:
+            rows.append([f"*{_escape_markdown(group.heading)}*"] + [""] * (len(grid.columns) - 1))
+        rows += [_markdown_row(row, grid) for row in group.rows]
+    alignment = ["left", *("left" if grid.words else "right" for _ in grid.columns[1:])]
+    body = tabulate(rows, headers=list(grid.columns), tablefmt="pipe", colalign=alignment, disable_numparse=True)
+    notes = "\n".join(f"[{number}] {_escape_markdown(note)}.  " for note, number in grid.notes.items())
+    parts = [f"## {_escape_markdown(grid.title)}", grid.caption, body, notes, grid.reading]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def latex(grid: Grid) -> str:
+    """A `table` environment; needs the package booktabs."""
+    rows = [row for group in grid.groups for row in group.rows]
+    frame = pd.DataFrame(
+        [[_latex_entry(entry, row, grid) for entry in row.entries] for row in rows],
+        index=[_latex_label(row, grid) for row in rows],
+        columns=[_escape_latex(heading) for heading in grid.columns[1:]],
+    )
+    columns = len(grid.columns) - 1
+    notes = " ".join(f"${{}}^{{{number}}}$\\,{_escape_latex(note)}." for note, number in grid.notes.items())
+    caption = _escape_latex(f"{grid.title}. {grid.caption} {grid.reading}".strip())
+    text = frame.style.to_latex(
+        hrules=True,
+        column_format="@{}l" + ("l" * (columns - 1) + "p{25mm}" if grid.words else "r" * columns) + "@{}",
+        position="tbp",
+        position_float="centering",
+        caption=f"{caption} {notes}".strip(),
+        label=f"tab:{grid.key}",
+    )
+    return _laid_out(text, grid)
+
+
+def html(grid: Grid) -> str:
+    """A `table` element with its footnotes in a list; every text is escaped."""
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in grid.columns)
+    lines = [f'<table class="{"words" if grid.words else "numbers"}">', f"<thead><tr>{head}</tr></thead>"]
+    for group in grid.groups:
+        lines.append("<tbody>")
+        if group.heading:
+            span = len(grid.columns)
+            lines.append(f'<tr><th class="group" colspan="{span}" scope="rowgroup">{escape(group.heading)}</th></tr>')
+        lines += [_html_row(row, grid) for row in group.rows]
+        lines.append("</tbody>")
+    lines.append("</table>")
+    if grid.notes:
+        lines += ['<ol class="notes">', *(f"<li>{escape(note)}.</li>" for note in grid.notes), "</ol>"]
+    return "\n".join(lines) + "\n"
+
+
+def page(grids: list[Grid]) -> str:
+    """Tables as an HTML document of their own."""
+    style = (
+        "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;color-scheme:light dark}table{border-collapse:collapse}"
+        "th,td{padding:.3rem .75rem;text-align:right;white-space:nowrap}.words td,th:first-child{text-align:left}"
+        "thead th{border-block:1px solid}tbody+tbody{border-top:1px solid #8888}.group{font-style:italic}"
+        ".best{font-weight:700}.next{text-decoration:underline}.minor,.notes{font-size:.85em;opacity:.75}"
+    )
+    parts = ["<!doctype html>", '<html lang="en">', "<head>", '<meta charset="utf-8">']
+    parts += [f"<title>{escape(grids[0].title if grids else 'Tables')}</title>", f"<style>{style}</style>", "</head>"]
+    parts.append("<body>")
+    for grid in grids:
+        parts += [f"<h2>{escape(grid.title)}</h2>", f"<p>{escape(grid.caption)}</p>", html(grid).rstrip()]
+        parts.append(f"<p>{escape(grid.reading)}</p>")
+    return "\n".join([*parts, "</body>", "</html>"]) + "\n"
+
+
+def _notes(row: Row) -> Iterator[str]:
+    yield from (note for note in (row.note, *(entry.note for entry in row.entries)) if note)
+
+
+def _markdown_row(row: Row, grid: Grid) -> list[str]:
+    texts = []
+    for entry in row.entries:
+        text = _escape_markdown(entry.text)
+        marked = {Tier.BEST: f"**{text}**", Tier.NEXT: f"*{text}*", Tier.NONE: text}[entry.tier]
+        texts.append(marked + (f" [{grid.notes[entry.note]}]" if entry.note else ""))
+    label = ("– " if row.minor else "") + _escape_markdown(row.label)
+    return [label + (f" [{grid.notes[row.note]}]" if row.note else ""), *texts]
+
+
+def _html_row(row: Row, grid: Grid) -> str:
+    def sup(note: str | None) -> str:
+        return f"<sup>{grid.notes[note]}</sup>" if note else ""
+
+    cells = []
+    for entry in row.entries:
+        kind = entry.tier.value or ("none" if entry.note else "")
+        attributes = (f' class="{kind}"' if kind else "") + (f' title="{escape(entry.title)}"' if entry.title else "")
+        cells.append(f"<td{attributes}>{escape(entry.text)}{sup(entry.note)}</td>")
+    head = f'<th scope="row">{escape(row.label)}{sup(row.note)}</th>'
+    kind = ' class="minor"' if row.minor else ""
+    return f"<tr{kind}>{head}{''.join(cells)}</tr>"
+
+
+def _laid_out(text: str, grid: Grid) -> str:
+    r"""Put each group's heading and the rule above it between the rows that Styler wrote."""
+    # Six metrics and a long name fit the text width of a standard article only like this.
+    size = "\\scriptsize" if grid.words else "\\footnotesize"
+    text = text.replace("\\begin{tabular}", f"{size}\n\\setlength{{\\tabcolsep}}{{2.5pt}}\n\\begin{{tabular}}", 1)
+    head, rule, rest = text.partition("\\midrule\n")
+    body, end, tail = rest.partition("\\bottomrule\n")
+    rows = iter(body.splitlines(keepends=True))
+    parts = []
+    for number, group in enumerate(grid.groups):
+        if number:
+            parts.append(rule)
+        if group.heading:
+            heading = _escape_latex(group.heading)
+            parts.append(f"\\multicolumn{{{len(grid.columns)}}}{{@{{}}l}}{{\\textit{{{heading}}}}} \\\\\n")
+        parts += [next(rows) for _ in group.rows]
+    return head + rule + "".join(parts) + end + tail
+
+
+def _latex_label(row: Row, grid: Grid) -> str:
+    label = f"\\quad\\scriptsize {_escape_latex(row.label)}" if row.minor else _escape_latex(row.label)
+    return label + (f"${{}}^{{{grid.notes[row.note]}}}$" if row.note else "")
+
+
+def _latex_entry(entry: Entry, row: Row, grid: Grid) -> str:
+    text = _escape_latex(entry.text)
+    marked = {Tier.BEST: f"\\textbf{{{text}}}", Tier.NEXT: f"\\underline{{{text}}}", Tier.NONE: text}[entry.tier]
+    note = f"${{}}^{{{grid.notes[entry.note]}}}$" if entry.note else ""
+    return f"{{\\scriptsize {marked}{note}}}" if row.minor and marked else marked + note
+
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--", "×": r"$\times$", "∞": r"$\infty$"}
+    | {"±": r"$\pm$", "λ": r"$\lambda$"}
+)
+
+
+def _escape_latex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def _escape_markdown(text: str) -> str:
+    return "".join(f"\\{character}" if character in "\\`*[]|<" else character for character in text)

@@ -1,0 +1,128 @@
+"""The published numbers, each with its source: `results/published/*.csv`, tidy, one row a number.
+
+A published value stands beside a cell only where its metric has the same exact id. Where a paper's definition is not
+known, its protocol is `unknown` and its numbers stand beside nothing.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from framer.errors import UserError
+from framer.scoring.protocols import PROTOCOLS, Metric
+
+FOLDER = Path("results") / "published"
+COLUMNS = ("paper", "table", "dataset", "metric", "protocol", "method", "value", "source", "status")
+STATUSES = ("quoted", "second-hand", "conflict")
+"""Seen where it was published; told by somebody else; told differently by two."""
+GAINS = "framer_gains.csv"
+"""FRAMER's gains over its baselines in percent, as its table prints them; their rows are apart."""
+COSTS = "costs.csv"
+"""Time and memory, which are no scores."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number."""
+
+    paper: str
+    table: str
+    dataset: str
+    metric: str
+    protocol: str
+    method: str
+    value: str
+    """As printed, with its decimals."""
+    source: str
+    status: str
+
+    @property
+    def number(self) -> float:
+        """The value."""
+        return float(self.value)
+
+    @property
+    def rounding(self) -> float:
+        """Half a unit of the last printed digit: the true value lies within."""
+        return 0.5 * 10.0 ** -len(self.value.partition(".")[2])
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All published numbers."""
+
+    scores: tuple[Published, ...] = ()
+    gains: tuple[Published, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path = FOLDER) -> "Ledger":
+        """Read every CSV of a folder; an absent folder is an empty ledger.
+
+        Raises:
+            UserError: a file has other columns, a value that is no number, or an unknown status.
+        """
+        files = sorted(folder.glob("*.csv"))
+        scores = [row for path in files if path.name not in (GAINS, COSTS) for row in read_rows(path)]
+        return cls(tuple(scores), tuple(row for path in files if path.name == GAINS for row in read_rows(path)))
+
+    def score(self, method: str, dataset: str, metric: Metric) -> tuple[Published, ...]:
+        """What is published of a cell, under the same definition; several where sources are in conflict.
+
+        A method's own paper goes before others, and what was seen itself before what was told.
+        """
+        return _first(self.scores, method, dataset, metric.name, metric.id)
+
+    def gain(self, method: str, dataset: str, metric: Metric) -> tuple[Published, ...]:
+        """The gain over its baseline that FRAMER's table prints, in percent, under whatever definition."""
+        return _first(self.gains, method, dataset, metric.name, None)
+
+
+def same_definition(published: Published, metric: Metric) -> bool:
+    """Whether a published number was computed by the same exact definition."""
+    return _IDS.get((published.protocol, published.metric)) == metric.id
+
+
+_IDS = {(protocol.name, metric.name): metric.id for protocol in PROTOCOLS.values() for metric in protocol.metrics}
+
+
+def _first(
+    rows: tuple[Published, ...], method: str, dataset: str, metric: str, metric_id: str | None
+) -> tuple[Published, ...]:
+    found = [
+        row
+        for row in rows
+        if (row.method, row.dataset, row.metric) == (method, dataset, metric)
+        and (metric_id is None or _IDS.get((row.protocol, row.metric)) == metric_id)
+    ]
+    if not found:
+        return ()
+
+    def rank(row: Published) -> tuple[bool, int, str, str]:
+        return row.paper != method.lower(), STATUSES.index(row.status), row.paper, row.table
+
+    best = min(found, key=rank)
+    return tuple(row for row in found if (row.paper, row.table) == (best.paper, best.table))
+
+
+def read_rows(path: Path) -> list[Published]:
+    """Read one CSV of published numbers.
+
+    Raises:
+        UserError: other columns, a value that is no number, or an unknown status.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(f"{path}: needs the columns {', '.join(COLUMNS)}")
+        rows = []
+        for number, row in enumerate(reader, 2):
+            if None in row or None in row.values():
+                raise UserError(f"{path}: line {number}: not as many fields as the first line has")
+            if row["status"] not in STATUSES:
+                raise UserError(f"{path}: line {number}: status {row['status']!r} is not one of {', '.join(STATUSES)}")
+            try:
+                float(row["value"])
+            except ValueError:
+                raise UserError(f"{path}: line {number}: value {row['value']!r} is no number") from None
+            rows.append(Published(**row))
+    return rows

@@ -1,0 +1,191 @@
+"""Intervals and tests for paired scores: over images by bootstrap and sign flips, over training seeds by Student's t.
+
+Two units of inference, never mixed. Over *images*, the checkpoints are fixed: what holds, holds for them, on images
+like these. Over *seeds*, each trained checkpoint is one draw, its mean over the images one number: only this says
+something of a method. All randomness is a fixed table of resamples for each number of images: results repeat to the
+bit, and two copies of one method get the same numbers whatever rows lie between them.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtr, stdtrit
+
+Array = NDArray[np.float64]
+
+LEVEL = 0.95
+RESAMPLES = 4999
+FLIPS = 9999
+MIN_IMAGES = 6
+"""With fewer, not even equal signs on all images reach 5% in a two-sided sign-flip test: 2 / 2^5 = 6.25%."""
+EXACT_IMAGES = 14
+"""Up to here all 2^n sign patterns are enumerated."""
+POWER = 0.8
+"""Of a test that is planned with the effect and spread that were measured."""
+MOST = 1_000_000
+"""More images or seeds than this decide nothing in practice."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval; either end may be infinite."""
+
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside."""
+        return self.low > 0 or self.high < 0
+
+    def holds(self, low: float, high: float) -> bool:
+        """Whether any of [low, high] lies inside."""
+        return self.low <= high and low <= self.high
+
+
+def over_images(difference: Array, base: Array | None = None, level: float = LEVEL) -> Interval | None:
+    """Studentised bootstrap interval of a mean, or of a ratio of means, over images.
+
+    The estimate is `theta = mean(difference) / mean(base)`. Resampled images give `t* = (theta* - theta) / se*`, and
+    the interval is `[theta - q_hi se, theta - q_lo se]` with the quantiles of t*: second-order correct on skewed data,
+    where a percentile interval is not (Efron and Tibshirani 1993, section 12.5).
+
+    Args:
+        difference: one value an image, shape (n,).
+        base: what it is relative to, shape (n,), same images; None for the mean itself.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        None for fewer than `MIN_IMAGES`, and for a base whose mean is zero.
+    """
+    n = len(difference)
+    base = np.ones(n) if base is None else base
+    if n < MIN_IMAGES or math.fsum(base) == 0:
+        return None
+    theta = math.fsum(difference) / math.fsum(base)
+    residual = difference - theta * base
+    moments = np.stack([residual, base, residual**2, residual * base, base**2], axis=1)
+    offset, errors = _ratio((_resamples(n) @ moments / n).T)
+    error = float(_ratio(moments.mean(0))[1])
+    # Differences that are constant up to rounding have no spread to studentise by.
+    if error <= 1e-12 * float(np.abs(difference).max()) / abs(float(base.mean())):
+        return Interval(theta, theta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.nan_to_num(offset / errors, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    low, high = np.quantile(t, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return Interval(float(theta - high * error), float(theta - low * error))
+
+
+def sign_flip(differences: Array) -> Array:
+    """Two-sided p-values of paired randomisation tests: under the null, each image's difference may change its sign.
+
+    Args:
+        differences: one value an image, shape (m, n) for m tests.
+
+    Returns:
+        Shape (m,): `(1 + count) / (1 + FLIPS)` over random patterns, or the exact share of all 2^n for few images; 1
+        where all differences are zero.
+    """
+    n = differences.shape[1]
+    flips = _flips(n)
+    # A tie with the observed sum must count, whatever the order of a sum did to its last digits.
+    least = np.abs(differences.sum(1)) - 1e-9 * np.abs(differences).sum(1)
+    extreme = (np.abs(flips @ differences.T) >= least).sum(0)
+    return extreme / len(flips) if n <= EXACT_IMAGES else (1 + extreme) / (1 + len(flips))
+
+
+def holm(p: Array) -> Array:
+    """Holm's adjusted p-values: reject where they are at most alpha, and the family-wise error is at most alpha.
+
+    Args:
+        p: raw p-values of one family, shape (m,), in any order.
+    """
+    m, order = len(p), np.argsort(p, kind="stable")
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(m, 0, -1)))
+    return adjusted
+
+
+def over_seeds(values: Array, level: float = LEVEL) -> Interval | None:
+    """Student's t interval of the mean of one number a training seed, shape (s,); None for fewer than two."""
+    s = len(values)
+    if s < 2:
+        return None
+    mean = math.fsum(values) / s
+    half = float(stdtrit(s - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / math.sqrt(s)
+    return Interval(mean - half, mean + half)
+
+
+def t_test(values: Array) -> float | None:
+    """Two-sided p-value that the mean of one number a training seed is zero; None for fewer than two."""
+    s = len(values)
+    if s < 2:
+        return None
+    mean, error = math.fsum(values) / s, float(values.std(ddof=1)) / math.sqrt(s)
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stdtr(s - 1, -abs(mean / error)))
+
+
+def images_needed(difference: Array, level: float = LEVEL) -> int | None:
+    """How many images like these a test at `level` needs to see the measured mean difference with `POWER`.
+
+    Normal approximation, `n = ((z_level + z_power) sd / mean)^2`; None where the mean or the spread is zero, or the
+    number is beyond `MOST`.
+    """
+    mean, deviation = math.fsum(difference) / len(difference), float(difference.std(ddof=1))
+    if mean == 0 or deviation == 0:
+        return None
+    needed = ((ndtri((1 + level) / 2) + ndtri(POWER)) * deviation / mean) ** 2
+    return max(MIN_IMAGES, math.ceil(needed)) if needed <= MOST else None
+
+
+def seeds_needed(values: Array, level: float = LEVEL) -> int | None:
+    """How many training seeds a t test at `level` needs to see the measured mean with `POWER`.
+
+    The smallest s with `t_level(s - 1) + t_power(s - 1) <= |mean| sqrt(s) / sd`; None as for `images_needed`.
+    """
+    mean, deviation = math.fsum(values) / len(values), float(values.std(ddof=1))
+    if mean == 0 or deviation == 0:
+        return None
+    effect = abs(mean) / deviation
+
+    def enough(s: int) -> bool:
+        return float(stdtrit(s - 1, (1 + level) / 2) + stdtrit(s - 1, POWER)) <= effect * math.sqrt(s)
+
+    if not enough(MOST):
+        return None
+    low, high = 1, MOST  # enough is monotonic in s
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _ratio(moments: Array) -> tuple[Array, Array]:
+    """Ratio of means r / b and its standard error by linearisation, from the mean r, b, r^2, r b and b^2 (first axis).
+
+    The error lacks a factor 1 / sqrt(n), which every quotient of two of them does without.
+    """
+    r, b, rr, rb, bb = moments
+    ratio: Array = r / b
+    error: Array = np.sqrt(np.maximum(rr - 2 * ratio * rb + ratio**2 * bb, 0.0)) / np.abs(b)
+    return ratio, error
+
+
+@cache
+def _resamples(n: int) -> Array:
+    """How often each resample draws each image, shape (`RESAMPLES`, n)."""
+    return np.random.default_rng([n, 1]).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+
+
+@cache
+def _flips(n: int) -> Array:
+    """Sign patterns, shape (2^n or `FLIPS`, n)."""
+    if n <= EXACT_IMAGES:
+        patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    else:
+        patterns = np.random.default_rng([n, 2]).integers(0, 2, (FLIPS, n))
+    return patterns.astype(np.float64) * 2 - 1
