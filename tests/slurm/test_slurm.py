@@ -138,7 +138,7 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
             second = training()
             assert second and second["JobId"] != first["JobId"]
 
-            wait(process, lambda: "after step" in log(root), "the second job to go on")
+            wait(process, lambda: "going on after step" in log(root), "the second job to go on")
             time.sleep(15)
             before = steps_done(state)
             everything = f"--cpus-per-task={one_node.CPUS - 2}"
