@@ -37,6 +37,7 @@ WITHOUT_TORCH = [
     "framer.method.recipe",
     "framer.report.tables",
     "framer.report.html",
+    "framer.report.figures",
 ]
 
 

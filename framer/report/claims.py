@@ -153,7 +153,7 @@ def _claim(study: Study, ledger: Ledger, ours: Cell, base: Cell, label: str, bas
     reason = _incomparable(study, ours, published)
     verdict = Verdict.INCOMPARABLE if reason else _verdict(better, interval, seeds, ours.n_seeds)
     size = None
-    if verdict in DIRECT and published and gain_interval:
+    if verdict in DIRECT and published and published.status != "conflict" and gain_interval:
         size = gain_interval.holds(published.number - published.rounding, published.number + published.rounding)
     return Claim(
         ours,

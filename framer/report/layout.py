@@ -56,7 +56,7 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
     """FRAMER against its own baseline: difference, gain, what was published, verdict."""
     groups = []
     for section in table.sections:
-        rows = [_claim_row(claim) for claim in claims if claim.ours.set == section.set]
+        rows = [claims_row(claim) for claim in claims if claim.ours.set == section.set]
         if rows:
             groups.append(Group(section_heading(section), tuple(rows)))
     seeds = max((claim.ours.n_seeds for claim in claims), default=0)
@@ -128,10 +128,13 @@ def _digits(metric: Metric, printed: str) -> int:
     return min(metric.digits, len(printed.partition(".")[2]))
 
 
-def _claim_row(claim: Claim) -> Row:
+def claims_row(claim: Claim) -> Row:
+    """One line of the claims."""
     digits = claim.ours.metric.digits
     label = f"{claim.label}, {claim.ours.metric.heading}"
     printed = signed(claim.published.number, 1) if claim.published else ""
+    if claim.published and claim.published.status == "conflict":
+        printed += " (in conflict)"
     if claim.difference is None or claim.gain is None:
         return Row(label, (Entry(""), Entry(""), Entry(printed), Entry(Verdict.MISSING.value, note=claim.reason)))
     difference = f"{signed(claim.difference, digits)} {span(claim.interval, digits)}".strip()

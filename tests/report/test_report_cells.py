@@ -194,19 +194,26 @@ def test_published_scores_beside_bicubic(name: str, tmp_path: Path, monkeypatch:
     out = study.out / "scores" / "bicubic" / "dev" / "osediff.csv"
     options = ["--hr", str(data / "hr"), "--metrics", "psnr,ssim", "--protocol", "osediff", "--out", str(out)]
     assert main(["score", "--sr", str(images), *options]) == 0
-    values: dict[str, dict[str, float]] = {}
-    with (data / "osediff_published_scores.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["metric"] in ("psnr", "ssim"):
-                values.setdefault(row["image"], {})[row["metric"]] = float(row["value"])
-    path = METHODS / "osediff" / "dev" / "osediff.csv"
-    write_scores(path, values, {})
-    sidecar = json.loads(path.with_suffix(".json").read_text()) | {"label": "OSEDiff", "source": "its log"}
-    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    log = data / "osediff_published_scores.csv"
+    origin = [
+        "--method",
+        "osediff",
+        "--set",
+        "dev",
+        "--protocol",
+        "osediff",
+        "--label",
+        "OSEDiff",
+        "--source",
+        "its log",
+    ]
+    assert main(["import-scores", str(log), *origin]) == 0
+    with log.open() as file:
+        psnr = [float(row["value"]) for row in csv.DictReader(file) if row["metric"] == "psnr"]
     [table] = tables(study, {})
     bicubic, osediff = table.sections[0].methods
     assert (bicubic.label, osediff.label) == ("Bicubic", "OSEDiff")
-    mean = math.fsum(of["psnr"] for of in values.values()) / count
+    mean = math.fsum(psnr) / count
     assert osediff.cells[0].mean == pytest.approx(mean)
     assert bicubic.cells[0].mean is not None
     assert bicubic.cells[0].mean > mean + 1, "every diffusion model loses PSNR to bicubic"

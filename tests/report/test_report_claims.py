@@ -1,5 +1,6 @@
 """Verdicts, each from scores whose truth is set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from finished_study import STUDY, write_scores
 
 from framer.report.cells import tables
 from framer.report.claims import Claim, Verdict, claims, summary
+from framer.report.layout import claims_row
 from framer.report.published import Ledger
+from framer.scoring.protocols import Protocol
 from framer.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +112,16 @@ def test_protocols_that_differ_are_not_compared():
     [lpips] = make([0], {0: -0.8}, metric="lpips")
     assert lpips.published is None, "no LPIPS of FRAMER_U on RealSR is known"
     assert lpips.verdict is Verdict.CHECKPOINT, "lower is better"
+
+
+def test_a_gain_that_sources_tell_differently_has_no_verdict_on_its_size():
+    """9.6% of MANIQA is of one of two sets, and nobody knows of which."""
+    ledger = Ledger.read(ROOT / "results" / "published")
+    [maniqa] = Protocol.named("framer").select(["maniqa"])
+    assert [gain.status for gain in ledger.gain("FRAMER_U", "reallq250", maniqa)] == ["conflict"]
+    [claim] = make([0], {0: 0.8})
+    shown = claims_row(replace(claim, published=ledger.gain("FRAMER_U", "reallq250", maniqa)[0]))
+    assert shown.entries[2].text == "+9.6 (in conflict)"
 
 
 def test_tiny_networks_prove_nothing():
