@@ -87,6 +87,18 @@ class WeightsManifest(Strict):
         """The ids of all manifests."""
         return sorted(path.stem for path in weights.glob("*.yaml"))
 
+    @classmethod
+    def holding(cls, paths: set[str], weights: Path = WEIGHTS) -> list[str]:
+        """The ids of the manifests that list some files, in the order of their names.
+
+        Raises:
+            UserError: no manifest lists one of them.
+        """
+        manifests = [cls.load(name, weights) for name in cls.known(weights)]
+        if unlisted := paths - {file.path for manifest in manifests for file in manifest.files}:
+            raise UserError(f"{weights}: no manifest lists {min(unlisted)}; add one, or put the file there by hand")
+        return [manifest.id for manifest in manifests if any(file.path in paths for file in manifest.files)]
+
     @property
     def size(self) -> int | None:
         """Bytes in all, where they are known."""

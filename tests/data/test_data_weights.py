@@ -11,6 +11,7 @@ import yaml
 from hub_server import COMMIT, Hub
 
 from framer.data.weights import WeightsManifest
+from framer.errors import UserError
 from framer.provenance import read_card, verify_payload
 from framer.scoring.protocols import PROTOCOLS
 
@@ -158,3 +159,18 @@ def test_every_file_of_a_metric_has_a_manifest() -> None:
     }
     needed = {name for protocol in PROTOCOLS.values() for metric in protocol.metrics for name in metric.weights}
     assert needed <= listed
+
+
+def test_the_weights_of_a_protocol_are_found_by_its_metrics() -> None:
+    def lacking(*metrics: str) -> list[str]:
+        command = [sys.executable, "-m", "framer", "fetch", "--check", "--protocol", "osediff", *metrics]
+        env = os.environ | {"FRAMER_WEIGHTS": "/nowhere"}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
+        assert done.returncode == 1, done.stderr
+        return [name for name in WeightsManifest.known(ROOT / "weights") if name in done.stdout.split()]
+
+    assert lacking("--metrics", "psnr,niqe") == ["niqe"]
+    assert {"lpips-alex", "maniqa-pipal", "musiq-koniq", "niqe"} < set(lacking())
+    assert "maniqa-koniq" not in lacking()
+    with pytest.raises(UserError, match=r"no manifest lists hub/x\.pth"):
+        WeightsManifest.holding({"hub/x.pth"}, ROOT / "weights")
