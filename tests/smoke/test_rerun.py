@@ -62,7 +62,7 @@ def test_touching_the_sources_alone_does_nothing(copy: Path) -> None:
 
 def test_a_deleted_score_is_made_again_alone(copy: Path) -> None:
     (copy / "results/smoke/scores/pisa_sr-framer-s0/photos-crop128/osediff.csv").unlink()
-    assert planned(copy) == {"score": 1, "tables": 1, "report": 1}
+    assert planned(copy) == {"score": 1, "figures": 1, "tables": 1, "report": 1}
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,14 @@ def test_a_deleted_score_is_made_again_alone(copy: Path) -> None:
     [
         ("tables/main.tex", {"tables": 1, "report": 1}),
         ("report.html", {"report": 1}),
-        ("runs/dit4sr-untrained-s0/card.json", {"train": 1, "restore": 1, "score": 1, "tables": 1, "report": 1}),
-        ("images/bicubic/photos-crop128/card.json", {"bicubic": 1, "score": 1, "tables": 1, "report": 1}),
+        (
+            "runs/dit4sr-untrained-s0/card.json",
+            {"train": 1, "restore": 1, "score": 1, "figures": 1, "tables": 1, "report": 1},
+        ),
+        ("images/bicubic/photos-crop128/card.json", {"bicubic": 1, "score": 1, "figures": 1, "tables": 1, "report": 1}),
         (
             "runs/dit4sr-untrained-s0/model.safetensors",
-            {"train": 1, "restore": 1, "score": 1, "tables": 1, "report": 1},
+            {"train": 1, "restore": 1, "score": 1, "figures": 1, "tables": 1, "report": 1},
         ),
     ],
 )
@@ -92,7 +95,7 @@ def edit(root: Path, name: str, change) -> None:
 
 def test_scoring_code_scores_again_and_trains_nothing(copy: Path) -> None:
     edit(copy, "framer/scoring/score.py", lambda text: text + "\nADDED = 1\n")
-    assert planned(copy) == {"score": 7, "tables": 1, "report": 1}
+    assert planned(copy) == {"score": 7, "figures": 1, "tables": 1, "report": 1}
 
 
 def test_a_comment_does_nothing(copy: Path) -> None:

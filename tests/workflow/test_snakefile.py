@@ -109,7 +109,7 @@ def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
 
 def test_with_nothing_brought_by_hand_bicubic_is_left(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "all")
-    planned = {"all": 1, "fetch": 2, "bicubic": 2, "score": 4, "tables": 1, "figures": 1, "report": 1, "total": 12}
+    planned = {"all": 1, "fetch": 2, "bicubic": 2, "score": 4, "figures": 1, "tables": 1, "report": 1, "total": 12}
     assert (done.returncode, jobs(done.stdout)) == (0, planned)
 
 
