@@ -142,6 +142,9 @@ class Backbone(ABC):
         """The same of a filtered caption: tensors without a batch dimension."""
         raise UserError(f"{self.name}: has nothing to encode before training; drop encode")
 
+    def free_text(self) -> None:  # noqa: B027
+        """Give back the memory of what encodes prompts; it is loaded again when a prompt needs it."""
+
     def remember(self, prompts: Callable[[str], Mapping[str, Tensor] | None]) -> None:  # noqa: B027
         """Use what `encode_prompt` made earlier; `prompts` finds it by the filtered caption."""
 

@@ -36,14 +36,20 @@ class DiT4SR(DiT4SRModel):
     @torch.no_grad()
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Posteriors of the HR and of the upsampled LR latents; see `Latents`."""
-        hr, hr_std = self.codec.posterior(batch.hr.to(self.device))
-        lr, lr_std = self.codec.posterior(upsample(batch.lr.to(self.device)))
+        # The trainer's autocast must not reach the VAE: what a cache holds is made without it.
+        with torch.autocast(self.device.type, enabled=False):
+            hr, hr_std = self.codec.posterior(batch.hr.to(self.device))
+            lr, lr_std = self.codec.posterior(upsample(batch.lr.to(self.device)))
         parts = {"hr": hr, "hr_std": hr_std, "lr": lr, "lr_std": lr_std}
         return {name: part for name, part in parts.items() if part is not None}
 
     def encode_prompt(self, prompt: str) -> dict[str, Tensor]:
         text = self.text.get([prompt], self.settings.text_tokens)
+        self.text.forget(0)
         return {"tokens": text.tokens[0], "pooled": text.pooled[0]}
+
+    def free_text(self) -> None:
+        self.text.encoder.free()
 
     def remember(self, prompts: Callable[[str], Mapping[str, Tensor] | None]) -> None:
         def stored(prompt: str, tokens: int) -> Text | None:

@@ -15,6 +15,7 @@ from framer.backbones.dit4sr_blocks import Key
 from framer.backbones.dit4sr_checkpoints import open_transformer, read_delta, read_published, write_delta
 from framer.backbones.dit4sr_text import ConstantText, PipelineText, PromptTable, Text, TextEncoder
 from framer.backbones.dit4sr_transformer import DiT4SRTransformer, is_control, is_dead_text, move
+from framer.backbones.pipeline import read_part
 from framer.backbones.settings import DiT4SRSettings, Settings
 from framer.backbones.vae import VaeCodec
 from framer.data.captions import about_objects
@@ -120,11 +121,7 @@ class DiT4SRModel(Backbone):
         """
         assert isinstance(settings, DiT4SRSettings)
         network, controlled = open_transformer(folder / "transformer", settings.key)
-        try:
-            vae = AutoencoderKL.from_pretrained(folder / "vae")
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(f"{folder / 'vae'}: no VAE in diffusers' layout ({reason})") from None
+        vae = read_part(AutoencoderKL, folder / "vae")
         self = cls.__new__(cls)
         Backbone.__init__(self, {PUBLISHED: True, "process_size": FULL["process_size"]}, settings)
         self._assemble(VaeCodec(vae), network, PipelineText(folder), controlled)
@@ -162,12 +159,13 @@ class DiT4SRModel(Backbone):
 
         They start here, unless the base is a DiT4SR already.
         """
+        for parameter in self.network.live_control().values():
+            parameter.data = parameter.data.float()
         if not self.controlled:
             self.network.start_control(self.settings.control_out)
             self.controlled = True
         self.network.requires_grad_(False)
         for parameter in self.network.live_control().values():
-            parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
         self.adapted = True
         if self.settings.gradient_checkpointing:

@@ -15,6 +15,7 @@ from framer.backbones.dit4sr_transformer import move
 from framer.backbones.settings import DiT4SRRestore
 from framer.backbones.tiles import Corner, Tiles
 from framer.backbones.vae import VaeCodec
+from framer.errors import UserError
 
 
 class Sampler:
@@ -58,6 +59,8 @@ class Sampler:
     def _prepare(self) -> None:
         """Set the network as the options say. One in training keeps its form: what trains must stay as it is."""
         self.network.injection_scale = self.options.injection_scale
+        if self.network.fused and not self.options.fuse:
+            raise UserError("fuse: the projections of this model are merged already; open it anew to restore without")
         if not self.network.training:
             if self.options.fuse:
                 self.network.fuse_for_inference()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from framer.backbones.base import generator
+from framer.backbones.pipeline import UNREADABLE, one_line
 from framer.errors import UserError
 
 CLIP_TOKENS = 77
@@ -91,7 +92,7 @@ class PipelineText:
     """The text encoders of a Stable Diffusion 3 pipeline folder; loaded when they are asked for.
 
     The arithmetic is that of diffusers' pipeline: the two CLIP encoders' features side by side, padded to T5's width,
-    then T5's tokens; the pooled vectors side by side. A folder without T5 gives zeros in its place.
+    then T5's tokens; the pooled vectors side by side.
     """
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
@@ -131,9 +132,8 @@ class PipelineText:
             pipeline = StableDiffusion3Pipeline.from_pretrained(
                 self.folder, transformer=None, vae=None, scheduler=None, dtype=self.dtype
             )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(f"{self.folder}: its text encoders cannot be loaded ({reason})") from None
+        except UNREADABLE as error:
+            raise UserError(f"{self.folder}: its text encoders cannot be loaded ({one_line(error)})") from None
         return pipeline.to(self.device)
 
 

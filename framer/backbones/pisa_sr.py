@@ -122,6 +122,8 @@ class PiSASR(Backbone):
         for part in (self.codec, self.__dict__.get("text")):
             if isinstance(part, nn.Module):
                 part.to(self.device, dtype)
+        if "_perceptual" in self.__dict__:
+            self._perceptual.to(self.device)
 
     def base_state(self) -> dict[str, Tensor]:
         state = {**super().base_state(), EMPTY_PROMPT: self.embedded[""]}

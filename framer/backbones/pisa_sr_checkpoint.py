@@ -72,6 +72,8 @@ class LoraWeights:
         for (kind, group, module), pair in sides.items():
             if len(pair) != 2:
                 raise UserError(f"{source}: {module!r} has {', '.join(pair)} of its {kind} LoRA, not both A and B")
+            if not pair["A"].numel() or not pair["A"].ndim:
+                raise UserError(f"{source}: {module!r}: an A of shape {tuple(pair['A'].shape)} has no rank")
             rank = ranks.setdefault(cast(LoraSet, kind), pair["A"].shape[0])
             if pair["A"].ndim < 2 or pair["B"].ndim < 2 or {pair["A"].shape[0], pair["B"].shape[1]} != {rank}:
                 shapes = f"A {tuple(pair['A'].shape)}, B {tuple(pair['B'].shape)}"

@@ -10,11 +10,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from framer.backbones.base import zeroed
 from framer.backbones.codec import Codec, PixelCodec
+from framer.backbones.pipeline import one_line, read_part
 from framer.backbones.vae import VaeCodec
 from framer.errors import UserError
 
@@ -97,12 +97,14 @@ class Parts:
         Raises:
             UserError: a part is missing or damaged, or the U-Net does not predict noise from its codec's latents.
         """
-        unet = _from_pretrained(UNet2DConditionModel, folder / "unet")
-        vae = _from_pretrained(AutoencoderKL, folder / "vae")
+        unet = read_part(UNet2DConditionModel, folder / "unet")
+        vae = read_part(AutoencoderKL, folder / "vae")
         try:
             scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{folder / 'scheduler'}: cannot be read ({_line(error)}); fetch the base again") from None
+            raise UserError(
+                f"{folder / 'scheduler'}: cannot be read ({one_line(error)}); fetch the base again"
+            ) from None
         if scheduler.config.prediction_type != "epsilon":
             kind = scheduler.config.prediction_type
             raise UserError(f"{folder}: it predicts {kind!r}, and PiSA-SR needs 'epsilon', as of the 512-pixel base")
@@ -117,23 +119,6 @@ class Parts:
 BASES = MappingProxyType({"tiny": TINY, "random": FULL})
 
 
-def _from_pretrained(cls: Any, folder: Path) -> Any:
-    try:
-        model, info = cls.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, torch_dtype=torch.float32
-        )
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder}: cannot be read ({_line(error)}); fetch the base again") from None
-    # diffusers fills what is missing with random numbers and goes on.
-    if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
-        raise UserError(f"{folder}: {wrong[0]!r} and {len(wrong) - 1} more tensors do not fit its config.json")
-    return model
-
-
 def _config(folder: Path) -> dict[str, Any]:
     read: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return {key: value for key, value in read.items() if not key.startswith("_")}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from framer.backbones.pipeline import UNREADABLE, one_line
 from framer.errors import UserError
 
 
@@ -25,8 +26,8 @@ class ClipText(nn.Module):
             self.encoder = CLIPTextModel.from_pretrained(
                 folder / "text_encoder", local_files_only=True, use_safetensors=True
             )
-        except (OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:120]
+        except UNREADABLE as error:
+            reason = one_line(error)
             raise UserError(f"{folder}: its tokenizer and text_encoder cannot be read ({reason})") from None
         self.encoder.requires_grad_(False).eval()
 

@@ -66,8 +66,8 @@ class VaeCodec(nn.Module):
         if self.tile is None or max(size) <= self.tile:
             yield
             return
-        # diffusers blends neighbours over a quarter of a tile; a tile must hold that in latents.
-        side = max(4, self.tile // self.factor)
+        # diffusers blends neighbours over a quarter of a tile, which must be whole latents.
+        side = max(4, self.tile // self.factor // 4 * 4)
         self.vae.tile_latent_min_size, self.vae.tile_sample_min_size = side, side * self.factor
         self.vae.enable_tiling()
         try:

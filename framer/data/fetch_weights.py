@@ -12,8 +12,10 @@ from framer.data.weights import WeightsManifest
 from framer.errors import UserError
 from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
 
-# What diffusers' `from_pretrained` reads of a safetensors pipeline; pickles and other formats stay where they are.
-PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
+# What diffusers' `from_pretrained` reads of a safetensors pipeline; pickles, single-file checkpoints at the root, half
+# precision and the copies of text encoders for other programs stay where they are.
+PATTERNS = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
 
 
 def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = None) -> None:
@@ -95,7 +97,7 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
     with hub_errors(where, file):
         # A branch can move while files come down: all of them come from the commit that it names now.
         info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
-        snapshot_download(file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS)
+        snapshot_download(file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS, ignore_patterns=OTHERS)
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     payload = [name for name in names if not name.startswith(".cache/") and name != CARD]
     if not any(name.endswith(".safetensors") for name in payload):

@@ -43,8 +43,17 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
     for path in out.glob("*.safetensors"):
         path.unlink()
     backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
+    if torch.cuda.is_available() and not backbone.tiny:
+        backbone.to("cuda")
     source = TrainingPairs(data, job.crop, job.data.degradation, job.data.seed)
     prompts = dict.fromkeys(("", *training_prompts(job.captions, data).values()))
+
+    filtered = list(dict.fromkeys(backbone.filtered(prompt) for prompt in prompts))
+    bars = {"unit": "prompt", "file": sys.stderr, "disable": not progress}
+    texts = tqdm(range(len(filtered)), "text", **bars)
+    files = _write(out, "prompts", lambda k: backbone.encode_prompt(filtered[k]), texts)
+    provenance.write_json(out / PROMPTS, filtered)
+    backbone.free_text()
 
     names: list[str] = []
 
@@ -54,16 +63,10 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
         batch = Batch(lr[None], hr[None], (name,), Draws((), generator(0)))
         return {key: value[0] for key, value in backbone.encode(batch).items()}
 
-    bars = {"unit": "pair", "file": sys.stderr, "disable": not progress}
-    files = _write(out, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
+    bars["unit"] = "pair"
+    files += _write(out, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
     provenance.write_text(out / PAIRS, "pair,photograph\n" + "".join(f"{k},{name}\n" for k, name in enumerate(names)))
 
-    filtered = list(dict.fromkeys(backbone.filtered(prompt) for prompt in prompts))
-    bars["unit"] = "prompt"
-    files += _write(
-        out, "prompts", lambda k: backbone.encode_prompt(filtered[k]), tqdm(range(len(filtered)), "text", **bars)
-    )
-    provenance.write_json(out / PROMPTS, filtered)
     facts = {"job": job.as_dict(), "base": sha256, "data": checkpoint.data_digests(data)}
     versions = provenance.versions(checkpoint.PACKAGES)
     provenance.write_card(out, "encoded", [PAIRS, PROMPTS, *files], **facts, versions=versions)

@@ -83,18 +83,42 @@ def restore(
         prompt = model.prompts.get(stem, "")
         return model.restore_image(image, draws, options, prompt=prompt, blank_lr=blank_lr)
 
+    check(images)
     clear(out)
     inputs = {}
     bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
-    for stem, path in bar:
-        image = to_tensor(read_rgb(path)).unsqueeze(0)
-        inputs[path.name] = provenance.sha256_file(path)
-        try:
-            write_png(out / f"{stem}.png", to_rgb(sr(stem, image)[0]))
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+    try:
+        for stem, path in bar:
+            image = to_tensor(read_rgb(path)).unsqueeze(0)
+            inputs[path.name] = provenance.sha256_file(path)
+            try:
+                write_png(out / f"{stem}.png", to_rgb(sr(stem, image)[0]))
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
+    except BaseException:
+        # Without a card the images are of no use, and without an index the next call would not know that they are ours.
+        for name in inputs:
+            (out / Path(name).with_suffix(".png")).unlink(missing_ok=True)
+        raise
     write_index(out, [f"{stem}.png" for stem in images])
     provenance.write_card(out, "images", ["index.csv"], **facts, inputs=provenance.digest(inputs))
+
+
+def check(images: Mapping[str, Path]) -> None:
+    """Decode every image once, before anything is deleted or restored.
+
+    Raises:
+        UserError: images that cannot be read; the first says why, and up to five more are named.
+    """
+    faults = []
+    for path in images.values():
+        try:
+            read_rgb(path)
+        except UserError as error:
+            faults.append((path.name, str(error)))
+    if faults:
+        others = ", ".join(name for name, _ in faults[1:6])
+        raise UserError(faults[0][1] + (f" (and {len(faults) - 1} more: {others})" if others else ""))
 
 
 def clear(folder: Path) -> None:

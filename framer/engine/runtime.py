@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from framer.study import PretrainJob
 
@@ -43,7 +44,10 @@ def accelerated(job: PretrainJob) -> Iterator[Accelerator]:
     """
     deterministic(job.threads, job.numerics.deterministic)
     AcceleratorState._reset_state(True)  # accelerate refuses a second precision or group in one process otherwise
-    accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=MIXED[job.numerics.precision])
+    # No buffer changes in training, and DiT4SR's table of positions is half a gigabyte.
+    ranks = DistributedDataParallelKwargs(broadcast_buffers=False)
+    precision = MIXED[job.numerics.precision]
+    accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks])
     try:
         yield accelerator
     finally:

@@ -114,7 +114,7 @@ def test_a_manifest_with_another_seed_makes_another_set(copy: Path) -> None:
 
 
 def test_a_setting_reaches_what_it_concerns(copy: Path) -> None:
-    edit(copy, "config/smoke.yaml", lambda text: text.replace("{steps: 4}", "{steps: 5}"))
+    edit(copy, "config/smoke.yaml", lambda text: text.replace("restore: {steps: 2,", "restore: {steps: 5,"))
     counts = planned(copy)
     assert counts["restore"] == counts["score"] == 4, "the rows of DiT4SR"
     assert not {"train", "pretrain", "fetch", "degrade"} & set(counts)
