@@ -45,6 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"framer: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"framer: error: {where}{error.strerror or error}; look at the path and at the disk", file=sys.stderr)
+        return 1
     except Stopped as stopped:
         print(f"framer: {stopped}", file=sys.stderr)
         return 1

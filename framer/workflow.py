@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from framer.backbones.settings import settings_of
 from framer.data.captions import captions_file, read_captions
 from framer.data.fetch import how_to_get, present
+from framer.data.weights import WeightsManifest
+from framer.data.weights import folder as weights_folder
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
 from framer.provenance import digest
-from framer.scoring.weights import state
+from framer.scoring.protocols import Protocol
+from framer.scoring.weights import missing, state
 from framer.study import OWN_BASES, PretrainJob, Study
 
 DATASETS = Path("datasets")
@@ -83,7 +87,24 @@ class Graph:
         for reason in dict.fromkeys(self.stopped.values()):
             rows = ", ".join(row for row, why in self.stopped.items() if why == reason)
             lines.append(f"n/a in the tables: {rows}: {reason}")
+        for name in self.study.config.protocols:
+            metrics = Protocol.named(name).select(self.study.config.metrics)
+            if lacking := ", ".join(metric.title for metric in metrics if missing(metric)):
+                lines.append(f"Without weights: {lacking} of {name}; they come by: framer fetch --protocol {name}")
+        for name in self._needed_weights():
+            if WeightsManifest.load(name).missing(weights_folder()):
+                lines.append(f"Without weights: training needs {name}; it comes by: framer fetch --weights {name}")
         return lines
+
+    def _needed_weights(self) -> list[str]:
+        """Manifests of the weights that training needs besides data and bases."""
+        needed: list[str] = []
+        for run in self.study.runs:
+            job = self.study.train_job(run)
+            if run not in self.stopped:
+                stages = [stage for stage, optimisation in job.stages.items() if optimisation.steps]
+                needed += settings_of(job.backbone, job.settings).needs(stages)
+        return list(dict.fromkeys(needed))
 
     @property
     def out(self) -> str:

@@ -4,6 +4,7 @@ What training reads is part of a run's identity; what only restoring reads stand
 number of sampler steps trains nothing again.
 """
 
+from collections.abc import Container
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -30,6 +31,10 @@ class Settings(Strict):
     stages: ClassVar[tuple[str, ...]]
 
     restore: RestoreSettings = RestoreSettings()
+
+    def needs(self, stages: Container[str]) -> tuple[str, ...]:
+        """Ids of the manifests of weights that training some stages needs besides the base."""
+        return ()
 
     @property
     def training(self) -> dict[str, Any]:
@@ -90,6 +95,9 @@ class PiSASRSettings(Settings):
     )
     gradient_checkpointing: bool = Field(default=False, description="less memory for a second forward pass")
     restore: PiSASRRestore = PiSASRRestore()
+
+    def needs(self, stages: Container[str]) -> tuple[str, ...]:
+        return ("lpips-vgg",) if self.lpips and "semantic" in stages else ()
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> "PiSASRSettings":

@@ -111,5 +111,7 @@ def plan(args: argparse.Namespace) -> None:
     from framer.study import Study
     from framer.workflow import Graph
 
+    if args.gpus < 1:
+        raise UserError(f"plan: --gpus {args.gpus}: name at least one device")
     study = Study.load(args.study, args.datasets)
     print("\n".join(Plan(Graph(study, absent={}, stopped={})).table_lines(args.gpus)))

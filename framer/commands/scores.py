@@ -61,6 +61,9 @@ def import_scores(args: argparse.Namespace) -> None:
     from framer.scoring.published import import_scores as run
     from framer.scoring.scorefile import METHODS
 
+    for text in args.definition:
+        if not all(text.partition("=")):
+            raise UserError(f"--definition {text}: write METRIC=ID")
     definitions = dict(text.partition("=")[::2] for text in args.definition)
     origin = {"label": args.label, "source": args.source}
     metrics = args.metrics.split(",") if args.metrics else None

@@ -5,6 +5,7 @@ offline mode, token and mirrors stay its own: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN,
 """
 
 import errno
+import http.client
 import logging
 import shutil
 import socket
@@ -26,7 +27,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from framer.data.remote import HubFile, Remote, Unavailable, in_units
+from framer.data.remote import HubFile, NoSpace, Remote, Unavailable, in_units
 from framer.errors import UserError
 
 TIMEOUT = 30
@@ -125,7 +126,7 @@ def require_space(folder: Path, size: int | None) -> None:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if size and size > free:
-        raise UserError(f"{folder}: {in_units(size)} are needed and {in_units(free)} free; free space or set HF_HOME")
+        raise NoSpace(f"{folder}: {in_units(size)} are needed and {in_units(free)} free; free space or set HF_HOME")
 
 
 @contextmanager
@@ -166,7 +167,7 @@ def hub_errors(where: str, file: HubFile) -> Iterator[None]:
 def disk_error(where: str, error: OSError) -> UserError:
     """What an `OSError` on the way to the disk means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{where}: the disk is full; free space or set HF_HOME, then run again")
+        return NoSpace(f"{where}: the disk is full; free space or set HF_HOME, then run again")
     return Unavailable(f"{where}: {one_line(error)}; run again")
 
 
@@ -189,10 +190,12 @@ def _from_web(address: str, remote: Remote, scratch: Path) -> Path:
             except urllib.error.HTTPError as error:
                 if error.code < 500 or attempt == TRIES - 1:
                     raise Unavailable(f"{address}: the server answered {error.code}") from None
+            except http.client.HTTPException as error:  # a body cut short, or no answer of HTTP
+                if attempt == TRIES - 1:
+                    raise Unavailable(f"{address}: {one_line(error)}; run again") from None
             except OSError as error:  # URLError and timeouts, too
-                if isinstance(disk_error(address, error), Unavailable) and attempt < TRIES - 1:
-                    continue
-                raise disk_error(address, error) from None
+                if attempt == TRIES - 1 or not isinstance(disk_error(address, error), Unavailable):
+                    raise disk_error(address, error) from None
         fault = remote.fault(part)
         if not fault:
             part.replace(path)

@@ -10,7 +10,7 @@ from framer.data.archive import extract, is_archive
 from framer.data.images import INDEX, read_rgb, write_png
 from framer.data.imageset import check, complete, seal, staging
 from framer.data.manifest import ArchiveSource, DegradedSource, EmbeddedSource, FilesSource, Manifest, ManualSource
-from framer.data.remote import Remote, Unavailable
+from framer.data.remote import NoSpace, Remote, Unavailable
 from framer.errors import UserError
 from framer.provenance import CARD, read_card, sha256_file
 
@@ -49,6 +49,11 @@ def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool 
                     raise UserError(f"{folder}: made from {of}; run: framer degrade {manifest.id}")
             return
         except Unavailable as reason:
+            reasons.append(str(reason))
+        except UserError as reason:
+            # What came is not what the manifest says: another source may be right.
+            if isinstance(reason, NoSpace) or not isinstance(source, ArchiveSource | FilesSource):
+                raise
             reasons.append(str(reason))
     raise UserError("; ".join(reasons))
 

@@ -1,7 +1,9 @@
 """Bring model weights to the disk as their manifest says, every file hashed."""
 
+import json
 import os
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -15,6 +17,7 @@ from framer.provenance import CARD, read_card, sha256_file, verify_payload, writ
 # What diffusers' `from_pretrained` reads of a safetensors pipeline; pickles, single-file checkpoints at the root, half
 # precision and the copies of text encoders for other programs stay where they are.
 PATTERNS = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+INDEX = "model_index.json"
 OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
 
 
@@ -81,6 +84,8 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
 def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
     if (out / CARD).is_file():
         return verify_payload(out, read_card(out, "base"))
+    if (out / INDEX).is_file() and not (out / ".cache").exists():  # which the hub's client leaves, also half-way
+        return _take_dropped(manifest, out)
     reasons = []
     for address in manifest.pipeline:
         try:
@@ -91,6 +96,23 @@ def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
     raise UserError("; ".join(reasons) + by_hand)
 
 
+def _take_dropped(manifest: WeightsManifest, out: Path) -> None:
+    """A pipeline that the user put there: complete by its own index, and bound from now on."""
+    try:
+        parts = json.loads((out / INDEX).read_text(encoding="utf-8"))
+        named = [name for name, kind in parts.items() if isinstance(kind, list) and kind[0]]
+    except (OSError, ValueError, AttributeError, IndexError):
+        raise UserError(f"{out / INDEX}: damaged; put the pipeline there again") from None
+    if lacking := [name for name in named if not (out / name).is_dir()]:
+        raise UserError(f"{out}: it lacks {', '.join(lacking)}, which its {INDEX} names; put them there as well")
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    write_card(out, "base", [name for name in files if _wanted(name)], repo=manifest.id, revision=None, commit=None)
+
+
+def _wanted(name: str) -> bool:
+    return any(fnmatch(name, p) for p in PATTERNS) and not any(fnmatch(name, p) for p in OTHERS) and name != CARD
+
+
 def _fetch_repository(file: HubFile, out: Path) -> None:
     where = f"{file.repo}@{file.revision}"
     require_hub(where)
@@ -98,8 +120,8 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
         # A branch can move while files come down: all of them come from the commit that it names now.
         info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
         snapshot_download(file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS, ignore_patterns=OTHERS)
-    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    payload = [name for name in names if not name.startswith(".cache/") and name != CARD]
+    # Of this repository alone: one that was asked before may have left files here.
+    payload = sorted(one.rfilename for one in info.siblings or [] if _wanted(one.rfilename))
     if not any(name.endswith(".safetensors") for name in payload):
         raise UserError(f"{where}: no safetensors weights in it; name a diffusers pipeline")
     stated = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}

@@ -37,10 +37,13 @@ def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
             (scratch / part).mkdir(parents=True)
         yield scratch
         (folder / CARD).unlink(missing_ok=True)
-        for part in manifest.folders:
-            shutil.rmtree(folder / part, ignore_errors=True)
         for name in (*manifest.folders, INDEX, CARD):
-            (scratch / name).replace(folder / name)
+            old = folder / name
+            if old.is_symlink():
+                old.unlink()  # what it leads to is the user's
+            elif old.is_dir():
+                old.replace(scratch / f"old-{name}")
+            (scratch / name).replace(old)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -7,6 +7,7 @@ from framer.data.imageset import complete
 from framer.data.manifest import Manifest
 from framer.data.remote import in_units
 from framer.data.weights import WeightsManifest, folder
+from framer.errors import UserError
 
 
 def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list[str], bool]:
@@ -23,7 +24,7 @@ def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list
         The lines, and whether anything is not here.
 
     Raises:
-        UserError: a manifest cannot be read, or there is none of a name.
+        UserError: a manifest cannot be read, there is none of a name, or there is none at all.
     """
     if not sets and not weights:
         sets, weights = sorted(path.stem for path in datasets.glob("*.yaml")), WeightsManifest.known()
@@ -38,8 +39,16 @@ def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list
     for name in weights:
         model = WeightsManifest.load(name)
         state = "missing" if model.missing(folder()) else "here"
-        way = "by hand" if any(not file.at for file in model.files) else "framer fetch --weights"
+        way = (
+            "by hand, then: framer fetch --weights"
+            if any(not file.at for file in model.files)
+            else "framer fetch --weights"
+        )
         rows.append((model.id, state, _size(model.size), _terms(model), f"{way} {name}"))
+    if not rows:
+        raise UserError(
+            f"{datasets}: no manifests of sets here, nor of weights; run this at the root of the repository"
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])

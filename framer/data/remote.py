@@ -84,6 +84,10 @@ class Remote(Strict):
         return None
 
 
+class NoSpace(UserError):
+    """The disk is full: another source would not help."""
+
+
 class Unavailable(UserError):
     """A source cannot give what it should: the next one is asked."""
 

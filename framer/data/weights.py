@@ -17,7 +17,7 @@ from framer.provenance import CARD, read_card
 from framer.strict_yaml import Strict, explain, read_yaml
 
 WEIGHTS = Path("weights")
-REPO = re.compile(r"[\w.-]+/[\w.-]+")
+REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def _below(path: str) -> str:

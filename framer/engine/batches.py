@@ -6,6 +6,7 @@ and the generator of number k.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -73,10 +74,17 @@ class Batches(Dataset[Pairs]):
             sampler=numbers,
             num_workers=workers,
             collate_fn=tuple,  # as it is
+            worker_init_fn=_leave_signals,
             generator=torch.Generator(),
         )
         for micro, pairs in zip(numbers, loader, strict=True):
             yield self.batch(micro, pairs)
+
+
+def _leave_signals(worker: int) -> None:
+    """Slurm signals all processes of a step: the trainer decides what to do, and its workers must live until it has."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def workers(device: torch.device) -> int:

@@ -81,7 +81,7 @@ class Training:
             (task.out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
             self.unfinished.clean(self.session.resume)
         self.accelerator.wait_for_everyone()
-        saved = self.unfinished.read(self.session.resume)
+        saved = self.unfinished.read()
         if saved:
             self.rows = saved.rows
             if self.accelerator.is_main_process:

@@ -77,14 +77,29 @@ class Unfinished:
         self.folder, self.identity = out / FOLDER, identity
 
     def clean(self, resume: Resume) -> None:
-        """Delete what a killed process left half-written, and with "none" all. For the owner of the lock alone."""
+        """Delete what a killed process left half-written. For the owner of the lock alone.
+
+        Args:
+            resume: "none" deletes all checkpoints, "previous" those after the last intact one before the latest: they
+                must not stand in the way of the next start.
+
+        Raises:
+            UserError: with "previous", there is no intact one.
+        """
         (self.folder / _PART).unlink(missing_ok=True)
         for name in WRITTEN:
             for path in self.folder.parent.glob(f".{name}.*"):  # of `provenance.atomic`
                 path.unlink()
-        if resume == "none":
-            for path in self._all():
-                path.unlink()
+        found = self._all()
+        if resume == "previous" and found:
+            intact = [number for number, path in enumerate(found[:-1]) if _intact(path)]
+            if not intact:
+                raise UserError(
+                    f"{self.folder}: no intact checkpoint before {found[-1].name}; start anew with --resume none"
+                )
+            found = found[intact[-1] + 1 :]
+        for path in found if resume != "latest" else []:
+            path.unlink()
 
     def write(self, done: int, saved: Saved) -> Path:
         """Write a checkpoint and keep the one before it.
@@ -106,21 +121,14 @@ class Unfinished:
             old.unlink()
         return path
 
-    def read(self, resume: Resume) -> Saved | None:
-        """The checkpoint to go on from, or None where there is none.
+    def read(self) -> Saved | None:
+        """The latest checkpoint, or None where there is none.
 
         Raises:
-            UserError: it is damaged, or of another training; with "previous", there is no intact one.
+            UserError: it is damaged, or of another training.
         """
-        *before, latest = [None, *self._all()]
-        if latest is None:
-            return None
-        if resume != "previous":
-            return self._read(latest)
-        for path in reversed(before):
-            if path and _intact(path):
-                return self._read(path)
-        raise UserError(f"{self.folder}: no intact checkpoint before {latest.name}; start anew with --resume none")
+        found = self._all()
+        return self._read(found[-1]) if found else None
 
     def delete(self) -> None:
         """Delete all checkpoints and the folder; the training is finished."""

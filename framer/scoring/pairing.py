@@ -72,12 +72,13 @@ def decoded_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             # Pillow decodes all of a PNG to look for orientation behind its pixels; whoever decodes it will see.
             turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
+            clear = "transparency" in image.info
             mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
-    if mode != "RGB" or wide:
+    if mode != "RGB" or wide or clear:
         names = {
-            "RGB": "16-bit RGB",
+            "RGB": "16-bit RGB" if wide else "RGB with a transparent colour",
             "L": "grey",
             "LA": "grey with alpha",
             "RGBA": "RGB with alpha",

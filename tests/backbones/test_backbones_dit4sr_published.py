@@ -204,7 +204,7 @@ def test_a_part_that_is_missing_is_one_line(folder, tmp_path):
         model.text.get([""], 5)
     assert "\n" not in str(caught.value)
     (tmp_path / "vae").unlink()
-    with pytest.raises(UserError, match="vae: no VAE") as caught:
+    with pytest.raises(UserError, match="vae: cannot be read") as caught:
         DiT4SR.open(tmp_path, settings_of("dit4sr"))
     assert "\n" not in str(caught.value)
 
