@@ -1,6 +1,7 @@
 """The workflow on a real Slurm: exact requests, and a training that is cancelled, preempted and runs out of time."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -112,10 +113,10 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
         write_study(root, "nodes", steps=30)
         with snakemake(root, "--", "results/nodes/bases/pisa_sr/card.json") as process:
             assert process.wait(240) == 0, (root / "snakemake.log").read_text()
-        started = time.monotonic()
         done = framer(root, "reference", "--gpus", "2")
         assert done.returncode == 0, done.stderr
-        step = (time.monotonic() - started) / 30  # with its start, so a little too much
+        said = json.loads((root / f"logs/reference/tracking/{RUN.name}/speed-pixel.json").read_text())
+        step = said["seconds"] * 32 / 2  # of 32 images in two processes
         write_study(root, "nodes", steps=max(40, round(60 * MINUTES * 1.2 / step)))
 
         with snakemake(root, *asked, "--", f"{RUN}/card.json") as process:
@@ -131,20 +132,20 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
             assert refused.returncode == 2
             assert re.search(rf"Slurm job {first['JobId']}, process \d+ on \S+ .* is training it", refused.stderr)
 
-            time.sleep(15)  # some steps
+            wait(process, lambda: "images/s" in log(root), "the first steps")
             subprocess.run(["scancel", first["JobId"]], check=True)
             wait(process, lambda: list(state.glob("*.safetensors")), "a checkpoint of the cancelled training")
             wait(process, training, "another job")
             second = training()
             assert second and second["JobId"] != first["JobId"]
 
-            wait(process, lambda: "going on after step" in log(root), "the second job to go on")
-            time.sleep(15)
+            going = re.compile("going on after step.*images/s", re.DOTALL)
+            wait(process, lambda: going.search(log(root)), "the second job to go on")
             before = steps_done(state)
             everything = f"--cpus-per-task={one_node.CPUS - 2}"
             subprocess.run(["sbatch", "-p", "main", everything, "--mem=1000", "--wrap", "sleep 5"], check=True)
             wait(process, lambda: restarts(second["JobId"]) == 1, "the preempted job to be back")
-            assert steps_done(state) > before
+            wait(process, lambda: steps_done(state) > before, "its checkpoint")
             wait(process, lambda: restarts(second["JobId"]) == 2, "the time limit", 60 * MINUTES + 120)
             assert process.wait(600) == 0, (root / "snakemake.log").read_text()
 
