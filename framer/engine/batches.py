@@ -6,6 +6,7 @@ and the generator of number k.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -73,10 +74,17 @@ class Batches(Dataset[Pairs]):
             sampler=numbers,
             num_workers=workers,
             collate_fn=tuple,  # as it is
+            worker_init_fn=_deaf,
             generator=torch.Generator(),
         )
         for micro, pairs in zip(numbers, loader, strict=True):
             yield self.batch(micro, pairs)
+
+
+def _deaf(_: int) -> None:
+    """Slurm and terminals signal all processes of a job; the trainer still needs its data to finish the step."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def workers(device: torch.device) -> int:

@@ -77,13 +77,30 @@ class Unfinished:
         self.folder, self.identity = out / FOLDER, identity
 
     def clean(self, resume: Resume) -> None:
-        """Delete what a killed process left half-written, and with "none" all. For the owner of the lock alone."""
+        """Delete what a killed process left half-written, and the checkpoints that are not to be gone on from.
+
+        For the owner of the lock alone.
+
+        Raises:
+            UserError: "previous", and there is no intact one before the latest.
+        """
         (self.folder / _PART).unlink(missing_ok=True)
         for name in WRITTEN:
             for path in self.folder.parent.glob(f".{name}.*"):  # of `provenance.atomic`
                 path.unlink()
+        kept = self._all()
         if resume == "none":
-            for path in self._all():
+            kept = []
+        elif resume == "previous" and kept:
+            latest = kept.pop()
+            while kept and not _intact(kept[-1]):
+                kept.pop()
+            if not kept:
+                raise UserError(
+                    f"{self.folder}: no intact checkpoint before {latest.name}; start anew with --resume none"
+                )
+        for path in self._all():
+            if path not in kept:
                 path.unlink()
 
     def write(self, done: int, saved: Saved) -> Path:
@@ -106,21 +123,14 @@ class Unfinished:
             old.unlink()
         return path
 
-    def read(self, resume: Resume) -> Saved | None:
-        """The checkpoint to go on from, or None where there is none.
+    def read(self) -> Saved | None:
+        """The latest checkpoint, or None where there is none.
 
         Raises:
-            UserError: it is damaged, or of another training; with "previous", there is no intact one.
+            UserError: it is damaged, or of another training.
         """
-        *before, latest = [None, *self._all()]
-        if latest is None:
-            return None
-        if resume != "previous":
-            return self._read(latest)
-        for path in reversed(before):
-            if path and _intact(path):
-                return self._read(path)
-        raise UserError(f"{self.folder}: no intact checkpoint before {latest.name}; start anew with --resume none")
+        found = self._all()
+        return self._read(found[-1]) if found else None
 
     def delete(self) -> None:
         """Delete all checkpoints and the folder; the training is finished."""
