@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"framer: error: {where}{error.strerror or error}; look at the path and at the disk", file=sys.stderr)
         return 1
     except Stopped as stopped:
-        print(f"framer: {stopped}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # all ranks stop
+            print(f"framer: {stopped}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("framer: interrupted", file=sys.stderr)

@@ -74,15 +74,15 @@ class Batches(Dataset[Pairs]):
             sampler=numbers,
             num_workers=workers,
             collate_fn=tuple,  # as it is
-            worker_init_fn=_leave_signals,
+            worker_init_fn=_deaf,
             generator=torch.Generator(),
         )
         for micro, pairs in zip(numbers, loader, strict=True):
             yield self.batch(micro, pairs)
 
 
-def _leave_signals(worker: int) -> None:
-    """Slurm signals all processes of a step: the trainer decides what to do, and its workers must live until it has."""
+def _deaf(_: int) -> None:
+    """Slurm and terminals signal all processes of a job; the trainer still needs its data to finish the step."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framer.backbones.base import Batch
-from framer.engine.step import Losses
+from framer.engine.step import Losses, on
 from framer.errors import UserError
 from framer.schema import Optimisation
 
@@ -81,8 +81,9 @@ def first_not_finite(losses: nn.Module, batches: Sequence[Batch]) -> str | None:
     leaves = [(name, layer) for name, layer in module.network.named_modules() if not list(layer.children())]
     handles = [layer.register_forward_hook(watch(name)) for name, layer in leaves]
     try:
+        device = next(module.parameters()).device
         for batch in batches:
-            module(batch)
+            module(on(device, batch))
     finally:
         for handle in handles:
             handle.remove()

@@ -32,5 +32,7 @@ def heldout_loss(backbone: Backbone, pairs: Path, fixed: HeldOut, accelerator: A
             lr.to(accelerator.device), hr.to(accelerator.device), (stem,), Draws.of_step(fixed.seed, fixed.seed, k, 1)
         )
         losses[k] = backbone.training_loss(batch).total.item()
-    everyone = accelerator.reduce(losses.to(accelerator.device))  # each of them is there on one rank, 0 on the others
+    everyone = accelerator.reduce(
+        losses.to(accelerator.device), "sum"
+    )  # each of them is there on one rank, 0 on the others
     return sum(everyone.tolist()) / fixed.draws

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
 from tqdm import tqdm
 
 from framer.engine.session import Session
@@ -40,8 +39,6 @@ class Trackers:
             return
         if accelerator.is_main_process:
             session.tracking.mkdir(parents=True, exist_ok=True)
-        accelerator.project_configuration = ProjectConfiguration(logging_dir=str(session.tracking))
-        accelerator.log_with = list(session.trackers)
         try:
             accelerator.init_trackers(name)
         except Exception as error:  # each has its own: not installed, not logged in, no network

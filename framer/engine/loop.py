@@ -153,6 +153,8 @@ class Training:
                 if stop:
                     bar.close()
                     self._leave(stage, step + 1)
+            if self._any(time.monotonic() - self.written >= self.session.every / 10 and first < settings.steps):
+                self._checkpoint(stepper, stage, settings.steps, before)  # measuring takes a while, too
         bar.close()
         self.trackers.speed(job, stage, time.monotonic() - begun, settings.steps - first)
         stepper.finish()
@@ -167,6 +169,10 @@ class Training:
         told = torch.tensor([*values.values(), float(stop), float(due)], dtype=torch.float64)
         *means, stops, dues = self.accelerator.reduce(told.to(self.accelerator.device), "mean").tolist()
         return dict(zip(values, means, strict=True)), stops > 0, dues > 0
+
+    def _any(self, mine: bool) -> bool:
+        """Whether it is so on any rank."""
+        return bool(self.accelerator.reduce(torch.tensor(float(mine), device=self.accelerator.device), "sum").item())
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
         """What changes in training, in two groups: what a run keeps, and the heads."""

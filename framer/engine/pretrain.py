@@ -27,7 +27,7 @@ def pretrain(
         Stopped: it was told to stop; `out` has a checkpoint.
         UserError: data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss diverges.
     """
-    with claimed(out), accelerated(job) as accelerator:
+    with claimed(out), accelerated(job, session) as accelerator:
         with seeded(job.seeds["init"]):
             backbone = create(job.backbone, job.base, job.settings)
         task = Task(

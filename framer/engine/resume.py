@@ -77,29 +77,31 @@ class Unfinished:
         self.folder, self.identity = out / FOLDER, identity
 
     def clean(self, resume: Resume) -> None:
-        """Delete what a killed process left half-written. For the owner of the lock alone.
+        """Delete what a killed process left half-written, and the checkpoints that are not to be gone on from.
 
-        Args:
-            resume: "none" deletes all checkpoints, "previous" those after the last intact one before the latest: they
-                must not stand in the way of the next start.
+        For the owner of the lock alone.
 
         Raises:
-            UserError: with "previous", there is no intact one.
+            UserError: "previous", and there is no intact one before the latest.
         """
         (self.folder / _PART).unlink(missing_ok=True)
         for name in WRITTEN:
             for path in self.folder.parent.glob(f".{name}.*"):  # of `provenance.atomic`
                 path.unlink()
-        found = self._all()
-        if resume == "previous" and found:
-            intact = [number for number, path in enumerate(found[:-1]) if _intact(path)]
-            if not intact:
+        kept = self._all()
+        if resume == "none":
+            kept = []
+        elif resume == "previous" and kept:
+            latest = kept.pop()
+            while kept and not _intact(kept[-1]):
+                kept.pop()
+            if not kept:
                 raise UserError(
-                    f"{self.folder}: no intact checkpoint before {found[-1].name}; start anew with --resume none"
+                    f"{self.folder}: no intact checkpoint before {latest.name}; start anew with --resume none"
                 )
-            found = found[intact[-1] + 1 :]
-        for path in found if resume != "latest" else []:
-            path.unlink()
+        for path in self._all():
+            if path not in kept:
+                path.unlink()
 
     def write(self, done: int, saved: Saved) -> Path:
         """Write a checkpoint and keep the one before it.

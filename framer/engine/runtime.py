@@ -9,6 +9,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
+from framer.engine.session import DEFAULT, Session
+from framer.errors import UserError
 from framer.study import PretrainJob
 
 MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -37,17 +39,24 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def accelerated(job: PretrainJob) -> Iterator[Accelerator]:
-    """Device, ranks and precision of a training, for a block. Tiny bases train on CPUs, whatever else there is.
+def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accelerator]:
+    """Device, ranks, precision and trackers of a training, for a block. Tiny bases train on CPUs, whatever there is.
 
     A process is one of several where `torchrun` started it.
+
+    Raises:
+        UserError: a tracker that accelerate does not have, or that is not installed.
     """
     deterministic(job.threads, job.numerics.deterministic)
     AcceleratorState._reset_state(True)  # accelerate refuses a second precision or group in one process otherwise
+    logging = {"log_with": list(session.trackers), "project_dir": session.tracking} if session.tracking else {}
     # No buffer changes in training, and DiT4SR's table of positions is half a gigabyte.
     ranks = DistributedDataParallelKwargs(broadcast_buffers=False)
     precision = MIXED[job.numerics.precision]
-    accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks])
+    try:
+        accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks], **logging)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"trackers or precision: {' '.join(str(error).split())}") from None
     try:
         yield accelerator
     finally:

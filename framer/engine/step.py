@@ -16,6 +16,11 @@ from framer.schema import Optimisation
 BatchLoss = Callable[[Batch], StepLoss]
 
 
+def on(device: torch.device, batch: Batch) -> Batch:
+    """The batch with its images on a device; random numbers stay on the CPU until they are drawn."""
+    return replace(batch, lr=batch.lr.to(device), hr=batch.hr.to(device))
+
+
 class Losses(nn.Module):
     """A backbone and its heads as the one module that DDP wraps; the loss is its forward pass."""
 
@@ -53,9 +58,7 @@ class Stepper:
         self.optimiser.zero_grad()
         values: dict[str, float] = {}
         for part in range(parts):
-            batch = next(micro_batches)
-            device = self.accelerator.device
-            batch = replace(batch, lr=batch.lr.to(device), hr=batch.hr.to(device))
+            batch = on(self.accelerator.device, next(micro_batches))
             last = part == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.losses):
                 total, terms = self.losses(batch)

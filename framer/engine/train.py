@@ -40,7 +40,7 @@ def train(
         UserError: base, data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss
             diverges.
     """
-    with claimed(out), accelerated(job) as accelerator:
+    with claimed(out), accelerated(job, session) as accelerator:
         backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
         framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
         first, *_ = job.stages

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,17 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import multiprocessing
-from trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs
+from trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs, run_job, train_here
 
 from framer.backbones import create
 from framer.data.pairs import TrainingPairs
 from framer.engine.batches import Batches
 from framer.engine.runtime import accelerated, seeded
+from framer.engine.session import Session
 from framer.engine.step import Stepper
+from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
+from framer.schema import Numerics
 
 ROOT = Path(__file__).resolve().parents[2]
+QUIET = Session(progress=False)
 STEPS = 20
 VARIANTS = {"whole batch": {}, "in two parts": {"accumulate": 2}}
 
@@ -105,6 +111,41 @@ def test_data_workers_change_nothing(tmp_path):
         assert alone.stems == helped.stems
         assert torch.equal(alone.lr, helped.lr) and torch.equal(alone.hr, helped.hr)
         assert torch.equal(alone.draws.normal(3), helped.draws.normal(3))
+
+
+def test_signals_to_a_whole_job_do_not_end_its_data_workers(tmp_path):
+    photographs(tmp_path)
+    batches = Batches(TrainingPairs([tmp_path / "photos"], 32, "pisa_sr", 5), optimisation(40), SEEDS)
+    stream = batches.stream(0, 40, 1)
+    next(stream)
+    workers = multiprocessing.active_children()
+    assert workers
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGTERM)
+    assert len(list(stream)) == 39
+
+
+def test_bf16_trains_and_keeps_float32_weights(tmp_path):
+    photographs(tmp_path)
+    for backbone in BACKBONES:
+        train_here(tmp_path, base_job(backbone), tmp_path / f"bases/{backbone}", QUIET)
+        for precision in ("bf16", "float32"):
+            job = replace(run_job(backbone, steps=3), numerics=Numerics(precision=precision))
+            train_here(tmp_path, job, tmp_path / f"runs/{backbone}-{precision}", QUIET)
+        found = [load_file(tmp_path / f"runs/{backbone}-{p}/model.safetensors") for p in ("bf16", "float32")]
+        assert found[0].keys() == found[1].keys()
+        assert {tensor.dtype for tensor in found[0].values()} == {torch.float32}
+        distance = max((found[0][name] - found[1][name]).abs().max() for name in found[0])
+        assert 0 < distance < 0.01  # three steps of 1e-3
+
+
+def test_an_unknown_tracker_is_an_error(tmp_path):
+    asked = replace(QUIET, trackers=("tensorbored",), tracking=tmp_path)
+    with (
+        pytest.raises(UserError, match=r"trackers or precision: .*tensorbored"),
+        accelerated(base_job("dit4sr"), asked),
+    ):
+        pass
 
 
 STUDY = """

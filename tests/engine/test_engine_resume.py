@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -84,6 +85,20 @@ def test_ten_limits_in_a_row(backbone, root, whole, tmp_path):
     assert slices == 8
     # The last slice only wrote the run.
     assert files(root / f"slices/{backbone}") == files(root / f"runs/{backbone}")
+
+
+def test_the_second_stage_is_resumed_as_well(root, tmp_path):
+    stages = {"pixel": optimisation(2), "semantic": optimisation(3)}
+    job = replace(run_job("pisa_sr"), stages=stages, settings={"lpips": 0.0, "csd": 0.0})
+    train_here(root, job, tmp_path / "runs/whole", QUIET)
+    said = []
+    for _ in range(5):
+        with pytest.raises(Stopped) as stopped:
+            train_here(root, job, tmp_path / "runs/sliced", replace(QUIET, minutes=0))
+        said.append(re.search(r"step \d of \w+", str(stopped.value))[0])
+    train_here(root, job, tmp_path / "runs/sliced", QUIET)
+    assert said == [f"step {step} of {stage}" for stage in stages for step in range(1, stages[stage].steps + 1)]
+    assert files(tmp_path / "runs/sliced") == files(tmp_path / "runs/whole")
 
 
 def test_sigterm_to_one_rank_stops_both_at_one_step(root, tmp_path):
