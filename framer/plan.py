@@ -72,6 +72,7 @@ class Plan:
             self._restoring(),
             self._plain("bicubic", plain),
             self._scoring(),
+            self._plain("figures", 1),
             self._plain("tables", 1),
             self._plain("report", 1),
         ]
