@@ -109,12 +109,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="of a block (default: 30)")
     parser.add_argument("--turns", type=int, default=3, help="blocks of each loop (default: 3)")
     parser.add_argument("--kills", type=int, default=20, help="on each backbone (default: 20)")
+    parser.add_argument("--backbones", nargs="*", default=BACKBONES, help="default: both")
     args = parser.parse_args()
     missed = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         photographs(root)
-        for backbone in BACKBONES:
+        for backbone in args.backbones:
             train_here(root, base_job(backbone), root / f"bases/{backbone}", Session(progress=False))
             if args.turns and (ratio := speed(root, backbone, args.seconds, args.turns)) > SLOWER:
                 missed.append(f"{backbone}: a step takes {ratio:.3f} times that of the bare loop, over {SLOWER}")

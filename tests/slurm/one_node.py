@@ -90,8 +90,12 @@ class _Node:
                 self._folder(name, user)
         self._point_host_at_loopback()
         self._munge()
+        self._devices()
+        ETC.mkdir(exist_ok=True)
         for name, text in self._confs().items():
-            ETC.mkdir(exist_ok=True)
+            if name == "slurmdbd.conf":  # it insists on a private file of its own
+                (ETC / name).touch(mode=0o600)
+                shutil.chown(ETC / name, "slurm")
             (ETC / name).write_text(MARK + text)
         if self.accounting:
             self._database()
@@ -186,6 +190,12 @@ class _Node:
         for command in (["cluster", "framer"], ["account", "lab", "Cluster=framer"], ["user", "root", "account=lab"]):
             subprocess.run(["sacctmgr", "--immediate", "--quiet", "add", *command], check=True)
 
+    def _devices(self) -> None:
+        """Fake GPUs: Slurm counts files, and gives their numbers as CUDA_VISIBLE_DEVICES."""
+        self._folder("dev", "root")
+        for number in range(GPUS):
+            os.mknod(self.root / f"dev/nvidia{number}", 0o020666, os.makedev(1, 3))  # clones of /dev/null
+
     def _idle(self) -> bool:
         state = _said("sinfo", "--noheader", f"--nodes={self.host}", "--format=%T").split()
         if state and state[0].startswith(("down", "drain")):
@@ -194,13 +204,9 @@ class _Node:
 
     def _confs(self) -> dict[str, str]:
         """The files of /etc/slurm."""
-        devices = self.root / "dev"
-        devices.mkdir()
-        for number in range(GPUS):
-            os.mknod(devices / f"nvidia{number}", 0o020666, os.makedev(1, 3))  # clones of /dev/null
         accounting = "AccountingStorageType=accounting_storage/none"
         confs = {
-            "gres.conf": f"NodeName={self.host} Name=gpu File={devices}/nvidia[0-{GPUS - 1}]\n",
+            "gres.conf": f"NodeName={self.host} Name=gpu File={self.root}/dev/nvidia[0-{GPUS - 1}]\n",
             # Without cgroups; what is written here keeps slurmd from looking for them.
             "cgroup.conf": "CgroupPlugin=cgroup/v1\n",
         }
@@ -259,12 +265,6 @@ NodeName={self.host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY} Gres=gpu
 PartitionName=main Nodes={self.host} Default=YES MaxTime=2880 PriorityTier=10 PreemptMode=OFF
 PartitionName=spare Nodes={self.host} MaxTime=60 PriorityTier=1 PreemptMode=REQUEUE
 """
-        for name, text in confs.items():
-            if name == "slurmdbd.conf":  # it insists on a private file of its own
-                path = ETC / name
-                path.touch(mode=0o600)
-                shutil.chown(path, "slurm")
-            assert text
         return confs
 
 
