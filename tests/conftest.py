@@ -14,7 +14,8 @@ def clone(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, root / name)
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, root / name)
-    (root / "datasets").mkdir()
-    for path in (ROOT / "datasets").glob("*.yaml"):
-        shutil.copy(path, root / "datasets" / path.name)
+    for name in ("datasets", "weights"):
+        (root / name).mkdir()
+        for path in (ROOT / name).glob("*.yaml"):
+            shutil.copy(path, root / name / path.name)
     return root

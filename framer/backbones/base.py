@@ -66,6 +66,11 @@ class Batch:
     encoded: Mapping[str, Tensor] | None = None
 
 
+def widened(dtype: torch.dtype) -> torch.dtype:
+    """What trains, and what a loss is computed in: float32 under 16-bit arithmetic, else the dtype itself."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def generator(seed: int, *axes: str | int) -> torch.Generator:
     """A CPU generator for one source of randomness; see `framer.provenance.derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(seed, *axes))
@@ -110,12 +115,16 @@ class Backbone(ABC):
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
-        """Move the model. `dtype` is that of frozen weights and of arithmetic; what trains stays in float32."""
+        """Move the model. `dtype` is that of frozen weights and arithmetic; what trains has 32 bits or more."""
         self.device, self.dtype = torch.device(device), dtype
         trained = set(self.adapter_state())
         for name, parameter in self.network.named_parameters():
-            parameter.data = parameter.data.to(self.device, torch.float32 if name in trained else dtype)
-        self.heads.to(self.device)
+            parameter.data = parameter.data.to(self.device, widened(dtype) if name in trained else dtype)
+        self.heads.to(self.device, widened(dtype))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network runs: its 16-bit arithmetic, where it has one."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype in (torch.bfloat16, torch.float16))
 
     def prepare(self, stages: Sequence[str]) -> None:  # noqa: B027
         """Read what training some stages needs besides base and adapter; called once, before the first of them.

@@ -9,7 +9,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
-from framer.backbones.base import Backbone
+from framer.backbones.base import Backbone, widened
 from framer.backbones.codec import Codec, PixelCodec
 from framer.backbones.dit4sr_blocks import Key
 from framer.backbones.dit4sr_checkpoints import open_transformer, read_delta, read_published, write_delta
@@ -142,13 +142,13 @@ class DiT4SRModel(Backbone):
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
         """Move the model, and choose the precision of frozen weights and arithmetic.
 
-        What trains stays in float32, and so does the VAE.
+        What trains has at least the bits of float32, and the VAE stays in it.
         """
         self.device, self.dtype = torch.device(device), dtype
         exact = {parameter: parameter.data for parameter in self.trainable().values()} if self.adapted else {}
         move(self.transformer, device, dtype)
         for parameter, data in exact.items():
-            parameter.data = data.to(device)
+            parameter.data = data.to(device, widened(dtype))
         if isinstance(self.codec, nn.Module):
             self.codec.to(device)
         if isinstance(self.text.encoder, PipelineText):
@@ -160,7 +160,7 @@ class DiT4SRModel(Backbone):
         They start here, unless the base is a DiT4SR already.
         """
         for parameter in self.network.live_control().values():
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(widened(self.dtype))
         if not self.controlled:
             self.network.start_control(self.settings.control_out)
             self.controlled = True
@@ -229,7 +229,7 @@ class DiT4SRModel(Backbone):
             position_codes: as for `DiT4SRTransformer`.
         """
         dtype = self.dtype
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+        with self.autocast():
             velocity: Tensor = self.network(
                 noisy.to(dtype),
                 None if lr_latent is None else lr_latent.to(dtype),
@@ -238,4 +238,4 @@ class DiT4SRModel(Backbone):
                 sigma * 1000,
                 position_codes,
             )
-        return velocity.float()
+        return velocity.to(widened(dtype))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -81,12 +80,12 @@ def flow_loss(
             velocity = model.velocity(noisy, lr_latent, sigma, text)
             temb, *blocks = taps.take().values()
         h, w = (side // network.patch_size for side in velocity.shape[-2:])
-        with torch.autocast(model.device.type, model.dtype, enabled=model.dtype != torch.float32):
+        with model.autocast():
             students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))
     loss = F.mse_loss(to_x0(velocity, "flow", noisy, sigma), clean)
     if framer is None:
         return StepLoss(loss, {"flow": loss.detach()})
-    maps = [*(student.float() for student in students), velocity]
+    maps = [*(student.to(velocity.dtype) for student in students), velocity]
     *students, teacher = compared(maps, framer.recipe.space, "flow", noisy, sigma)
     distilled = framer(students, teacher, generator=draws.shared).loss
     return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})

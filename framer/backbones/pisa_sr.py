@@ -31,6 +31,7 @@ from framer.backbones.base import (
     interpolate,
     pad_to,
     upsample,
+    widened,
     zeroed,
 )
 from framer.backbones.colour import match_colour
@@ -117,8 +118,8 @@ class PiSASR(Backbone):
         self.device, self.dtype = torch.device(device), dtype
         lora = lora_state(self.network)  # of what trains, and of what was trained, nothing is rounded
         for name, parameter in self.network.named_parameters():
-            parameter.data = parameter.data.to(self.device, torch.float32 if name in lora else dtype)
-        self.heads.to(self.device)
+            parameter.data = parameter.data.to(self.device, widened(dtype) if name in lora else dtype)
+        self.heads.to(self.device, widened(dtype))
         for part in (self.codec, self.__dict__.get("text")):
             if isinstance(part, nn.Module):
                 part.to(self.device, dtype)
@@ -202,7 +203,7 @@ class PiSASR(Backbone):
         made = dict(zip(new, self._encode_text(new).split(1), strict=True)) if new else {}
         self.embedded |= {prompt: made[prompt] for prompt in ("", NEGATIVE_PROMPT) if prompt in made}
         known = self.embedded | made
-        return torch.cat([known[prompt].to(self.device) for prompt in prompts])
+        return torch.cat([known[prompt].to(self.device, widened(self.dtype)) for prompt in prompts])
 
     def _encode_text(self, prompts: Sequence[str]) -> Tensor:
         if self.folder:
@@ -225,9 +226,9 @@ class PiSASR(Backbone):
         return self._noise(latent, TIMESTEP, self.embed([""] * len(latent)) if text is None else text)
 
     def _noise(self, latent: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.autocast():
             predicted: Tensor = self.network(latent, timestep, encoder_hidden_states=text, return_dict=False)[0]
-        return predicted.float()
+        return predicted.to(widened(predicted.dtype))
 
     # Training
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import vgg16
 
+from framer.backbones.base import widened
 from framer.errors import UserError
 from framer.provenance import sha256_file
 
@@ -54,7 +55,7 @@ def csd_loss(clean: Tensor, teacher: Teacher, alphas: Tensor, timestep: Tensor, 
         alpha = alphas.to(clean.device)[timestep].sqrt().reshape(-1, 1, 1, 1)
         sigma = (1 - alpha**2).sqrt()
         noisy = alpha * clean + sigma * noise
-        negative, positive = (e.float() for e in teacher(noisy, timestep))
+        negative, positive = (e.to(widened(e.dtype)) for e in teacher(noisy, timestep))
         fake = (noisy - sigma * negative) / alpha
         real = (noisy - sigma * (negative + scale * (positive - negative))) / alpha
         weight = (clean - real).abs().mean(dim=(1, 2, 3), keepdim=True)

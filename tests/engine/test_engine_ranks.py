@@ -33,10 +33,6 @@ STEPS = 20
 VARIANTS = {"whole batch": {}, "in two parts": {"accumulate": 2}}
 
 
-def double(x):
-    return x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
-
-
 def losses(backbone, photos, more):
     """Loss, FRAMER's term and the gradient's norm over some steps in float64."""
     settings = optimisation(STEPS, batch=8, **more)
@@ -48,8 +44,7 @@ def losses(backbone, photos, more):
     with torch.no_grad(), seeded(8):
         for parameter in model.trainable().values():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    model.network.double(), model.heads.double()
-    vars(model).update({name: double(value) for name, value in vars(model).items()})
+    model.to("cpu", torch.float64)
     framer = FramerLoss(Recipe.named("paper"))
     pairs = TrainingPairs([photos], settings.crop, "pisa_sr", 5)
     rows = []
