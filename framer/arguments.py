@@ -10,7 +10,8 @@ from framer.errors import UserError
 
 if TYPE_CHECKING:
     from framer.engine.session import Session
-    from framer.study import Job, Study
+    from framer.jobs import Job
+    from framer.study import Study
 
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 Handler = Callable[[argparse.Namespace], None]

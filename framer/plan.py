@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from framer.study import PretrainJob
+from framer.jobs import PretrainJob
 from framer.workflow import Graph
 
 MEGAPIXELS = 0.25

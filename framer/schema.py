@@ -4,7 +4,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from framer.backbones.settings import SETTINGS, settings_class, settings_of
 from framer.data.presets import PRESETS
@@ -12,6 +12,17 @@ from framer.errors import UserError, unknown
 from framer.method.recipe import Recipe
 from framer.scoring.protocols import PROTOCOLS, Protocol
 from framer.strict_yaml import Name, Strict
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice")
+    return values
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Optimisation(Strict):
@@ -104,12 +115,20 @@ class BackboneConfig(Strict):
 
 
 class ArmConfig(Strict):
-    """One row of the tables. With neither backbone nor `of` it is bicubic interpolation."""
+    """One row of the tables. With neither backbone nor `of` nor `images` it is bicubic interpolation."""
 
     label: str
     backbone: str | None = Field(None, description="a key of backbones")
     recipe: str | None = Field(None, description="a named recipe of the FRAMER loss; absent for the baseline")
     settings: dict[str, Any] = Field(default={}, description="over those of the backbone, key by key")
+    checkpoint: str | None = Field(
+        None, description="published weights, by the id of their manifest in weights/; nothing is trained"
+    )
+    images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; absent: all")
+    seeds: Seeds | None = Field(
+        None, description="of this arm alone; of published weights: sampling seeds, 0 if absent"
+    )
     untrained: bool = Field(False, description="control: random weights, never trained")
     of: Name | None = Field(None, description="control: restore with the model of this arm")
     blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
@@ -120,6 +139,32 @@ class ArmConfig(Strict):
         if name is not None and name not in Recipe.names():
             raise ValueError(unknown("recipe", name, Recipe.names()))
         return name
+
+
+class AblationConfig(Strict):
+    """Arms of one backbone that stand in the ablation grid alone: one a recipe, called BACKBONE-RECIPE."""
+
+    recipes: list[str] | Literal["all"] = Field(description="named recipes, or all")
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets; absent: all of the study")
+    seeds: Seeds | None = Field(None, description="training seeds; absent: all of the study")
+
+    @field_validator("recipes")
+    @classmethod
+    def _known_recipes(cls, recipes: list[str] | str) -> list[str]:
+        for name in (named := list(Recipe.names()) if isinstance(recipes, str) else recipes):
+            if name not in Recipe.names():
+                raise ValueError(unknown("recipe", name, Recipe.names()))
+        return named
+
+    def arms(self, backbone: str) -> dict[str, ArmConfig]:
+        """The arms, by name."""
+        return {
+            f"{backbone}-{recipe.replace('.', '_')}": ArmConfig.model_validate(
+                {"label": f"{backbone}: {recipe}", "backbone": backbone, "recipe": recipe}
+                | {"sets": self.sets, "seeds": self.seeds}
+            )
+            for recipe in self.recipes
+        }
 
 
 class HeldOutConfig(Strict):
@@ -134,26 +179,19 @@ class StudyConfig(Strict):
 
     title: str
     seed: int = Field(ge=0, description="every random draw of the study derives from it")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        default=[0], min_length=1, description="training seeds, each a run of every trained arm"
-    )
+    seeds: Seeds = Field(default=[0], description="training seeds, each a run of every trained arm")
     threads: int = Field(1, ge=1, description="CPU threads a job; part of the result, since it orders the sums")
     strict: bool = Field(False, description="an absent set is an error, not n/a")
-    sets: list[Name] = Field(min_length=1, description="test sets, in the order of the tables")
-    protocols: list[str] = Field(min_length=1)
-    metrics: list[str] = Field(min_length=1)
+    sets: Distinct = Field(description="test sets, in the order of the tables")
+    protocols: Distinct
+    metrics: Distinct
     heldout: HeldOutConfig | None = None
     trackers: list[str] = Field(default=["tensorboard"], description="of accelerate, such as wandb; part of no result")
     backbones: dict[str, BackboneConfig]
     arms: dict[Name, ArmConfig] = Field(min_length=1)
-
-    @field_validator("seeds", "sets", "protocols", "metrics")
-    @classmethod
-    def _no_repeats(cls, values: list[Any]) -> list[Any]:
-        for value in values:
-            if values.count(value) > 1:
-                raise ValueError(f"{value!r} is there twice")
-        return values
+    ablations: dict[str, AblationConfig] = Field(
+        default={}, description="by backbone; recipes of `arms` are not repeated"
+    )
 
     @model_validator(mode="after")
     def _metrics_are_defined(self) -> "StudyConfig":
@@ -188,17 +226,45 @@ class StudyConfig(Strict):
                 raise ValueError(f"backbones.{name}.pretrain: needed for base 'tiny', and for no other")
         return self
 
+    @property
+    def ablation_arms(self) -> dict[str, ArmConfig]:
+        """The arms of `ablations`, but for recipes that a plain arm of `arms` has already."""
+        plain = {
+            (arm.backbone, arm.recipe)
+            for arm in self.arms.values()
+            if not (arm.settings or arm.untrained or arm.sets or arm.seeds or arm.checkpoint)
+        }
+        arms = {name: arm for key, config in self.ablations.items() for name, arm in config.arms(key).items()}
+        return {name: arm for name, arm in arms.items() if (arm.backbone, arm.recipe) not in plain}
+
     @model_validator(mode="after")
     def _names_resolve(self) -> "StudyConfig":
-        for name, arm in self.arms.items():
+        for key in self.ablations:
+            if key not in self.backbones:
+                raise ValueError(f"ablations: {unknown('backbone', key, self.backbones)}")
+        if both := self.arms.keys() & self.ablation_arms.keys():
+            raise ValueError(f"arms.{min(both)}: an arm of ablations has this name; rename the arm")
+        for name, arm in (self.arms | self.ablation_arms).items():
+            for extra in set(arm.sets or ()) - set(self.sets):
+                raise ValueError(f"arms.{name}.sets: {unknown('test set', extra, self.sets)}")
             if arm.backbone and arm.backbone not in self.backbones:
                 raise ValueError(f"arms.{name}.backbone: {unknown('backbone', arm.backbone, self.backbones)}")
             if arm.of is not None:
                 if arm.of not in self.arms or self.arms[arm.of].backbone is None:
                     trained = [key for key, other in self.arms.items() if other.backbone]
                     raise ValueError(f"arms.{name}.of: {unknown('trained arm', arm.of, trained)}")
-                if arm.backbone or arm.recipe or arm.untrained or arm.settings:
+                if arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.images:
                     raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
+                if self.arms[arm.of].checkpoint:
+                    raise ValueError(f"arms.{name}.of: {arm.of} is not trained here; name a trained arm")
+            elif arm.images:
+                if arm.backbone or arm.checkpoint or arm.seeds or arm.recipe or arm.untrained or arm.settings:
+                    raise ValueError(f"arms.{name}: an arm with 'images' has no model; drop the other keys")
+            elif arm.checkpoint:
+                if not arm.backbone or arm.recipe or arm.untrained:
+                    raise ValueError(
+                        f"arms.{name}.checkpoint: needs 'backbone', and neither 'recipe' nor 'untrained': it is trained"
+                    )
             elif arm.blank_lr or ((arm.recipe or arm.untrained or arm.settings) and not arm.backbone):
                 raise ValueError(f"arms.{name}: 'blank_lr' needs 'of'; recipe, untrained and settings need 'backbone'")
             # A trained arm's rows are called ARM-sSEED.

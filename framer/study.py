@@ -5,144 +5,38 @@ job starts; the `*_job` methods resolve what each stage needs to know and nothin
 scoring protocol never trains anything again.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from framer.backbones.settings import settings_of
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
-from framer.provenance import derive_seed, digest
-from framer.schema import ArmConfig, BackboneConfig, Numerics, Optimisation, StudyConfig
+from framer.jobs import Captions, EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
+from framer.provenance import derive_seed
+from framer.schema import ArmConfig, BackboneConfig, Optimisation, StudyConfig
 from framer.strict_yaml import explain, read_yaml
 
 OWN_BASES = ("tiny", "random")
 """Bases that need no download."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a stage does, resolved to plain values. Its digest is part of what makes the stage run again."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The job as JSON-able values, as a card records it."""
-        return asdict(self)
-
-    @property
-    def digest(self) -> str:
-        """Twelve hex digits that change when any setting does."""
-        return digest(self.as_dict())
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Where training pairs come from: HR photographs, degraded on the fly.
-
-    Attributes:
-        sets, degradation: as in the study.
-        pairs: how many there are; None for never the same twice.
-        seed: of the pairs when there are so many, and all runs share them; otherwise each run has its own.
-    """
-
-    sets: tuple[str, ...]
-    degradation: str
-    pairs: int | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Captions:
-    """Where prompts come from.
-
-    Attributes:
-        folder: holds SET.csv or SET/ for every set.
-        missing: what to do about an image without one.
-    """
-
-    folder: str
-    missing: Literal["error", "empty"]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A fixed set of (image, sigma, noise) on which the loss is measured; nothing is selected on it."""
-
-    set: str
-    draws: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class PretrainJob(Job):
-    """Train one base from random weights.
-
-    Attributes:
-        backbone: a key of `framer.backbones.settings.SETTINGS`.
-        base: "tiny", "random" or what is published.
-        settings: the backbone's, without what only restoring reads; none for a base, from which all arms start.
-        data: where training pairs come from.
-        stages: how each stage is optimised, by its name and in order; no step keeps the weights as they are.
-        heldout: on what the loss is measured before and after each stage.
-        seeds: one a source of randomness: init, data, noise, negatives.
-        threads: CPU threads.
-        numerics: precision, compilation, determinism.
-        captions: of the photographs; None for empty prompts.
-    """
-
-    backbone: str
-    base: str
-    settings: dict[str, Any]
-    data: TrainingData
-    stages: dict[str, Optimisation]
-    heldout: HeldOut | None
-    seeds: dict[str, int]
-    threads: int
-    numerics: Numerics = field(default=Numerics(), kw_only=True)
-    captions: Captions | None = field(default=None, kw_only=True)
-
-    def as_dict(self) -> dict[str, Any]:
-        stages = {name: stage.model_dump() for name, stage in self.stages.items()}
-        return asdict(self) | {"stages": stages, "numerics": self.numerics.model_dump()}
-
-
-@dataclass(frozen=True)
-class TrainJob(PretrainJob):
-    """Train LoRA or control weights on a base, with (recipe) or without (None) the FRAMER loss."""
-
-    recipe: str | None
-
-
-@dataclass(frozen=True)
-class EncodeJob(Job):
-    """Encode the pairs and prompts that all runs of a backbone train on; attributes as in `PretrainJob`."""
-
-    backbone: str
-    base: str
-    settings: dict[str, Any]
-    data: TrainingData
-    crop: int
-    captions: Captions | None
-    threads: int
-
-
-@dataclass(frozen=True)
-class RestoreJob(Job):
-    """Restore one test set with one row's model; `settings` is what the study sets of the backbone's `restore`."""
-
-    backbone: str | None
-    settings: dict[str, Any]
-    blank_lr: bool
-    seed: int
-    threads: int
+SUPPLIED = Path("supplied")
+"""Images of other methods, ARM/SET/STEM.png."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row's worth of restored images: an arm at one training seed, or a method that is not trained."""
+    """One row's worth of restored images: an arm at one seed, or a method that has none.
+
+    Attributes:
+        id: ARM-sSEED, or ARM.
+        arm: whose row it is.
+        seed: of training; of published weights that of sampling.
+        run: the folder of the model under `runs`: ARM-sSEED where it is trained, ARM of published weights.
+    """
 
     id: str
     arm: str
@@ -150,11 +44,20 @@ class Row:
     run: str | None
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves
+
+
 class Study:
     """A validated study and everything that follows from it."""
 
     def __init__(self, path: Path, config: StudyConfig, manifests: dict[str, Manifest]):
         self.path, self.config, self.manifests = path, config, manifests
+        self.arms = config.arms | config.ablation_arms
         self.name = path.stem
         self.out = Path("results") / self.name
 
@@ -204,18 +107,51 @@ class Study:
     def rows(self) -> dict[str, Row]:
         """All rows by id, in the order of the tables: a trained arm has one a seed."""
         rows = {}
-        for name, arm in self.config.arms.items():
+        for name, arm in self.arms.items():
             if arm.backbone is None and arm.of is None:
                 rows[name] = Row(name, name, None, None)
-                continue
-            for seed in self.config.seeds:
-                rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, f"{arm.of or name}-s{seed}")
+            elif arm.checkpoint:
+                for seed in arm.seeds or [0]:
+                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, name)
+            else:
+                for seed in self.seeds_of(name):
+                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, f"{arm.of or name}-s{seed}")
         return rows
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """The training seeds of an arm that is trained; a control has those of the arm whose model it takes."""
+        config = self.arms[arm]
+        return config.seeds or (self.seeds_of(config.of) if config.of else self.config.seeds)
 
     @property
     def runs(self) -> list[str]:
         """The rows that are trained; a row that restores with another's model is none."""
         return [row.id for row in self.rows.values() if row.run == row.id]
+
+    @property
+    def released(self) -> dict[str, str]:
+        """The arms that restore with published weights: the id of these, by arm, which is also the run's name."""
+        return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint}
+
+    @property
+    def supplied(self) -> list[str]:
+        """The arms whose images others restored; each is its own only row."""
+        return [name for name, arm in self.arms.items() if arm.images]
+
+    @cached_property
+    def ablation_arms(self) -> frozenset[str]:
+        """Arms that stand in the ablation grid alone."""
+        return frozenset(self.config.ablation_arms)
+
+    def sets_of(self, row: str) -> list[str]:
+        """The test sets that a row restores, in the order of the tables."""
+        chosen = self.arms[self.rows[row].arm].sets
+        return [name for name in self.config.sets if chosen is None or name in chosen]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every row with each of its test sets: all that is restored and scored."""
+        return [(row, name) for row in self.rows for name in self.sets_of(row)]
 
     @property
     def bases(self) -> list[str]:
@@ -224,23 +160,74 @@ class Study:
         return list(dict.fromkeys(self.base_of(run) for run in own))
 
     def stopped(self, absent: Mapping[str, str]) -> dict[str, str]:
-        """The rows whose model cannot be trained here, with the reason.
+        """The rows that have no model here, with the reason.
 
         Args:
-            absent: sets that are not on this machine, each with what to do.
+            absent: sets and published weights that are not on this machine, each with what to do.
         """
         rows = {}
         for row in self.rows.values():
-            job = self.train_job(row.run) if row.run else None
-            needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])] if job else []
-            if lacking := [name for name in needed if name in absent]:
-                rows[row.id] = f"training needs {' and '.join(lacking)}, which can only be had by hand"
+            if row.run in self.released:
+                if (weights := self.released[row.run]) in absent:
+                    rows[row.id] = absent[weights]
+            elif row.run:
+                job = self.train_job(row.run)
+                needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]
+                if lacking := [name for name in needed if name in absent]:
+                    rows[row.id] = f"training needs {' and '.join(lacking)}, which can only be had by hand"
         return rows
+
+    def unmade(self, absent: Mapping[str, str]) -> dict[tuple[str, str], str]:
+        """The rows and sets that cannot be restored or scored here, with the reason; `n/a` in the tables.
+
+        Args:
+            absent: sets, published weights and ARM/SET of images that are not on this machine, each with what to do.
+        """
+        stopped = self.stopped(absent)
+        reasons = {}
+        for row, name in self.pairs:
+            if reason := absent.get(name) or stopped.get(row) or absent.get(f"{self.rows[row].arm}/{name}"):
+                reasons[row, name] = reason
+        return reasons
+
+    def how_to_supply(self, arm: str, name: str) -> str:
+        """One line that says how the images of a method that others restored come here."""
+        return f"images of {self.arms[arm].label}: put them into {SUPPLIED / arm / name}/, named as the LR images"
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""
-        arm = self.config.arms[self.rows[row].arm]
-        return self.config.arms[arm.of] if arm.of else arm
+        arm = self.arms[self.rows[row].arm]
+        return self.arms[arm.of] if arm.of else arm
+
+    def differences(self, arm: str, other: str) -> list[str]:
+        """In what two arms differ besides the recipe of the FRAMER loss, as "key: ours, not theirs".
+
+        Everything that reaches training and restoring is compared as it was resolved, at the training seeds that both
+        arms have. None for a fair comparison.
+
+        Raises:
+            UserError: one of them is not trained by the study.
+        """
+        ours, theirs = self._resolved(arm), self._resolved(other)
+        found = []
+        if not (common := [seed for seed in self.seeds_of(arm) if seed in self.seeds_of(other)]):
+            return [f"seeds: {self.seeds_of(arm)}, not {self.seeds_of(other)}"]
+        for seed in common:
+            one, two = ours(seed), theirs(seed)
+            keys = [key for key in one | two if one.get(key) != two.get(key) and key != "recipe"]
+            found += [f"{key}: {one.get(key)}, not {two.get(key)}" for key in keys]
+        return list(dict.fromkeys(found))
+
+    def _resolved(self, arm: str) -> Callable[[int], dict[str, Any]]:
+        """All that an arm's training and restoring are told at a seed, flat."""
+        if arm not in {self.rows[run].arm for run in self.runs}:
+            raise UserError(f"{self.path}: arms.{arm}: is not trained; no comparison of its training")
+
+        def at(seed: int) -> dict[str, Any]:
+            run = f"{arm}-s{seed}"
+            return flat(self.train_job(run).as_dict()) | flat(self.restore_job(run).as_dict(), "restore.")
+
+        return at
 
     def backbone(self, row: str) -> tuple[str, BackboneConfig] | None:
         """The backbone's name and settings behind a row, or None for bicubic."""
@@ -352,7 +339,7 @@ class Study:
             settings=settings_of(named[0], named[1].settings, self.arm(row).settings).set_for_restoring
             if named
             else {},
-            blank_lr=self.config.arms[self.rows[row].arm].blank_lr,
+            blank_lr=self.arms[self.rows[row].arm].blank_lr,
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),
             threads=self.config.threads,
         )

@@ -16,10 +16,11 @@ from framer.data.weights import WeightsManifest
 from framer.data.weights import folder as weights_folder
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
+from framer.jobs import PretrainJob
 from framer.provenance import digest
 from framer.scoring.protocols import Protocol
 from framer.scoring.weights import missing, state
-from framer.study import OWN_BASES, PretrainJob, Study
+from framer.study import OWN_BASES, Study
 
 DATASETS = Path("datasets")
 RECORDED = ("densities", "layers", "images", "weights")

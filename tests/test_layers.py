@@ -18,7 +18,7 @@ LAYERS = [
     ["framer", "framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch", "framer.finding"],
     ["framer.method", "framer.strict_yaml"],
     ["framer.data", "framer.backbones", "framer.scoring.definitions", "framer.scoring.protocols"],
-    ["framer.schema", "framer.study"],
+    ["framer.schema", "framer.jobs", "framer.study"],
     ["framer.engine", "framer.scoring", "framer.report"],
     ["framer.workflow", "framer.doctor", "framer.cluster"],
     ["framer.plan"],

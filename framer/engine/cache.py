@@ -13,7 +13,7 @@ from torch import Tensor
 
 from framer import provenance
 from framer.errors import UserError
-from framer.study import PretrainJob
+from framer.jobs import PretrainJob
 
 SHARD = 64
 """Pairs or prompts a file."""

@@ -19,7 +19,7 @@ from framer.backbones.base import Backbone
 from framer.backbones.settings import settings_of
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
-from framer.study import PretrainJob
+from framer.jobs import PretrainJob
 
 MODEL, CONFIG = "model.safetensors", "config.json"
 PACKAGES = ("diffusers", "numpy", "peft", "safetensors", "torch")

@@ -22,7 +22,7 @@ from framer.engine import checkpoint
 from framer.engine.cache import PAIRS, PROMPTS, SHARD, shard_name
 from framer.engine.prompts import training_prompts
 from framer.engine.runtime import deterministic
-from framer.study import EncodeJob
+from framer.jobs import EncodeJob
 
 
 def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bool = True) -> None:

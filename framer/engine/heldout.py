@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from framer.backbones.base import SCALE, Backbone, Batch, Draws
 from framer.data.images import read_rgb
 from framer.data.pairs import paired, to_tensor
-from framer.study import HeldOut
+from framer.jobs import HeldOut
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from framer.engine.session import Session
 from framer.errors import UserError
+from framer.jobs import PretrainJob
 from framer.provenance import write_json, write_text
-from framer.study import PretrainJob
 
 Row = dict[str, Any]
 

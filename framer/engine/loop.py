@@ -24,9 +24,9 @@ from framer.engine.session import Session
 from framer.engine.step import BatchLoss, Stepper
 from framer.engine.stop import SlurmJob, Stop
 from framer.errors import Stopped
+from framer.jobs import PretrainJob
 from framer.provenance import CARD, derive_seed
 from framer.schema import Optimisation
-from framer.study import PretrainJob
 
 
 @dataclass(frozen=True)

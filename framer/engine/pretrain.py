@@ -8,7 +8,7 @@ from framer.engine.loop import Task, Training
 from framer.engine.resume import Unfinished, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
-from framer.study import PretrainJob
+from framer.jobs import PretrainJob
 
 
 def pretrain(

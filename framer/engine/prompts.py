@@ -6,7 +6,7 @@ from pathlib import Path
 from framer.data.captions import Missing, captions_file, captions_of, read_captions
 from framer.data.images import list_images
 from framer.data.pairs import photograph_name
-from framer.study import Captions
+from framer.jobs import Captions
 
 
 def training_prompts(captions: Captions | None, data: Sequence[Path]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from framer.engine.session import DEFAULT, Session
 from framer.errors import UserError
-from framer.study import PretrainJob
+from framer.jobs import PretrainJob
 
 MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

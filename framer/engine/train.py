@@ -9,10 +9,10 @@ from framer.engine.prompts import training_prompts
 from framer.engine.resume import Unfinished, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
+from framer.jobs import TrainJob
 from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
 from framer.provenance import derive_seed, digest
-from framer.study import TrainJob
 
 
 def train(

@@ -21,9 +21,9 @@ from framer.engine.restore import restore
 from framer.engine.session import Session
 from framer.engine.train import train
 from framer.errors import UserError
+from framer.jobs import TrainingData, TrainJob
 from framer.provenance import read_card, sha256_file, write_card
 from framer.schema import Optimisation
-from framer.study import TrainingData, TrainJob
 
 SETTINGS = {"lpips": 0, "framer_maps": "latents"}
 SMALL = {"colour": "adain", "tile": 16, "overlap": 4, "vae_tile": 128}

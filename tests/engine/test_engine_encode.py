@@ -16,9 +16,9 @@ from framer.engine.restore import restore
 from framer.engine.session import Session
 from framer.engine.train import train
 from framer.errors import UserError
+from framer.jobs import Captions, EncodeJob, PretrainJob, TrainingData, TrainJob
 from framer.provenance import read_card, verify_payload
 from framer.schema import Optimisation
-from framer.study import Captions, EncodeJob, PretrainJob, TrainingData, TrainJob
 
 QUIET = Session(progress=False)
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}

@@ -13,9 +13,9 @@ from framer.backbones.settings import SETTINGS
 from framer.data.images import write_png
 from framer.engine.session import Session
 from framer.errors import Stopped, UserError
+from framer.jobs import HeldOut, PretrainJob, TrainingData, TrainJob
 from framer.provenance import sha256_file
 from framer.schema import Optimisation
-from framer.study import HeldOut, PretrainJob, TrainingData, TrainJob
 
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
 DATA = TrainingData(("photos",), "pisa_sr")
