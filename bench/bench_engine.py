@@ -25,9 +25,9 @@ from framer.engine import checkpoint
 from framer.engine.batches import Batches
 from framer.engine.runtime import deterministic, seeded
 from framer.engine.session import Session
+from framer.jobs import TrainJob
 from framer.method import FramerLoss, Recipe
 from framer.provenance import derive_seed
-from framer.study import TrainJob
 
 SLOWER = 1.05
 """The most that a step may take, in steps of the bare loop."""

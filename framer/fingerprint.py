@@ -34,8 +34,8 @@ def fingerprint(command: str, *modules: str) -> str:
     function = functions[command.replace("-", "_")]
     files = closure([*_imports(function, "framer.commands"), *modules])
     data = {file for path in files for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE}
-    parts = {"": normal_form(function)}
-    parts |= {_name(path): normal_form(_parse(path)) for path in files}
+    parts: dict[str, Any] = {"": normal_form(function)}
+    parts |= {_name(path): _code(path) for path in files}
     parts |= {_name(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in data}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -56,7 +56,7 @@ def closure(modules: list[str]) -> set[Path]:
         for path, dotted in _files(name):
             if path not in files and path not in _RESOLVED:
                 files.add(path)
-                queue += _imports(_parse(path), dotted)
+                queue += _imports_of(path, dotted)
     return files
 
 
@@ -81,6 +81,17 @@ def _is_documentation(node: Any) -> bool:
 @cache
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
+
+
+@cache
+def _code(path: Path) -> str:
+    """Hash of a module's normal form. Stages share most modules: each is taken once."""
+    return hashlib.sha256(json.dumps(normal_form(_parse(path))).encode()).hexdigest()
+
+
+@cache
+def _imports_of(path: Path, dotted: str) -> tuple[str, ...]:
+    return tuple(_imports(_parse(path), dotted))
 
 
 def _name(path: Path) -> str:

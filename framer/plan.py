@@ -61,16 +61,23 @@ class Plan:
         data |= {heldout.set} if heldout and runs else set()
         derived = {name for name in data if name in graph.derived_sets}
         fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
-        published = {graph.base(run) for run in runs if self.study.base_of(run) not in own}
-        plain = len([row for row in graph.rows if row in graph.untrained_rows]) * len(graph.sets)
+        released = graph.released
+        published = {base for base in map(graph.base, [*runs, *released]) if base.startswith("weights/")}
+        published |= {self.study.released[arm] for arm in released} | self._captioners(runs)
+        plain = [row for row, _ in graph.pairs if row in graph.untrained_rows]
+        supplied = [row for row, _ in graph.pairs if row in self.study.supplied]
         parts = [
             Part("fetch", len(fetched), how="the network's speed"),
             Part("base", len(published), bytes=float(self.table["base"]) * len(published), how="the network's speed"),
             self._plain("degrade", len(derived)),
             self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
+            self._captioning(runs),
+            self._encoding(runs),
+            self._plain("release", len(released)),
             self._training("train", [self.study.train_job(run) for run in runs]),
             self._restoring(),
-            self._plain("bicubic", plain),
+            self._plain("bicubic", len(plain)),
+            self._plain("supplied", len(supplied)),
             self._scoring(),
             self._plain("figures", 1),
             self._plain("tables", 1),
@@ -137,28 +144,48 @@ class Plan:
         each: list[float] = []
         origins: dict[str, None] = {}
         size = 0.0
-        for row in self.graph.rows:
+        for row, name in self.graph.pairs:
             if named := self.study.backbone(row):
-                speeds = self._speeds(named[0], named[1].base)
-                for name in self.graph.sets:
-                    pixels = self._megapixels(name)
-                    each.append(self.table["start"] + pixels * float(speeds["restore"]))
-                    size += pixels * float(self.table["image"])
-                    origins[str(speeds["how"])] = None
+                speeds, pixels = self._speeds(named[0], named[1].base), self._megapixels(name)
+                each.append(self.table["start"] + pixels * float(speeds["restore"]))
+                size += pixels * float(self.table["image"])
+                origins[str(speeds["how"])] = None
         longest = max(each, default=0.0)
         return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), not self.graph.tiny)
 
     def _scoring(self) -> Part:
-        times = len(self.graph.rows) * len(self.study.config.protocols)
-        each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in self.graph.sets]
-        return Part(
-            "score",
-            times * len(each),
-            times * sum(each),
-            max(each, default=0.0),
-            how="estimated",
-            gpu=not self.graph.tiny,
-        )
+        names = [name for _, name in self.graph.pairs for _ in self.study.config.protocols]
+        each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in names]
+        longest = max(each, default=0.0)
+        return Part("score", len(each), sum(each), longest, how="estimated", gpu=not self.graph.tiny)
+
+    def _captioning(self, runs: list[str]) -> Part:
+        """Of the sets that the runs train on and the test sets that they restore."""
+        files: dict[str, str] = {}
+        for row, name in self.graph.pairs:
+            files |= dict.fromkeys(self.graph.restoring_captions(row, name), name)
+        for run in runs:
+            for name in self.study.train_job(run).data.sets:
+                files |= dict.fromkeys(self.graph.captions(self.study.arm(run).backbone, [name]), name)
+        counts = [self.study.manifests[name].count or 0 for name in files.values()]
+        return self._counted("caption", counts, self.table["caption"])
+
+    def _captioners(self, runs: list[str]) -> set[str]:
+        """The models that caption."""
+        configs = [self.study.config.backbones[str(self.study.arm(run).backbone)].captions for run in runs]
+        return {config.model for config in configs if config and config.model}
+
+    def _encoding(self, runs: list[str]) -> Part:
+        """Of the pairs that runs share."""
+        names = dict.fromkeys(self.study.arm(run).backbone for run in runs if self.graph.encoded(run))
+        counts = [self.study.encode_job(str(name)).data.pairs or 0 for name in names]
+        return self._counted("encode", counts, self.table["encode"])
+
+    def _counted(self, rule: str, counts: list[int], speed: float) -> Part:
+        """Jobs that take a time an image."""
+        each = [self.table["start"] + speed * count for count in counts]
+        gpu = not self.graph.tiny
+        return Part(rule, len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
 
     def _megapixels(self, name: str) -> float:
         return (self.study.manifests[name].count or 0) * MEGAPIXELS

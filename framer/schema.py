@@ -91,6 +91,7 @@ class CaptionsConfig(Strict):
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="captions by this model of transformers on the hub, owner/name"
     )
     missing: Literal["error", "empty"] = Field("error", description="an image without a caption: refuse, or no prompt")
+    restoring: bool = Field(True, description="told in restoring, too; PiSA-SR's release trains alone with its tags")
 
     @model_validator(mode="after")
     def _one_source(self) -> "CaptionsConfig":

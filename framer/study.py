@@ -190,9 +190,10 @@ class Study:
                 reasons[row, name] = reason
         return reasons
 
-    def how_to_supply(self, arm: str, name: str) -> str:
+    def how_to_supply(self, arm: str, *sets: str) -> str:
         """One line that says how the images of a method that others restored come here."""
-        return f"images of {self.arms[arm].label}: put them into {SUPPLIED / arm / name}/, named as the LR images"
+        folders = " and ".join(f"{SUPPLIED / arm / name}/" for name in sets)
+        return f"images of {self.arms[arm].label}: put them, named as the LR images, into {folders}"
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""
@@ -290,10 +291,10 @@ class Study:
             raise UserError(f"{self.path}: backbones.{backbone}.data.encode: all stages must have one crop")
         return EncodeJob(**{key: training[key] for key in kept}, crop=crops.pop())
 
-    def captions(self, backbone: str) -> Captions | None:
+    def captions(self, backbone: str, *, restoring: bool = False) -> Captions | None:
         """Where a backbone's prompts come from: the study's folder, or where a model's captions are written."""
         config = self.config.backbones[backbone].captions
-        if config is None:
+        if config is None or (restoring and not config.restoring):
             return None
         folder = config.folder or f"captions/{str(config.model).replace('/', '--')}"
         return Captions(folder, config.missing)

@@ -6,21 +6,22 @@ import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from framer.absence import absent, weights_file
 from framer.backbones.settings import settings_of
 from framer.data.captions import captions_file, read_captions
-from framer.data.fetch import how_to_get, present
 from framer.data.weights import WeightsManifest
 from framer.data.weights import folder as weights_folder
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
-from framer.provenance import digest
+from framer.provenance import digest, sha256_file
 from framer.scoring.protocols import Protocol
 from framer.scoring.weights import missing, state
-from framer.study import OWN_BASES, Study
+from framer.study import OWN_BASES, SUPPLIED, Study
 
 DATASETS = Path("datasets")
 RECORDED = ("densities", "layers", "images", "weights")
@@ -35,13 +36,11 @@ class Graph:
 
     Attributes:
         study: the study.
-        absent: sets that can only be had by hand and are not here, and what is made of them, each with what to do.
-        stopped: rows that cannot be trained without them, each with the reason; `n/a` in the tables.
+        absent: what can only be had by hand and is not here, each with what to do; see `framer.absence`.
     """
 
     study: Study
     absent: dict[str, str]
-    stopped: dict[str, str]
 
     @classmethod
     def open(cls, config: dict[str, Any]) -> "Graph":
@@ -70,24 +69,42 @@ class Graph:
         Raises:
             UserError: an absent set in a strict one.
         """
-        absent = {}
-        for name, manifest in study.manifests.items():
-            source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest
-            if source.by_hand and not present(source, DATASETS) and not present(manifest, DATASETS):
-                absent[name] = how_to_get(source, DATASETS)
-        if absent and study.config.strict:
-            raise UserError(f"{study.path}: strict: a set is absent: {next(iter(absent.values()))}")
-        return cls(study, absent, study.stopped(absent))
+        lacking = absent(study, DATASETS)
+        if study.config.strict and (first := next(iter(lacking), None)):
+            kind = "a set" if first in study.manifests else "something"
+            raise UserError(f"{study.path}: strict: {kind} is absent: {lacking[first]}")
+        return cls(study, lacking)
+
+    @cached_property
+    def stopped(self) -> dict[str, str]:
+        """Rows that have no model here, with the reason; `n/a` in the tables."""
+        return self.study.stopped(self.absent)
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The rows and sets that can be restored and scored here."""
+        unmade = self.study.unmade(self.absent)
+        return [pair for pair in self.study.pairs if pair not in unmade]
+
+    def left_out(self) -> list[str]:
+        """What will be `n/a` in the tables and why, a line each."""
+        lines = []
+        tested = [*self.study.config.sets, *self.study.released.values()]
+        for name, reason in self.absent.items():
+            if "/" not in name:
+                lines.append(f"n/a in the tables: {reason}" if name in tested else f"Absent: {reason}")
+        for arm in self.study.supplied:
+            if sets := [name for name in self.study.sets_of(arm) if f"{arm}/{name}" in self.absent]:
+                lines.append(f"n/a in the tables: {self.study.how_to_supply(arm, *sets)}")
+        untold = {row: reason for row, reason in self.stopped.items() if reason not in self.absent.values()}
+        for reason in dict.fromkeys(untold.values()):
+            rows = ", ".join(row for row, why in untold.items() if why == reason)
+            lines.append(f"n/a in the tables: {rows}: {reason}")
+        return lines
 
     def warnings(self) -> list[str]:
-        """What will be `n/a` in the tables and why, a line each."""
-        lines = [
-            f"n/a in the tables: {reason}" for name, reason in self.absent.items() if name in self.study.config.sets
-        ]
-        lines += [f"Absent: {reason}" for name, reason in self.absent.items() if name not in self.study.config.sets]
-        for reason in dict.fromkeys(self.stopped.values()):
-            rows = ", ".join(row for row, why in self.stopped.items() if why == reason)
-            lines.append(f"n/a in the tables: {rows}: {reason}")
+        """What is left out, and weights without which a metric is n/a or a training fails, a line each."""
+        lines = self.left_out()
         for name in self.study.config.protocols:
             metrics = Protocol.named(name).select(self.study.config.metrics)
             if lacking := ", ".join(metric.title for metric in metrics if missing(metric)):
@@ -138,11 +155,6 @@ class Graph:
         return [name for name in self.study.config.sets if name not in self.absent]
 
     @property
-    def rows(self) -> list[str]:
-        """Rows of the tables that can be made here."""
-        return [row for row in self.study.rows if row not in self.stopped]
-
-    @property
     def derived_sets(self) -> list[str]:
         """Sets that are made by degrading another."""
         return sorted(name for name, manifest in self.study.manifests.items() if manifest.derived_from)
@@ -150,27 +162,29 @@ class Graph:
     @property
     def untrained_rows(self) -> list[str]:
         """Rows without a model: interpolation."""
-        return [row.id for row in self.study.rows.values() if row.run is None]
+        return [row.id for row in self.study.rows.values() if row.run is None and row.id not in self.study.supplied]
 
-    def grid(self) -> dict[str, list[str]]:
-        """Wildcards of all score files."""
-        return {"row": self.rows, "set": self.sets, "protocol": self.study.config.protocols}
+    def scores(self, *kinds: str) -> list[str]:
+        """All score files, csv or json."""
+        protocols = self.study.config.protocols
+        return [
+            f"{self.out}/scores/{row}/{name}/{protocol}.{kind}"
+            for row, name in self.pairs
+            for protocol in protocols
+            for kind in kinds
+        ]
+
+    def images(self) -> list[str]:
+        """The cards of all restored sets."""
+        return [f"{self.out}/images/{row}/{name}/card.json" for row, name in self.pairs]
 
     def results(self) -> list[str]:
         """All that a study produces. Each is asked for, not the last alone: any that is deleted is made again."""
-        images = [f"images/{row}/{name}/card.json" for row in self.rows for name in self.sets]
-        scores = [
-            f"scores/{row}/{name}/{protocol}.{kind}"
-            for row in self.rows
-            for name in self.sets
-            for protocol in self.study.config.protocols
-            for kind in ("csv", "json")
-        ]
         runs = [run for run in self.study.runs if run not in self.stopped]
         bases = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
-        weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
-        made = [f"{self.out}/{name}" for name in (*weights, *images, *scores, "report.html")]
+        weights = [f"{self.out}/{folder}/{name}" for folder in folders for name in WEIGHTS]
+        made = [*weights, *self.images(), *self.scores("csv", "json"), f"{self.out}/report.html"]
         return [*made, *self.tables("md", "tex", "html", "csv"), *self.figures("png", "pdf")]
 
     def tables(self, *kinds: str) -> list[str]:
@@ -227,6 +241,17 @@ class Graph:
             return digest([read_captions(file) if file.exists() else None for file in files])
         return None
 
+    def restoring_captions(self, row: str, name: str) -> list[str]:
+        """`captions` of a test set, where a row's backbone is told them."""
+        backbone = self.study.arm(row).backbone
+        return self.captions(backbone, [name]) if backbone and self.study.captions(backbone, restoring=True) else []
+
+    def restoring_captions_state(self, row: str, name: str) -> str | None:
+        """`captions_state` of a test set, where a row's backbone is told them."""
+        backbone = self.study.arm(row).backbone
+        told = backbone and self.study.captions(backbone, restoring=True)
+        return self.captions_state(backbone, [name]) if told else None
+
     def training_captions(self, backbone: str | None) -> list[str]:
         """`captions` of the sets that a backbone trains on."""
         return self.captions(backbone, self.study.config.backbones[str(backbone)].data.sets)
@@ -261,10 +286,33 @@ class Graph:
 
     def base(self, run: str) -> str:
         """The folder of the base that a run starts from: the study's own, or published weights for all studies."""
-        base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
+        row = next(row.id for row in self.study.rows.values() if row.run == run)
+        base = self.study.config.backbones[str(self.study.arm(row).backbone)].base
         return (
-            f"{self.out}/bases/{self.study.base_of(run)}" if base in OWN_BASES else f"weights/{base.replace('/', '--')}"
+            f"{self.out}/bases/{self.study.base_of(row)}" if base in OWN_BASES else f"weights/{base.replace('/', '--')}"
         )
+
+    @property
+    def released(self) -> list[str]:
+        """Arms whose published weights are here or can be fetched."""
+        return [arm for arm, weights in self.study.released.items() if weights not in self.absent]
+
+    def released_backbone(self, arm: str) -> str:
+        """The backbone that published weights are of."""
+        return str(self.study.arms[arm].backbone)
+
+    def released_file(self, arm: str) -> str:
+        """The file of an arm's published weights."""
+        return weights_file(self.study.released[arm]).as_posix()
+
+    def supplied_folder(self, arm: str, name: str) -> str:
+        """Where a user puts the images of a method that others restored."""
+        return (SUPPLIED / arm / name).as_posix()
+
+    def supplied_state(self, arm: str, name: str) -> str:
+        """A digest of them: they are taken over again when one changes."""
+        paths = sorted(path for path in (SUPPLIED / arm / name).iterdir() if path.is_file())
+        return digest([[path.name, sha256_file(path)] for path in paths])
 
     def run(self, row: str) -> str:
         """The folder of the run that restores a row."""
@@ -280,7 +328,7 @@ class Graph:
         blank = " --blank-lr" if job.blank_lr else ""
         settings = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in job.settings.items())
         prompts = ""
-        if job.backbone and (captions := self.study.captions(job.backbone)):
+        if job.backbone and (captions := self.study.captions(job.backbone, restoring=True)):
             file = captions_file(Path(captions.folder), name).as_posix()
             prompts = f" --captions {shlex.quote(file)} --missing {captions.missing}"
         return f"--seed {job.seed} --threads {job.threads}{blank}{settings}{prompts}"
@@ -295,7 +343,9 @@ class Graph:
 
     def presentation(self) -> str:
         """A digest of what tables and report show beside the scores."""
-        config = self.study.config.model_dump(mode="json", include={"title", "sets", "protocols", "metrics", "arms"})
+        config = self.study.config.model_dump(
+            mode="json", include={"title", "sets", "protocols", "metrics", "arms", "ablations"}
+        )
         return digest([config, list(self.study.rows), sorted(self.absent)])
 
     def summary(self) -> str:

@@ -56,3 +56,15 @@ def degrade(args: argparse.Namespace) -> None:
     from framer.data.manifest import Manifest
 
     degrade_set(Manifest.load(args.set, args.datasets), args.datasets)
+
+
+@command(
+    "take over the images of another method, so that they are scored like all others",
+    arg("--images", type=Path, required=True, metavar="DIR", help="its restored images, named as the LR images"),
+    arg("--lr", type=Path, required=True, metavar="DIR", help="folder of the LR images"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the PNGs, their index and card"),
+)
+def import_images(args: argparse.Namespace) -> None:
+    from framer.data.restored import adopt
+
+    adopt(args.images, args.lr, args.out)

@@ -12,16 +12,22 @@ from framer.errors import UserError
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the tables"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
-    arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine: n/a"),
+    arg(
+        "--absent",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="what is not on this machine: sets, weights, ARM/SET: n/a",
+    ),
 )
 def tables(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.data.fetch import how_to_get
+    from framer.absence import reason
     from framer.report.tables import render
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
+    absent = {name: reason(study, name, args.datasets) for name in args.absent}
     render(study, args.out, absent=absent, datasets=args.datasets)
 
 
@@ -30,16 +36,16 @@ def tables(args: argparse.Namespace) -> None:
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine"),
+    arg("--absent", nargs="*", default=[], metavar="NAME", help="what is not on this machine: a set, weights, ARM/SET"),
 )
 def figures(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.data.fetch import how_to_get
+    from framer.absence import reason
     from framer.report.figures import render
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
+    absent = {name: reason(study, name, args.datasets) for name in args.absent}
     render(study, args.out, absent=absent, datasets=args.datasets)
 
 
@@ -48,16 +54,22 @@ def figures(args: argparse.Namespace) -> None:
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg("--absent", nargs="*", default=[], metavar="SET", help="sets that are not on this machine: n/a"),
+    arg(
+        "--absent",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="what is not on this machine: sets, weights, ARM/SET: n/a",
+    ),
 )
 def report(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.data.fetch import how_to_get
+    from framer.absence import reason
     from framer.report.html import render
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = {name: how_to_get(study.manifests[name], args.datasets) for name in args.absent}
+    absent = {name: reason(study, name, args.datasets) for name in args.absent}
     render(study, args.out, datasets=args.datasets, absent=absent)
 
 
@@ -101,12 +113,14 @@ def diff(args: argparse.Namespace) -> None:
 
 
 @command(
-    "say what a study would take with all of its data: jobs, GPU-hours, disk, wall time; nothing is written",
+    "say what a study would take here: jobs, GPU-hours, disk, wall time; nothing is written",
     arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
+    arg("--all", action="store_true", help="as if all that can only be had by hand were here"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
 )
 def plan(args: argparse.Namespace) -> None:
+    from framer.absence import absent
     from framer.plan import Plan
     from framer.study import Study
     from framer.workflow import Graph
@@ -114,4 +128,5 @@ def plan(args: argparse.Namespace) -> None:
     if args.gpus < 1:
         raise UserError(f"plan: --gpus {args.gpus}: name at least one device")
     study = Study.load(args.study, args.datasets)
-    print("\n".join(Plan(Graph(study, absent={}, stopped={})).table_lines(args.gpus)))
+    graph = Graph(study, {} if args.all else absent(study, args.datasets))
+    print("\n".join([*Plan(graph).table_lines(args.gpus), *(f"Not counted, {line}" for line in graph.left_out())]))

@@ -14,9 +14,10 @@ from framer import provenance
 from framer.backbones.base import Backbone, Draws, generator, upsample
 from framer.backbones.settings import RestoreSettings, settings_of
 from framer.data.captions import Missing
-from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
+from framer.data.images import list_images, read_rgb, write_png
 from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
+from framer.data.restored import check, clear, discard, seal
 from framer.engine.checkpoint import load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic
@@ -90,42 +91,12 @@ def restore(
     try:
         for stem, path in bar:
             image = to_tensor(read_rgb(path)).unsqueeze(0)
-            inputs[path.name] = provenance.sha256_file(path)
+            inputs[stem] = provenance.sha256_file(path)
             try:
                 write_png(out / f"{stem}.png", to_rgb(sr(stem, image)[0]))
             except UserError as error:
                 raise UserError(f"{path}: {error}") from None
     except BaseException:
-        # Without a card the images are of no use, and without an index the next call would not know that they are ours.
-        for name in inputs:
-            (out / Path(name).with_suffix(".png")).unlink(missing_ok=True)
+        discard(out, inputs)
         raise
-    write_index(out, [f"{stem}.png" for stem in images])
-    provenance.write_card(out, "images", ["index.csv"], **facts, inputs=provenance.digest(inputs))
-
-
-def check(images: Mapping[str, Path]) -> None:
-    """Decode every image once, before anything is deleted or restored.
-
-    Raises:
-        UserError: images that cannot be read; the first says why, and up to five more are named.
-    """
-    faults = []
-    for path in images.values():
-        try:
-            read_rgb(path)
-        except UserError as error:
-            faults.append((path.name, str(error)))
-    if faults:
-        others = ", ".join(name for name, _ in faults[1:6])
-        raise UserError(faults[0][1] + (f" (and {len(faults) - 1} more: {others})" if others else ""))
-
-
-def clear(folder: Path) -> None:
-    """Delete what an earlier call wrote: an image that is in the LR folder no more would count as an extra one."""
-    (folder / provenance.CARD).unlink(missing_ok=True)
-    # Snakemake deletes the card before a job runs again, but knows nothing of the images.
-    if (folder / INDEX).is_file():
-        for entry in read_index(folder):
-            (folder / entry.name).unlink(missing_ok=True)
-        (folder / INDEX).unlink()
+    seal(out, images, **facts, inputs=provenance.digest(inputs))

@@ -150,7 +150,7 @@ def paper_name(study: Study, arm: str) -> str | None:
 class _Builder:
     def __init__(self, study: Study, absent: Mapping[str, str], lineage: Lineage, ledger: Ledger):
         self.study, self.absent, self.lineage, self.ledger = study, absent, lineage, ledger
-        self.stopped = study.stopped(absent)
+        self.unmade = study.unmade(absent)
 
     def table(self, protocol: Protocol) -> Table:
         metrics = tuple(protocol.select(self.study.config.metrics))
@@ -158,16 +158,20 @@ class _Builder:
 
     def section(self, protocol: Protocol, metrics: tuple[Metric, ...], set_id: str) -> Section:
         scores: dict[str, dict[str, Scores]] = {arm: {} for arm in self.study.config.arms}
-        if set_id not in self.absent:
-            for row in self.study.rows.values():
-                if row.id not in self.stopped:
-                    path = self.study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
-                    scores[row.arm][row.id] = read_scores(path, protocol)
+        reasons = {}
+        for row, name in self.study.pairs:
+            arm = self.study.rows[row].arm
+            if name != set_id or arm in self.study.ablation_arms:
+                continue
+            if (row, name) in self.unmade:
+                reasons[arm] = self.unmade[row, name]
+            else:
+                path = self.study.out / "scores" / row / set_id / f"{protocol.name}.csv"
+                scores[arm][row] = read_scores(path, protocol)
         stems = self.stems(scores)
-        reasons = {row.arm: self.stopped[row.id] for row in self.study.rows.values() if row.id in self.stopped}
         lines: dict[bool, list[Line]] = {False: [], True: []}
         for arm, config in self.study.config.arms.items():
-            reason = self.absent.get(set_id) or reasons.get(arm)
+            reason = reasons.get(arm)
             blank = [Cell(arm, set_id, protocol.name, metric, None, reason=reason) for metric in metrics]
             cells = [cell if reason else self.measured(cell, scores[arm]) for cell in blank]
             lines[config.untrained or config.of is not None].append(Line(arm, config.label, tuple(cells)))

@@ -5,14 +5,17 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
+from framer.method import Recipe
 from framer.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
+PAPER_SETS = ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"]
 
 
 def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -28,37 +31,56 @@ def jobs(output: str) -> dict[str, int]:
 
 
 def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict[str, int]:
-    """Job counts from the study file alone, by counting arms."""
+    """Job counts from the study file alone, by counting; `absent` names sets, weights and ARM/SET of images."""
     config = yaml.safe_load((root / "config" / f"{name}.yaml").read_text())
     manifests = {path.stem: yaml.safe_load(path.read_text()) for path in (root / "datasets").glob("*.yaml")}
-    backbones = {key: value for key, value in config["backbones"].items() if not absent & {*value["data"]["sets"]}}
-    arms = [
-        arm for arm in config["arms"].values() if arm.get("backbone", next(iter(backbones), "")) in {*backbones, ""}
-    ]
-    seeds = len(config["seeds"])
-    sets = [name for name in config["sets"] if name not in absent]
-    trained = [arm for arm in arms if "backbone" in arm]
-    plain = [arm for arm in arms if "backbone" not in arm and "of" not in arm]
-    bases = {(arm["backbone"], bool(arm.get("untrained"))) for arm in trained}
-    tiny = {base for base in bases if backbones[base[0]]["base"] == "tiny"}
-    rows = len(plain) + seeds * (len(arms) - len(plain))
-    data = {*sets} | {item for backbone in backbones.values() for item in backbone["data"]["sets"]}
+    backbones, arms, every = config["backbones"], dict(config["arms"]), list(Recipe.names())
+    for key, ablation in config.get("ablations", {}).items():
+        have = {arm.get("recipe") for arm in arms.values() if arm.get("backbone") == key}
+        recipes = every if ablation["recipes"] == "all" else ablation["recipes"]
+        arms |= {f"{key} {recipe}": {**ablation, "backbone": key, "recipe": recipe} for recipe in set(recipes) - have}
+    trainable = {key for key, value in backbones.items() if not absent & {*value["data"]["sets"]}}
+    sets = [item for item in config["sets"] if item not in absent]
+    counts = Counter(all=1, figures=1, tables=1, report=1)
+    bases, weights, data, captioned, encoded = set(), set(), {*sets}, set(), set()
+
+    def based(backbone: str, untrained: bool) -> None:
+        own = backbones[backbone]["base"] == "tiny"
+        (bases if own else weights).add(
+            (backbone, untrained) if own else backbones[backbone]["base"].replace("/", "--")
+        )
+
+    for key, arm in arms.items():
+        backbone = (arms[arm["of"]] if "of" in arm else arm).get("backbone")
+        tested = [item for item in arm.get("sets", sets) if item in sets]
+        if arm.get("images"):
+            tested = [item for item in tested if f"{key}/{item}" not in absent]
+        seeds = len(arm.get("seeds", [0] if "checkpoint" in arm else config["seeds"])) if backbone else 1
+        if "checkpoint" in arm and arm["checkpoint"] not in absent:
+            counts["release"] += 1
+            weights.add(arm["checkpoint"])
+            based(backbone, False)
+        elif "checkpoint" in arm or (backbone and backbone not in trainable):
+            continue
+        elif backbone and "of" not in arm:
+            counts["train"] += seeds
+            based(backbone, bool(arm.get("untrained")))
+            data |= {*backbones[backbone]["data"]["sets"], *([config["heldout"]["set"]] if "heldout" in config else [])}
+            if backbones[backbone]["data"].get("encode") and not arm.get("untrained"):
+                encoded.add(backbone)
+        captions = backbones[backbone].get("captions", {}) if backbone else {}
+        if captions:
+            weights.add(captions["model"].replace("/", "--"))
+            captioned |= {
+                (captions["model"], item) for item in backbones[backbone]["data"]["sets"] if "checkpoint" not in arm
+            }
+            captioned |= {(captions["model"], item) for item in tested if captions.get("restoring", True)}
+        counts["restore" if backbone else "supplied" if arm.get("images") else "bicubic"] += seeds * len(tested)
+        counts["score"] += seeds * len(tested) * len(config["protocols"])
     degraded = {item for item in data if manifests[item]["sources"][0]["kind"] == "degraded"}
     data |= {manifests[item]["sources"][0]["of"] for item in degraded}
-    counts = {
-        "all": 1,
-        "fetch": len(data - degraded),
-        "degrade": len(degraded),
-        "pretrain": len(tiny),
-        "base": len(bases - tiny),
-        "train": seeds * len(trained),
-        "restore": seeds * (len(arms) - len(plain)) * len(sets),
-        "bicubic": len(plain) * len(sets),
-        "score": rows * len(sets) * len(config["protocols"]),
-        "tables": 1,
-        "figures": 1,
-        "report": 1,
-    }
+    counts |= {"fetch": len(data - degraded), "degrade": len(degraded), "pretrain": len(bases), "base": len(weights)}
+    counts |= {"caption": len(captioned), "encode": len(encoded)}
     return {rule: count for rule, count in counts.items() if count} | {"total": sum(counts.values())}
 
 
@@ -69,17 +91,19 @@ def test_smoke_plans_what_its_file_says(clone: Path) -> None:
 
 
 BY_HAND = {"reallr200-full", "reallq250", "ffhq-10k"}
+OTHERS = [f"{arm}/{name}" for arm in ("swinir", "resshift", "seesr", "dreamclear") for name in PAPER_SETS]
 
 
-def drop(root: Path, *sets: str) -> None:
-    """Bring sets by hand, each as an archive; a dry run does not look into it."""
-    for name in sets:
-        (root / "datasets" / name).mkdir()
-        (root / "datasets" / name / "images.zip").touch()
+def drop(root: Path, *names: str) -> None:
+    """Bring by hand sets, each as an archive, images of others or weights; a dry run does not look into them."""
+    for name in names:
+        folder = f"supplied/{name}" if "/" in name else f"weights/{name}" if name == "pisa_sr" else f"datasets/{name}"
+        (root / folder).mkdir(parents=True)
+        (root / folder / ("pisa_sr.pkl" if name == "pisa_sr" else "images.zip")).touch()
 
 
 def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
-    drop(clone, *BY_HAND)
+    drop(clone, *BY_HAND, *OTHERS, "pisa_sr")
     start = time.perf_counter()
     done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
     seconds = time.perf_counter() - start
@@ -90,27 +114,36 @@ def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
 
 
 def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
-    """Test sets, training sets, and the rows that are trained on them."""
+    """Test sets, training sets and the rows that are trained on them, published weights, images of others."""
     path = clone / "datasets" / "div8k.yaml"
     manifest = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(manifest | {"sources": manifest["sources"][1:]}))
-    drop(clone, "ffhq-10k", "reallq250")
+    drop(clone, "ffhq-10k", "reallq250", "seesr/realsr-crop128")
     absent = {"reallr200-full", "div8k"}  # without its first source the latter is by hand alone, too
+    others = {*OTHERS} - {"seesr/realsr-crop128"}
     done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
     assert done.returncode == 0, done.stdout
-    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=absent)
+    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=absent | others | {"pisa_sr"})
     for name in absent:
         assert len(re.findall(f": {name}: put the images into datasets/{name}/", done.stdout)) == 1
-    rows = ", ".join(
-        f"dit4sr-{arm}-s{seed}" for arm in ("baseline", "framer_paper", "framer_released") for seed in range(3)
-    )
-    assert f"n/a in the tables: {rows}: training needs div8k" in done.stdout
+    assert re.search(r"n/a in the tables: dit4sr-baseline-s0, .*: training needs div8k", done.stdout)
+    assert "n/a in the tables: PiSA-SR (pisa_sr.pkl): put it at weights/pisa_sr/pisa_sr.pkl" in done.stdout
+    assert len(re.findall("n/a in the tables: images of ", done.stdout)) == 4
+    seesr = " and ".join(f"supplied/seesr/{name}/" for name in PAPER_SETS if name != "realsr-crop128")
+    assert f"images of SeeSR: put them, named as the LR images, into {seesr}\n" in done.stdout
 
 
-def test_with_nothing_brought_by_hand_bicubic_is_left(clone: Path) -> None:
+@pytest.mark.parametrize("name", ["micro", "single-gpu"])
+def test_the_other_studies_plan_what_their_files_say(clone: Path, name: str) -> None:
+    done = snakemake(clone, "-n", "--cores", "2", "--config", f"study={name}")
+    assert done.returncode == 0, done.stdout
+    assert jobs(done.stdout) == expected_jobs(clone, name, absent={"pisa_sr", "swinir/photos-crop128"})
+
+
+def test_with_nothing_brought_by_hand_the_published_weights_are_left(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "all")
-    planned = {"all": 1, "fetch": 2, "bicubic": 2, "score": 4, "figures": 1, "tables": 1, "report": 1, "total": 12}
-    assert (done.returncode, jobs(done.stdout)) == (0, planned)
+    assert done.returncode == 0, done.stdout
+    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent={*BY_HAND, *OTHERS, "pisa_sr"})
 
 
 def test_a_strict_study_refuses_an_absent_set_in_one_line(clone: Path) -> None:
@@ -176,6 +209,6 @@ def test_the_formatter_is_content() -> None:
 
 def test_studies_span_what_the_tables_need() -> None:
     study = Study.load(ROOT / "config" / "paper.yaml", ROOT / "datasets")
-    assert study.config.sets == ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"]
+    assert study.config.sets == PAPER_SETS
     assert study.config.metrics == ["psnr", "ssim", "lpips", "niqe", "maniqa", "musiq"]
     assert len(study.config.seeds) >= 3

@@ -3,9 +3,9 @@
 
 rule tables:
     input:
-        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
-        sidecars=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.json", **graph.grid()),
-        cards=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
+        scores=graph.scores("csv"),
+        sidecars=graph.scores("json"),
+        cards=graph.images(),
         published=graph.published(),
         cost=graph.recorded("cost.csv"),
     output:
@@ -33,8 +33,8 @@ rule tables:
 
 rule figures:
     input:
-        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
-        images=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
+        scores=graph.scores("csv"),
+        images=graph.images(),
         curves=graph.training_logs(),
         arrays=graph.recorded("*.npz"),
     output:
@@ -64,12 +64,8 @@ rule report:
     input:
         f"{graph.out}/tables/main.csv",
         figures=graph.figures("png"),
-        cards=collect(
-            f"{graph.out}/images/{{row}}/{{set}}/card.json",
-            row=graph.rows,
-            set=graph.sets,
-        ),
-        scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
+        cards=graph.images(),
+        scores=graph.scores("csv"),
         published=graph.published(),
     output:
         report(f"{graph.out}/report.html", caption="../report/report.rst", category="Report"),

@@ -4,7 +4,7 @@
 rule restore:
     input:
         run=lambda wildcards: f"{graph.run(wildcards.row)}/card.json",
-        captions=lambda wildcards: graph.captions(graph.study.restore_job(wildcards.row).backbone, [wildcards.set]),
+        captions=lambda wildcards: graph.restoring_captions(wildcards.row, wildcards.set),
         lr=f"{DATASETS}/{{set}}/card.json",
     output:
         card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
@@ -20,9 +20,7 @@ rule restore:
         runtime=240,
     params:
         options=lambda wildcards: graph.restore_options(wildcards.row, wildcards.set),
-        captions=lambda wildcards: graph.captions_state(
-            graph.study.restore_job(wildcards.row).backbone, [wildcards.set]
-        ),
+        captions=lambda wildcards: graph.restoring_captions_state(wildcards.row, wildcards.set),
         code=lambda wildcards: graph.code("restore", graph.study.restore_job(wildcards.row).backbone),
         run=lambda wildcards: graph.run(wildcards.row),
         lr=subpath(input.lr, parent=True),
@@ -58,4 +56,32 @@ rule bicubic:
         "framer restore --checkpoint bicubic --lr {params.lr}/LR --out {params.out} 2> {log}"
 
 
-ruleorder: bicubic > restore
+# What another method restored, as its user put it there.
+rule supplied:
+    input:
+        lr=f"{DATASETS}/{{set}}/card.json",
+    output:
+        card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
+    log:
+        f"{graph.logs}/restore/{{row}}/{{set}}.log",
+    wildcard_constraints:
+        row="|".join(graph.study.supplied) or "(?!)",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=1,
+        mem_mb=2000,
+        runtime=60,
+    params:
+        content=lambda wildcards: graph.supplied_state(wildcards.row, wildcards.set),
+        code=fingerprint("import-images"),
+        images=lambda wildcards: graph.supplied_folder(wildcards.row, wildcards.set),
+        lr=subpath(input.lr, parent=True),
+        out=subpath(output.card, parent=True),
+    message:
+        "Take over the images of {wildcards.row} for {wildcards.set}"
+    shell:
+        "framer import-images --images {params.images} --lr {params.lr}/LR --out {params.out} 2> {log}"
+
+
+ruleorder: bicubic > supplied > restore

@@ -118,3 +118,38 @@ rule train:
     shell:
         "framer train --study {params.study} --run {wildcards.run} --base {params.base} --out {params.out}"
         " --expect {params.expect}{params.encoded} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"
+
+
+# Published weights as a run, which restores like one that was trained here.
+rule release:
+    input:
+        base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
+        weights=lambda wildcards: f"weights/{graph.study.released[wildcards.run]}/card.json",
+    output:
+        card=f"{graph.out}/runs/{{run}}/card.json",
+        weights=f"{graph.out}/runs/{{run}}/model.safetensors",
+        config=f"{graph.out}/runs/{{run}}/config.json",
+    log:
+        f"{graph.logs}/release/{{run}}.log",
+    wildcard_constraints:
+        run="|".join(graph.study.released) or "(?!)",
+    conda:
+        "../../environment.yml"
+    resources:
+        cpus_per_task=4,
+        mem_mb=32000,
+        runtime=60,
+    params:
+        file=lambda wildcards: graph.released_file(wildcards.run),
+        backbone=lambda wildcards: graph.released_backbone(wildcards.run),
+        code=lambda wildcards: graph.code("convert", graph.released_backbone(wildcards.run)),
+        base=lambda wildcards: graph.base(wildcards.run),
+        out=subpath(output.card, parent=True),
+    message:
+        "Make a run of the published weights of {wildcards.run}"
+    shell:
+        "framer convert {params.file} --backbone {params.backbone} --to run --base {params.base} --out {params.out}"
+        " 2> {log}"
+
+
+ruleorder: release > train
