@@ -13,7 +13,6 @@ from framer.backbones.settings import settings_of
 from framer.data.captions import captions_file, read_captions
 from framer.data.fetch import how_to_get, present
 from framer.data.weights import WeightsManifest
-from framer.data.weights import folder as weights_folder
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
@@ -21,6 +20,8 @@ from framer.provenance import digest
 from framer.scoring.protocols import Protocol
 from framer.scoring.weights import missing, state
 from framer.study import OWN_BASES, Study
+from framer.weights import folder as weights_folder
+from framer.weights import pipeline
 
 DATASETS = Path("datasets")
 RECORDED = ("densities", "layers", "images", "weights")
@@ -262,9 +263,7 @@ class Graph:
     def base(self, run: str) -> str:
         """The folder of the base that a run starts from: the study's own, or published weights for all studies."""
         base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
-        return (
-            f"{self.out}/bases/{self.study.base_of(run)}" if base in OWN_BASES else f"weights/{base.replace('/', '--')}"
-        )
+        return f"{self.out}/bases/{self.study.base_of(run)}" if base in OWN_BASES else pipeline(base).as_posix()
 
     def run(self, row: str) -> str:
         """The folder of the run that restores a row."""

@@ -7,7 +7,7 @@ localrules:
 
 rule base:
     output:
-        card="weights/{owner}--{name}/card.json",
+        card=f"{WEIGHTS}/{{owner}}--{{name}}/card.json",
     log:
         "logs/weights/{owner}--{name}.log",
     conda:
