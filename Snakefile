@@ -11,9 +11,12 @@ from snakemake.utils import min_version
 
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
+from framer.weights import folder
 from framer.workflow import DATASETS, Graph
 
 min_version("9.22")
+
+WEIGHTS = folder().as_posix()
 
 try:
     graph = Graph.open(config)

@@ -26,6 +26,7 @@ from PIL import Image
 
 from framer.scoring import weights
 from framer.scoring.protocols import Metric, Protocol
+from framer.weights import folder
 
 IMAGES = 20
 END_TO_END, ONE_PROCESS = 2.0, 1.3
@@ -121,7 +122,7 @@ def main() -> int:
     args = parser.parse_args()
     # Both sides find the same files, and the plain one none that it would have to download.
     os.environ |= {
-        "TORCH_HOME": str(weights.folder().resolve()),
+        "TORCH_HOME": str(folder().resolve()),
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",

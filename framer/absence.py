@@ -7,8 +7,9 @@ restored by ARM/SET.
 from pathlib import Path
 
 from framer.data.fetch import how_to_get, present
-from framer.data.weights import WeightsManifest, folder
+from framer.data.weights import WeightsManifest
 from framer.study import SUPPLIED, Study
+from framer.weights import folder
 
 
 def absent(study: Study, datasets: Path) -> dict[str, str]:

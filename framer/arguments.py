@@ -40,7 +40,7 @@ SESSION = (
         "--resume",
         choices=["latest", "previous", "none"],
         default="latest",
-        help="an interrupted training: go on from its latest checkpoint (default), the one before it, or start anew",
+        help="go on from the latest checkpoint (default) or the one before it, or start anew, even what is finished",
     ),
     arg(
         "--minutes", type=float, metavar="M", help="stop in good time before M minutes are over; Slurm's limit is known"

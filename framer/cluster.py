@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import Any
 
 import yaml
 
+from framer.engine.lock import exclusive
 from framer.errors import UserError
 from framer.finding import Finding
 
+NO_REQUEUE = "slurm-no-requeue"
 INIT = "slurm-init-seconds-before-status-checks"
+PROFILE = "slurm/profile.yaml"
 SAVING = 30
 """Seconds that a checkpoint may take."""
+ANSWER = 10.0
+"""Seconds in which Slurm's controller must answer; Snakemake's plugin for Slurm waits no longer, either."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,14 @@ class Cluster:
     Attributes:
         config: `scontrol show config`.
         partitions: `scontrol show partition`, by name.
+        nodes: `scontrol show node`.
         programs: commands of Slurm that are not on this machine.
         environment: variables that matter.
     """
 
     config: Mapping[str, str]
     partitions: Mapping[str, Mapping[str, str]]
+    nodes: tuple[Mapping[str, str], ...] = ()
     programs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,7 +54,8 @@ class Cluster:
         if "scontrol" in missing:
             raise UserError("doctor --cluster: no scontrol here; run it where you would run sbatch")
         kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
-        return cls(parse_config(_ask("config")), parse_partitions(_ask("partition")), missing, kept)
+        config, partitions = parse_config(_ask("config")), parse_partitions(_ask("partition"))
+        return cls(config, partitions, tuple(_records(_ask("node"))), missing, kept)
 
 
 def parse_config(text: str) -> dict[str, str]:
@@ -57,25 +66,43 @@ def parse_config(text: str) -> dict[str, str]:
 
 def parse_partitions(text: str) -> dict[str, dict[str, str]]:
     """Records of `KEY=VALUE` words, one a line."""
-    records = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
-    return {record["PartitionName"]: record for record in records if "PartitionName" in record}
+    return {record["PartitionName"]: record for record in _records(text) if "PartitionName" in record}
+
+
+def _records(text: str) -> list[dict[str, str]]:
+    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
 
 
 def requested(root: Path) -> dict[str, dict[str, Any]]:
-    """What each rule asks for that a cluster could refuse: minutes and partition, with the profile's last word.
+    """What each rule asks for that a cluster could refuse, at full size, with the profile's last word.
+
+    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study.
 
     Args:
         root: of the repository.
     """
-    profile = yaml.safe_load((root / "slurm/profile.yaml").read_text(encoding="utf-8"))
+    profile = _profile(root)
     default = profile.get("default-resources") or {}
     rules: dict[str, dict[str, Any]] = {}
     for path in sorted((root / "workflow/rules").glob("*.smk")):
         for name, body in re.findall(r"^rule (\w+):\n((?:[ \t].*\n|\n)+)", path.read_text(encoding="utf-8"), re.M):
             if minutes := re.search(r"runtime=(\d+)", body):  # local rules have none
                 own = (profile.get("set-resources") or {}).get(name, {})
-                rules[name] = {**default, "runtime": int(minutes[1]), **own}
+                asked = {key: re.findall(r"\b\d+\b", says) for key, says in re.findall(r"(\w+)=(.*),\n", body)}
+                sizes = {key: max(map(int, asked[key])) for key in ("mem_mb", "cpus_per_task", "gpu") if asked.get(key)}
+                retried = {"retries": True} if re.search(r"^    retries:", body, re.M) else {}
+                others = {key: value for key, value in default.items() if key not in asked}
+                rules[name] = {**others, "runtime": int(minutes[1]), **sizes, **retried, **own}
     return rules
+
+
+def _profile(root: Path) -> dict[str, Any]:
+    try:
+        profile = yaml.safe_load((root / PROFILE).read_text(encoding="utf-8"))
+        return {**profile}
+    except (OSError, yaml.YAMLError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{root / PROFILE}: no profile ({reason}); run this at the root of the repository") from None
 
 
 def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
@@ -86,7 +113,7 @@ def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
         root: of the repository, with its profile and rules.
     """
     config = cluster.config
-    profile = yaml.safe_load((root / "slurm/profile.yaml").read_text(encoding="utf-8"))
+    profile, rules = _profile(root), requested(root)
     absent = ", ".join(cluster.programs)
     yield _found("programs", not absent, "all here", f"{absent}: not here; load Slurm's module")
     yield _accounting(config, profile)
@@ -106,16 +133,17 @@ def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
         "time for a checkpoint", grace >= SAVING, says, f"{says}: too few to save a large model when cancelled"
     )
 
-    sliced = config.get("JobRequeue", "1") != "0" or profile.get("slurm-requeue")
-    yield _found(
-        "time slices", bool(sliced), "a training at its limit is put back", "set slurm-requeue: true in the profile"
-    )
+    sliced = profile.get("slurm-requeue") or (config.get("JobRequeue", "1") != "0" and not profile.get(NO_REQUEUE))
+    says = f"set slurm-requeue: true in the profile, and no {NO_REQUEUE}"
+    yield _found("time slices", bool(sliced), "a training at its limit is put back", says)
     conf = cluster.environment.get("SLURM_CONF")
     says = (
         f"SLURM_CONF={conf} does not reach a job's step, whose srun then fails; put the file where Slurm looks itself"
     )
     yield _found("SLURM_CONF", conf is None, "not set", says)
-    yield from _limits(cluster, requested(root))
+    yield from _habits(profile, rules)
+    yield _locks(root)
+    yield from _limits(cluster, rules)
 
 
 def _accounting(config: Mapping[str, str], profile: Mapping[str, Any]) -> Finding:
@@ -123,7 +151,36 @@ def _accounting(config: Mapping[str, str], profile: Mapping[str, Any]) -> Findin
     off = kind in ("(null)", "") or kind.endswith("/none")
     status = profile.get("slurm-status-command")
     says = f"{'none' if off else kind}; jobs are asked for by {status}"
-    return _found("accounting", status == "squeue" or not off, says, f"{says}: hangs; set it to squeue")
+    why = "hangs without accounting" if off else "hangs on jobs that are cancelled from outside"
+    wrong = f"{says}, which {why}; set slurm-status-command: squeue in the profile"
+    return _found("accounting", status == "squeue", says, wrong)
+
+
+def _habits(profile: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """What works with other workflows, and not with a training that stops and goes on."""
+    says = "set-threads in the profile: --cores all overrules it; use set-resources: {RULE: {cpus_per_task: N}}"
+    yield _found("CPUs", "set-threads" not in profile, "asked for by cpus_per_task", says)
+    signalled = [name for name, asked in rules.items() if "--signal" in str(asked.get("slurm_extra", ""))]
+    says = (
+        f"slurm_extra of {', '.join(signalled)} has --signal, which ends the inner Snakemake and lets the trainer live;"
+        " take it out"
+    )
+    yield _found("signals", not signalled, "Slurm sends its own alone", says)
+    retried = [name for name, asked in rules.items() if asked.get("retries")]
+    says = f"retries in the rules {', '.join(retried)} multiply in nested Snakemakes; set them in the profile alone"
+    yield _found("retries", not retried, "of the profile alone", says)
+
+
+def _locks(root: Path) -> Finding:
+    """Whether the file system that runs are written to has locks, which keep a second trainer out."""
+    results = root / "results"
+    try:
+        where = results if results.is_dir() else root
+        with tempfile.TemporaryDirectory(dir=where, prefix=".doctor-") as folder, exclusive(Path(folder, "run/hidden")):
+            pass
+    except (UserError, OSError) as error:
+        return Finding("locks", "WRONG", " ".join(str(error).split()))
+    return Finding("locks", "ok", "the file system of results has them, as seen from this machine")
 
 
 def _limits(cluster: Cluster, rules: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
@@ -136,6 +193,7 @@ def _limits(cluster: Cluster, rules: Mapping[str, Mapping[str, Any]]) -> Iterato
             says = "no default partition; name one in default-resources" if names == [""] else f"no such: {names}"
             yield Finding(f"partition of {rule}", "WRONG", says)
             continue
+        yield from _size(rule, asked, [node for node in cluster.nodes if {*names} & {*_partitions(node)}])
         longest = max(seconds(one.get("MaxTime", "UNLIMITED")) for one in known)
         says = f"{asked['runtime']} min, of {longest / 60:.0f} in {', '.join(names)}"
         yield _found(
@@ -144,6 +202,40 @@ def _limits(cluster: Cluster, rules: Mapping[str, Mapping[str, Any]]) -> Iterato
             says,
             f"{says}: would wait forever; set-resources: {{{rule}: {{runtime: {longest / 60:.0f}}}}} in the profile",
         )
+
+
+def _size(rule: str, asked: Mapping[str, Any], nodes: list[Mapping[str, str]]) -> Iterator[Finding]:
+    """sbatch refuses a job for which no node is large enough."""
+    if not nodes:
+        return
+    share = {key: int(asked.get(key) or 0) for key in ("cpus_per_task", "mem_mb", "gpu")}
+    share["gpu"] = -(-share["gpu"] // int(asked.get("nodes") or 1))
+    model = str(asked.get("gpu_model") or "")
+
+    def holds(node: Mapping[str, str]) -> dict[str, int]:
+        cpus, memory = node.get("CPUTot", "0"), node.get("RealMemory", "0")
+        return {"cpus_per_task": int(cpus), "mem_mb": int(memory), "gpu": gpus(node.get("Gres", ""), model)}
+
+    fits = any(all(share[key] <= has for key, has in holds(node).items()) for node in nodes)
+    most = {key: max(holds(node)[key] for node in nodes) for key in share}
+    says = ", ".join(f"{key} {share[key]} of {most[key]}" for key in share if share[key])
+    yield _found(
+        f"size of {rule}",
+        fits,
+        says,
+        f"{says} on one node{f' with {model}' if model else ''}: sbatch refuses it; give {rule} less, or a partition of"
+        " larger nodes, under set-resources in the profile",
+    )
+
+
+def _partitions(node: Mapping[str, str]) -> list[str]:
+    return node.get("Partitions", "").split(",")
+
+
+def gpus(gres: str, model: str = "") -> int:
+    """How many GPUs, or of one model, `Gres` of a node says: "gpu:h100:8(S:0-1),gpu:a100:2", "(null)"."""
+    found = re.findall(r"\bgpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
+    return sum(int(count) for kind, count in found if model in ("", kind))
 
 
 def seconds(text: str) -> float:
@@ -163,7 +255,13 @@ def _found(check: str, fine: bool, says: str, otherwise: str) -> Finding:
 def _ask(what: str) -> str:
     command = ["scontrol", "--oneliner", "show", what]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=True).stdout
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"doctor --cluster: scontrol show {what} says nothing for {ANSWER:.0f} s: this machine has Slurm's programs"
+            " and a slurm.conf, but its controller does not answer, and every snakemake command that loads the Slurm"
+            " plugin waits for it, too; start slurmctld, or run this where squeue answers"
+        ) from None
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         raise UserError(f"doctor --cluster: scontrol show {what}: {' '.join(str(said).split())}") from None

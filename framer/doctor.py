@@ -17,6 +17,7 @@ from framer.scoring import fidelity, weights
 from framer.scoring.protocols import PROTOCOLS, Metric
 from framer.scoring.published import read_log
 from framer.scoring.score import Task, score
+from framer.weights import stated
 
 Image = NDArray[np.uint8]
 
@@ -158,9 +159,9 @@ def _weights(metric: Metric) -> Iterator[Finding]:
     except UserError as error:
         yield Finding(check, "WRONG", str(error))
         return
-    stated = all(weights.stated(name) for name in found)
+    complete = all(stated(name) for name in found)
     short = ", ".join(f"{Path(name).name} {sha256[:12]}" for name, sha256 in found.items())
-    yield Finding(check, "ok", short + ("" if stated else " (its publisher states no hash)"))
+    yield Finding(check, "ok", short + ("" if complete else " (its publisher states no hash)"))
 
 
 def _published(sr: Path, hr: Path, log: Path) -> Iterator[Finding]:

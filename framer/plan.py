@@ -62,7 +62,7 @@ class Plan:
         derived = {name for name in data if name in graph.derived_sets}
         fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
         released = graph.released
-        published = {base for base in map(graph.base, [*runs, *released]) if base.startswith("weights/")}
+        published = {base for base in map(graph.base, [*runs, *released]) if not base.startswith(graph.out)}
         published |= {self.study.released[arm] for arm in released} | self._captioners(runs)
         plain = [row for row, _ in graph.pairs if row in graph.untrained_rows]
         supplied = [row for row, _ in graph.pairs if row in self.study.supplied]

@@ -14,7 +14,6 @@ from framer.absence import absent, weights_file
 from framer.backbones.settings import settings_of
 from framer.data.captions import captions_file, read_captions
 from framer.data.weights import WeightsManifest
-from framer.data.weights import folder as weights_folder
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
@@ -22,6 +21,8 @@ from framer.provenance import digest, sha256_file
 from framer.scoring.protocols import Protocol
 from framer.scoring.weights import missing, state
 from framer.study import OWN_BASES, SUPPLIED, Study
+from framer.weights import folder as weights_folder
+from framer.weights import pipeline
 
 DATASETS = Path("datasets")
 RECORDED = ("densities", "layers", "images", "weights")
@@ -288,9 +289,11 @@ class Graph:
         """The folder of the base that a run starts from: the study's own, or published weights for all studies."""
         row = next(row.id for row in self.study.rows.values() if row.run == run)
         base = self.study.config.backbones[str(self.study.arm(row).backbone)].base
-        return (
-            f"{self.out}/bases/{self.study.base_of(row)}" if base in OWN_BASES else f"weights/{base.replace('/', '--')}"
-        )
+        return f"{self.out}/bases/{self.study.base_of(row)}" if base in OWN_BASES else pipeline(base).as_posix()
+
+    def weights_name(self, folder: str) -> str:
+        """What `framer fetch --weights` calls the weights of a folder."""
+        return folder if folder in WeightsManifest.known() else folder.replace("--", "/", 1)
 
     @property
     def released(self) -> list[str]:

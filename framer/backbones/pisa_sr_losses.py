@@ -1,6 +1,5 @@
 """The losses of PiSA-SR's semantic stage: classifier score distillation and LPIPS."""
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import vgg16
 
+from framer import weights
 from framer.backbones.base import widened
 from framer.errors import UserError
-from framer.provenance import sha256_file
 
 NEGATIVE_PROMPT = (
     "painting, oil painting, illustration, drawing, art, sketch, oil painting, cartoon, CG Style, 3D render, "
@@ -90,21 +89,19 @@ class Perceptual(nn.Module):
 
     @classmethod
     def from_weights(cls) -> "Perceptual":
-        """From the folder of weights, `$FRAMER_WEIGHTS` or `weights`, each file checked against the hash in its name.
+        """From the folder of weights, each file checked against the hash in its name.
 
         Raises:
             UserError: a file is missing or is another one.
         """
-        folder = Path(os.environ.get("FRAMER_WEIGHTS") or "weights")
-        paths = folder / VGG, folder / LPIPS_HEADS
-        for path in paths:
-            if not path.is_file():
-                raise UserError(
-                    f"{path}: LPIPS with VGG-16 trains the semantic stage and is not there; or set lpips: 0"
-                )
-            if not sha256_file(path).startswith(path.stem.rpartition("-")[2]):
-                raise UserError(f"{path}: its sha256 is not the one in its name; delete it and fetch it again")
-        return cls(*paths)
+        files = (VGG, LPIPS_HEADS)
+        for name in weights.missing(files):
+            raise UserError(
+                f"{weights.folder() / name}: LPIPS with VGG-16 trains the semantic stage and is not there; run: framer"
+                " fetch --weights lpips-vgg; or set lpips: 0"
+            )
+        weights.verified(files)
+        return cls(*(weights.folder() / name for name in files))
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """Mean distance of images (B, 3, H, W) in [-1, 1]; a scalar. Sides of at least 16 pixels."""

@@ -22,7 +22,8 @@ def fetch(args: argparse.Namespace) -> None:
     from framer.data.fetch import fetch as fetch_set
     from framer.data.inventory import inventory
     from framer.data.manifest import Manifest
-    from framer.data.weights import WeightsManifest, folder
+    from framer.data.weights import WeightsManifest
+    from framer.weights import folder
 
     weights = [args.weights] if args.weights else []
     if args.protocol:

@@ -64,7 +64,11 @@ def import_scores(args: argparse.Namespace) -> None:
     for text in args.definition:
         if not all(text.partition("=")):
             raise UserError(f"--definition {text}: write METRIC=ID")
-    definitions = dict(text.partition("=")[::2] for text in args.definition)
+    definitions: dict[str, str] = {}
+    for name, _, other in (text.partition("=") for text in args.definition):
+        if name in definitions:
+            raise UserError(f"--definition {name}: named twice, as {definitions[name]} and as {other}; name one")
+        definitions[name] = other
     origin = {"label": args.label, "source": args.source}
     metrics = args.metrics.split(",") if args.metrics else None
     out = run(args.log, args.method, args.set, args.protocol, origin, metrics, definitions, args.out or METHODS)

@@ -2,6 +2,8 @@
 
 The hub's client compares sizes only, and only within one call it resumes: here the sha256 is checked, too. Its cache,
 offline mode, token and mirrors stay its own: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT.
+
+Whoever starts a fetch, a person or a rule, need not start it again because a connection broke: `patiently` does.
 """
 
 import errno
@@ -9,11 +11,15 @@ import http.client
 import logging
 import shutil
 import socket
+import ssl
+import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_download
@@ -27,12 +33,33 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from framer.data.remote import HubFile, NoSpace, Remote, Unavailable, in_units
+from framer.data.remote import HubFile, NoSpace, Passing, Remote, Unavailable, in_units
 from framer.errors import UserError
 
+OUT_OF_REACH = "not in the cache and the hub is out of reach; run again with a network"
 TIMEOUT = 30
 """Seconds to wait for an answer."""
-TRIES = 3
+PAUSES = (5.0, 20.0)
+"""Seconds before a second and a third try."""
+TRANSPORT: type[Exception] = HfHubHTTPError.__bases__[0]  # type: ignore[assignment]
+"""What the hub's client raises of its HTTP library, which has had three names so far."""
+_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+_Got = TypeVar("_Got")
+
+
+def patiently(attempt: Callable[[], _Got]) -> _Got:
+    """Try again what fails of the network or of the other side, `len(PAUSES)` times, each with a line on stderr.
+
+    Raises:
+        Unavailable: it failed for good, or as often.
+    """
+    for number, pause in enumerate(PAUSES, 1):
+        try:
+            return attempt()
+        except Passing as reason:
+            print(f"framer: {reason}; trying again in {pause:.0f} s ({number} of {len(PAUSES)})", file=sys.stderr)
+            time.sleep(pause)
+    return attempt()
 
 
 def download(remote: Remote, scratch: Path) -> Path:
@@ -76,44 +103,46 @@ def _from_hub(file: HubFile, remote: Remote) -> Path:
 
 def _cached(file: HubFile, size: int | None) -> Path:
     """The file in the client's cache, which is asked first: a file that is there needs no network."""
-    for local in (True, False):
+    where = f"{file.repo}: {file.path}"
+
+    def ask(local: bool) -> Path:
         if not local:
-            require_hub(f"{file.repo}: {file.path}")
+            require_hub(where)
             require_space(Path(constants.HF_HUB_CACHE), size)
-        try:
-            with hub_errors(f"{file.repo}: {file.path}", file):
-                return Path(
-                    hf_hub_download(
-                        file.repo,
-                        file.path,
-                        repo_type=file.repo_type,
-                        revision=file.revision,
-                        etag_timeout=TIMEOUT,
-                        local_files_only=local,
-                    )
+        with hub_errors(where, file):
+            return Path(
+                hf_hub_download(
+                    file.repo,
+                    file.path,
+                    repo_type=file.repo_type,
+                    revision=file.revision,
+                    etag_timeout=TIMEOUT,
+                    local_files_only=local,
                 )
-        except Unavailable:
-            if not local:
-                raise
-    raise AssertionError
+            )
+
+    try:
+        return ask(local=True)
+    except Unavailable:
+        return patiently(lambda: ask(local=False))
 
 
 def require_hub(where: str) -> None:
-    """Fail at once where there is no network: the client would try again for half a minute.
+    """Fail at once where there is no network: the client would try again for half a minute, and say nothing.
 
     Raises:
-        Unavailable: offline mode is on, or nothing answers at the hub's address.
+        Unavailable: offline mode is on.
+        Passing: nothing answers at the hub's address.
     """
-    hint = "not in the cache and the hub is out of reach; run again with a network"
     if constants.HF_HUB_OFFLINE:
-        raise Unavailable(f"{where}: {hint}, without HF_HUB_OFFLINE")
+        raise Unavailable(f"{where}: {OUT_OF_REACH}, without HF_HUB_OFFLINE")
     url = urlsplit(constants.ENDPOINT)
     if url.scheme in urllib.request.getproxies():
         return
     try:
         socket.create_connection((url.hostname, url.port or {"http": 80}.get(url.scheme, 443)), TIMEOUT).close()
     except OSError:
-        raise Unavailable(f"{where}: {hint}") from None
+        raise Passing(f"{where}: {OUT_OF_REACH}") from None
 
 
 def require_space(folder: Path, size: int | None) -> None:
@@ -151,17 +180,27 @@ def hub_errors(where: str, file: HubFile) -> Iterator[None]:
         raise Unavailable(f"{where}: no such {file.repo_type} on the hub, or it is private; set HF_TOKEN") from None
     except RevisionNotFoundError:
         raise Unavailable(f"{where}: the hub has no revision {file.revision}") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        raise Unavailable(f"{where}: not in the cache and the hub is out of reach; run again with a network") from None
+    except OfflineModeIsEnabled:
+        raise Unavailable(f"{where}: {OUT_OF_REACH}") from None
+    except LocalEntryNotFoundError:
+        raise Passing(f"{where}: {OUT_OF_REACH}") from None
     except EntryNotFoundError:
         raise Unavailable(f"{where}: no such file at revision {file.revision}") from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "nothing"
-        raise Unavailable(f"{where}: the hub answered {status}; run again later") from None
+        kind = Unavailable if isinstance(status, int) and not _passes(status) else Passing
+        raise kind(f"{where}: the hub answered {status}; run again later") from None
     except OSError as error:
         raise disk_error(where, error) from None
+    except TRANSPORT as error:
+        raise Passing(f"{where}: {one_line(error)}; run again") from None
     finally:
         log.setLevel(level)
+
+
+def _passes(status: int) -> bool:
+    """Whether an HTTP status may be another one soon: a server's own failure, a timeout, or too many requests."""
+    return status >= 500 or status in (408, 429)
 
 
 def disk_error(where: str, error: OSError) -> UserError:
@@ -183,25 +222,26 @@ def _from_web(address: str, remote: Remote, scratch: Path) -> Path:
     if path.is_file() and not remote.fault(path):
         return path
     for _ in range(2):
-        for attempt in range(TRIES):
-            try:
-                _resume(address, part)
-                break
-            except urllib.error.HTTPError as error:
-                if error.code < 500 or attempt == TRIES - 1:
-                    raise Unavailable(f"{address}: the server answered {error.code}") from None
-            except http.client.HTTPException as error:  # a body cut short, or no answer of HTTP
-                if attempt == TRIES - 1:
-                    raise Unavailable(f"{address}: {one_line(error)}; run again") from None
-            except OSError as error:  # URLError and timeouts, too
-                if attempt == TRIES - 1 or not isinstance(disk_error(address, error), Unavailable):
-                    raise disk_error(address, error) from None
+        patiently(lambda: _resumed(address, part))
         fault = remote.fault(part)
         if not fault:
             part.replace(path)
             return path
         part.unlink()
     raise Unavailable(f"{address}: {fault}; it was thrown away, try later")
+
+
+def _resumed(address: str, part: Path) -> None:
+    """`_resume`, with what it raises as one line."""
+    try:
+        _resume(address, part)
+    except urllib.error.HTTPError as error:
+        kind = Passing if _passes(error.code) else Unavailable
+        raise kind(f"{address}: the server answered {error.code}") from None
+    except _BROKEN as error:
+        raise Passing(f"{address}: {one_line(error)}; run again") from None
+    except OSError as error:
+        raise disk_error(address, error) from None
 
 
 def _resume(address: str, part: Path) -> None:

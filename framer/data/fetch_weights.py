@@ -6,9 +6,9 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, ModelInfo, snapshot_download
 
-from framer.data.download import disk_error, download, hub_errors, require_hub
+from framer.data.download import disk_error, download, hub_errors, patiently, require_hub
 from framer.data.remote import HubFile, Unavailable
 from framer.data.weights import WeightsManifest
 from framer.errors import UserError
@@ -115,11 +115,18 @@ def _wanted(name: str) -> bool:
 
 def _fetch_repository(file: HubFile, out: Path) -> None:
     where = f"{file.repo}@{file.revision}"
-    require_hub(where)
-    with hub_errors(where, file):
-        # A branch can move while files come down: all of them come from the commit that it names now.
-        info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
-        snapshot_download(file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS, ignore_patterns=OTHERS)
+
+    def ask() -> ModelInfo:
+        require_hub(where)
+        with hub_errors(where, file):
+            # A branch can move while files come down: all of them come from the commit that it names now.
+            info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
+            snapshot_download(
+                file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS, ignore_patterns=OTHERS
+            )
+            return info
+
+    info = patiently(ask)
     # Of this repository alone: one that was asked before may have left files here.
     payload = sorted(one.rfilename for one in info.siblings or [] if _wanted(one.rfilename))
     if not any(name.endswith(".safetensors") for name in payload):

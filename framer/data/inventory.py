@@ -6,8 +6,9 @@ from framer.data.fetch import present
 from framer.data.imageset import complete
 from framer.data.manifest import Manifest
 from framer.data.remote import in_units
-from framer.data.weights import WeightsManifest, folder
+from framer.data.weights import WeightsManifest
 from framer.errors import UserError
+from framer.weights import folder
 
 
 def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list[str], bool]:

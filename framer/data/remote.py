@@ -92,6 +92,10 @@ class Unavailable(UserError):
     """A source cannot give what it should: the next one is asked."""
 
 
+class Passing(Unavailable):
+    """The network or the other side failed, which may pass: the same source is asked again, a few times."""
+
+
 def in_units(size: float) -> str:
     """`3.1 GB`."""
     for unit in ("bytes", "kB", "MB"):

@@ -4,7 +4,6 @@ A manifest lists single files, laid out below the folder of weights, or names a 
 folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/` and `hub/checkpoints/`.
 """
 
-import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -16,7 +15,8 @@ from framer.errors import UserError, unknown
 from framer.provenance import CARD, read_card
 from framer.strict_yaml import Strict, explain, read_yaml
 
-WEIGHTS = Path("weights")
+MANIFESTS = Path("weights")
+"""The manifests' own folder, under version control; the weights themselves are in `framer.weights.folder()`."""
 REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -55,7 +55,7 @@ class WeightsManifest(Strict):
         return self
 
     @classmethod
-    def load(cls, name: str, weights: Path = WEIGHTS) -> "WeightsManifest":
+    def load(cls, name: str, weights: Path = MANIFESTS) -> "WeightsManifest":
         """Read `weights/<name>.yaml`; for OWNER/NAME `weights/OWNER--NAME.yaml`, or the pipeline of that name as it is.
 
         Raises:
@@ -83,12 +83,12 @@ class WeightsManifest(Strict):
         return manifest
 
     @staticmethod
-    def known(weights: Path = WEIGHTS) -> list[str]:
+    def known(weights: Path = MANIFESTS) -> list[str]:
         """The ids of all manifests."""
         return sorted(path.stem for path in weights.glob("*.yaml"))
 
     @classmethod
-    def holding(cls, paths: set[str], weights: Path = WEIGHTS) -> list[str]:
+    def holding(cls, paths: set[str], weights: Path = MANIFESTS) -> list[str]:
         """The ids of the manifests that list some files, in the order of their names.
 
         Raises:
@@ -114,8 +114,3 @@ class WeightsManifest(Strict):
         """The card that an earlier fetch wrote, empty where there is none."""
         path = folder / self.id
         return read_card(path, "base" if self.pipeline else "weights") if (path / CARD).is_file() else {}
-
-
-def folder() -> Path:
-    """The folder of weights: `$FRAMER_WEIGHTS`, or `weights` in the working directory."""
-    return Path(os.environ.get("FRAMER_WEIGHTS") or WEIGHTS)

@@ -18,7 +18,7 @@ from framer.engine.batches import Batches, workers
 from framer.engine.cache import EncodedPairs, EncodedStream
 from framer.engine.heldout import heldout_loss
 from framer.engine.log import Bar, Row, Trackers, write_csv
-from framer.engine.resume import Saved, Unfinished
+from framer.engine.resume import Checkpoints, Saved
 from framer.engine.runtime import DTYPES
 from framer.engine.session import Session
 from framer.engine.step import BatchLoss, Stepper
@@ -59,15 +59,15 @@ class Task:
 class Training:
     """One start of a task, from the beginning or from a checkpoint, to its end or to where it is stopped."""
 
-    def __init__(self, task: Task, session: Session, unfinished: Unfinished, accelerator: Accelerator):
-        self.task, self.session, self.unfinished, self.accelerator = task, session, unfinished, accelerator
+    def __init__(self, task: Task, session: Session, checkpoints: Checkpoints, accelerator: Accelerator):
+        self.task, self.session, self.checkpoints, self.accelerator = task, session, checkpoints, accelerator
         self.rows: dict[str, list[Row]] = {"log": [], "heldout": []}
         self.stop = Stop(session.minutes, SlurmJob.own() if accelerator.is_main_process else None)
         self.trackers = Trackers(accelerator, session, task.out.name)
         self.written = time.monotonic()
 
     def run(self) -> list[str]:
-        """Train all stages.
+        """Train all stages, or load what a finished training of the very same left.
 
         Returns:
             The names of the files in `task.out`, which the first rank has written.
@@ -79,23 +79,30 @@ class Training:
         task, job = self.task, self.task.job
         if self.accelerator.is_main_process:
             (task.out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
-            self.unfinished.clean(self.session.resume)
+            self.checkpoints.clean(self.session.resume)
         self.accelerator.wait_for_everyone()
-        saved = self.unfinished.read()
+        finished = self.checkpoints.finished()
+        saved = finished or self.checkpoints.read()
         if saved:
             self.rows = saved.rows
             if self.accelerator.is_main_process:
-                print(f"framer: {task.out}: going on after step {saved.step} of {saved.stage}", file=sys.stderr)
+                going_on = f"going on after step {saved.step} of {saved.stage}"
+                says = "finished before; written again as it was" if finished else going_on
+                print(f"framer: {task.out}: {says}", file=sys.stderr)
         before = 0
         for stage, settings in job.stages.items():
             task.begin(stage)
             task.backbone.to(self.accelerator.device, DTYPES[job.numerics.precision])
             if job.numerics.compile:
                 task.backbone.network.compile()
-            if saved is None or saved.stage == stage:
+            if saved is None or (saved.stage == stage and not finished):
                 self._train(stage, settings, before, saved)
                 saved = None
             before += settings.steps
+        if finished:
+            load_exactly(task.weights(), finished.group("weights"), str(task.out))
+        elif self.accelerator.is_main_process:
+            self._finish(before)
         if self.accelerator.is_main_process:
             write_csv(task.out / "log.csv", self.rows["log"], ["stage", "step", "loss"])
             if self.rows["heldout"]:
@@ -120,7 +127,7 @@ class Training:
         if saved:
             first = saved.step
             for name, own in self._weights().items():
-                load_exactly(own, saved.group(name), str(self.unfinished.folder))
+                load_exactly(own, saved.group(name), str(self.checkpoints.folder))
         else:
             self._measure(stage, 0)
         if not settings.steps:
@@ -184,10 +191,15 @@ class Training:
             groups = self._weights().items()
             tensors = {f"{group}/{name}": tensor for group, found in groups for name, tensor in found.items()}
             saved = Saved(stage, step, self.rows, {**tensors, **stepper.state()}, stepper.scaler())
-            self.unfinished.write(before + step, saved)
+            self.checkpoints.write(before + step, saved)
         self.accelerator.wait_for_everyone()  # a rank that goes first has the others killed
         self.written = time.monotonic()
         self.stop.took(self.written - started)
+
+    def _finish(self, done: int) -> None:
+        weights = {f"weights/{name}": tensor for name, tensor in self.task.weights().items()}
+        stage, settings = next(reversed(self.task.job.stages.items()), ("", None))
+        self.checkpoints.finish(done, Saved(stage, settings.steps if settings else 0, self.rows, weights, {}))
 
     def _leave(self, stage: str, step: int) -> None:
         reason = self.stop.reason or "another rank was told to stop"

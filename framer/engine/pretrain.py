@@ -5,7 +5,7 @@ from pathlib import Path
 from framer.backbones import create
 from framer.engine import checkpoint
 from framer.engine.loop import Task, Training
-from framer.engine.resume import Unfinished, claimed
+from framer.engine.resume import Checkpoints, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
 from framer.jobs import PretrainJob
@@ -14,7 +14,7 @@ from framer.jobs import PretrainJob
 def pretrain(
     job: PretrainJob, data: list[Path], out: Path, heldout: Path | None = None, session: Session = DEFAULT
 ) -> None:
-    """Write a base, or go on with one that was interrupted.
+    """Write a base, or go on with one that was interrupted; one that was finished before is written again at once.
 
     Args:
         job: the settings.
@@ -40,8 +40,8 @@ def pretrain(
             heldout=heldout,
             out=out,
         )
-        unfinished = Unfinished(out, **checkpoint.identity("pretrain", job, data))
-        logs = Training(task, session, unfinished, accelerator).run()
+        checkpoints = Checkpoints(out, **checkpoint.identity("pretrain", job, data))
+        logs = Training(task, session, checkpoints, accelerator).run()
         if accelerator.is_main_process:
             checkpoint.save(out, "base", backbone, backbone.base_state(), job, logs, data)
-            unfinished.delete()
+            checkpoints.delete()

@@ -6,7 +6,7 @@ from framer.engine import checkpoint
 from framer.engine.cache import EncodedPairs
 from framer.engine.loop import Task, Training
 from framer.engine.prompts import training_prompts
-from framer.engine.resume import Unfinished, claimed
+from framer.engine.resume import Checkpoints, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
 from framer.jobs import TrainJob
@@ -24,7 +24,7 @@ def train(
     session: Session = DEFAULT,
     encoded: Path | None = None,
 ) -> None:
-    """Write a run, or go on with one that was interrupted.
+    """Write a run, or go on with one that was interrupted; one that was finished before is written again at once.
 
     Args:
         job: the settings.
@@ -69,8 +69,8 @@ def train(
             encoded=cache,
         )
         same = checkpoint.identity("train", job, data) | {"base": sha256, "captions": digest(dict(backbone.prompts))}
-        unfinished = Unfinished(out, **same)
-        logs = Training(task, session, unfinished, accelerator).run()
+        checkpoints = Checkpoints(out, **same)
+        logs = Training(task, session, checkpoints, accelerator).run()
         if accelerator.is_main_process:
             checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))
-            unfinished.delete()
+            checkpoints.delete()

@@ -17,6 +17,7 @@ from framer.provenance import CARD, digest
 from framer.report.scores import Scores
 from framer.scoring.protocols import Metric
 from framer.study import OWN_BASES, Study
+from framer.weights import pipeline
 
 Tree = dict[str, Any]
 ABSENT = "not on this machine"
@@ -77,7 +78,7 @@ class Lineage:
         tree["payload"] = _without(card["payload"], *WATCHED)
         base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
         own = base in OWN_BASES
-        folder = self.study.out / "bases" / self.study.base_of(run) if own else Path("weights", base.replace("/", "--"))
+        folder = self.study.out / "bases" / self.study.base_of(run) if own else pipeline(base)
         below = _card(folder / CARD)
         if below is not None:
             below = _without(below, "kind")

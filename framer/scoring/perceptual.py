@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from framer import weights
 from framer.errors import UserError
-from framer.scoring import fid, weights
+from framer.scoring import fid
 from framer.scoring.protocols import Metric
 
 Image = NDArray[np.uint8]

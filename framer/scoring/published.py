@@ -61,6 +61,7 @@ def import_scores(
             raise UserError(f"--definition {name}={other}: {name} is not among the scores, which are {', '.join(ids)}")
         ids[name] = other
     images = sorted({image for image, _ in values if image != WHOLE_SET})
+    _one_stem_each(log, images)
     rows = []
     for image in [*images, WHOLE_SET]:
         for metric in selected:
@@ -127,21 +128,35 @@ def _add(values: Values, image: str, scores: str, where: str) -> None:
 
 
 def _from_csv(log: Path, text: str) -> Values:
-    rows = list(csv.DictReader(StringIO(text)))
-    columns = list(rows[0]) if rows else []
-    if not columns or columns[0] != "image":
+    lines = csv.reader(StringIO(text))
+    columns = [name.strip().lower() for name in next(lines, [])]
+    if columns[:1] != ["image"]:
         raise UserError(f"{log}: neither OSEDiff's log nor a CSV whose first column is image")
+    for name in columns:
+        if columns.count(name) > 1:
+            raise UserError(f"{log}: line 1: column {name!r} is there twice; leave one of them out")
     values: Values = {}
-    for number, row in enumerate(rows, 2):
-        where = f"{log}: line {number}"
-        if None in row or None in row.values():
+    for row in lines:
+        where = f"{log}: line {lines.line_num}"
+        if not row:
+            continue
+        if len(row) != len(columns):
             raise UserError(f"{where}: not as many fields as the first line has")
         if columns == ["image", "metric", "value"]:
-            _put(values, row["image"], row["metric"].strip().lower(), row["value"], where)
+            _put(values, row[0], row[1].strip().lower(), row[2], where)
         else:
-            for name in columns[1:]:
-                _put(values, row["image"], name.strip().lower(), row[name], where)
+            for name, number in zip(columns[1:], row[1:], strict=True):
+                _put(values, row[0], name, number, where)
     return values
+
+
+def _one_stem_each(log: Path, images: list[str]) -> None:
+    """Everything here pairs images by stem: two with the same one are one image, or one of them is not of the set."""
+    seen: dict[str, str] = {}
+    for image in images:
+        other = seen.setdefault(Path(image).stem, image)
+        if other != image:
+            raise UserError(f"{log}: {other} and {image} have one stem; images pair by it, so leave one of them out")
 
 
 def _put(values: Values, image: str, metric: str, text: str, where: str) -> None:

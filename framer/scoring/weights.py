@@ -1,41 +1,13 @@
-"""Which weights are on this machine, and what is in them. Scoring reads weights and never downloads any.
+"""Which metrics can be computed with the weights on this machine. Scoring reads weights and never downloads any."""
 
-The folder `$FRAMER_WEIGHTS` (default: `weights` in the working directory) is laid out like TORCH_HOME, so that files
-from pyiqa's and torchvision's own caches can be copied as they are:
-
-    hub/pyiqa/FILE          pyiqa's checkpoints
-    hub/checkpoints/FILE    torchvision's backbones
-    hub/clip/FILE           CLIP
-"""
-
-import json
-import os
-import re
-from pathlib import Path
-
-from framer.errors import UserError
-from framer.provenance import digest, sha256_file, write_json
+from framer import weights
+from framer.provenance import digest
 from framer.scoring.protocols import Metric, Protocol
-
-PUBLISHED = {
-    "hub/clip/RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
-    "hub/clip/ViT-B-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
-    "hub/pyiqa/MANIQA_PIPAL-ae6d356b.pth": "ae6d356bcd583ae3c1ca81d84817cf96d662073896c7e40fceddb305ddc2f155",
-}
-"""The sha256 of files whose publishers state it in full; others put its first digits into a file's name, or nothing."""
-
-CACHE = "hub/sha256.json"
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")
-
-
-def folder() -> Path:
-    """The folder of metric weights."""
-    return Path(os.environ.get("FRAMER_WEIGHTS") or "weights")
 
 
 def missing(metric: Metric) -> list[str]:
     """The files that a metric needs and that are not there, relative to the folder of weights."""
-    return [name for name in metric.weights if not (folder() / name).is_file()]
+    return weights.missing(metric.weights)
 
 
 def unavailable(metric: Metric, *, has_hr: bool) -> str | None:
@@ -59,7 +31,7 @@ def state(protocol: str, metrics: list[str]) -> str:
     said = []
     for metric in Protocol.named(protocol).select(metrics):
         if not missing(metric):
-            content = digest(_sha256(metric.weights)) if metric.weights else ""
+            content = digest(weights.hashes(metric.weights)) if metric.weights else ""
             said.append(metric.id + (f"={content}" if content else ""))
     return " ".join(said)
 
@@ -70,41 +42,4 @@ def hashes(metrics: list[Metric]) -> dict[str, str]:
     Raises:
         UserError: a file is not the one that was published under its name.
     """
-    found = _sha256(sorted({name for metric in metrics for name in metric.weights}))
-    for name, sha256 in found.items():
-        if not sha256.startswith(stated(name)):
-            raise UserError(
-                f"{folder() / name}: its sha256 starts with {sha256[:8]}, the published file's with "
-                f"{stated(name)[:8]}; delete it and fetch it again"
-            )
-    return found
-
-
-def stated(name: str) -> str:
-    """The first digits of a file's sha256, or all, as its publisher states them; empty where nothing is stated."""
-    in_name = _HASH_IN_NAME.search(name)
-    return PUBLISHED.get(name) or (in_name[1] if in_name else "")
-
-
-def _sha256(names: list[str] | tuple[str, ...]) -> dict[str, str]:
-    """The sha256 of some files. A gigabyte takes seconds to hash, and the workflow asks in every process that it
-    starts: hashes are kept beside the weights for as long as a file's size and time of change stay.
-    """
-    path = folder() / CACHE
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}
-    kept = kept if isinstance(kept, dict) else {}
-    found, new = {}, False
-    for name in names:
-        status = (folder() / name).stat()
-        key = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        entry = kept.get(name)
-        if not (isinstance(entry, dict) and entry.get("status") == key):
-            entry = {"status": key, "sha256": sha256_file(folder() / name)}
-            kept[name], new = entry, True
-        found[name] = entry["sha256"]
-    if new and os.access(path.parent, os.W_OK):
-        write_json(path, dict(sorted(kept.items())))
-    return found
+    return weights.verified(sorted({name for metric in metrics for name in metric.weights}))

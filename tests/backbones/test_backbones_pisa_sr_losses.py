@@ -114,12 +114,14 @@ def test_features_of_zero_give_no_nan(files):
 def test_missing_and_wrong_weights_are_one_line(files, tmp_path, monkeypatch):
     _, heads, _ = files
     monkeypatch.setenv("FRAMER_WEIGHTS", str(tmp_path))
-    with pytest.raises(UserError, match=r"vgg16-397923af\.pth: LPIPS .* is not there; or set lpips: 0"):
+    with pytest.raises(
+        UserError, match=r"vgg16-397923af\.pth: LPIPS .* is not there; run: framer fetch --weights lpips-vgg; or"
+    ):
         Perceptual.from_weights()
     for name in (VGG, LPIPS_HEADS):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UserError, match="its sha256 is not the one in its name"):
+    with pytest.raises(UserError, match="its sha256 starts with 2d711642, the published file's with 397923af"):
         Perceptual.from_weights()
     with pytest.raises(UserError, match=r"heads\.pth: no 'features\.0\.weight' of shape"):
         Perceptual(heads, heads)

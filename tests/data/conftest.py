@@ -17,6 +17,12 @@ def datasets(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits before it tries again."""
+    monkeypatch.setattr("framer.data.download.PAUSES", (0.0, 0.0))
+
+
 @pytest.fixture
 def noise_image():
     """Write an image of random pixels; returns them, (H, W, 3) uint8."""

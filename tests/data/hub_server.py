@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
+IMPATIENT = str(Path(__file__).parent / "impatient")
+"""For the PYTHONPATH of a process that is not to wait before it tries again."""
 COMMIT = "c0ffee" + "0" * 34
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hub_server import COMMIT, Hub
+from hub_server import COMMIT, IMPATIENT, Hub
 from PIL import Image
 
 from framer.data.archive import extract
@@ -48,6 +48,7 @@ class Desk:
 
     def __init__(self, folder: Path, hub: Hub):
         self.datasets, self.home, self.hub = folder / "datasets", folder / "home", hub
+        self.said = ""
         self.datasets.mkdir()
         self.manifest()
 
@@ -72,11 +73,13 @@ class Desk:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "PYTHONPATH": IMPATIENT,
             **environment,
         }
         command = [sys.executable, "-m", "framer", "fetch", "mine", "--datasets", str(self.datasets)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         assert "Traceback" not in done.stderr, done.stderr
+        self.said = done.stderr
         return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
 
     def tree(self) -> dict[str, bytes]:
@@ -117,12 +120,14 @@ def test_cold_warm_and_offline(desk):
     assert desk.is_right()
 
 
-def test_no_network(desk, tmp_path):
-    # The client tries again for half a minute; here it does not wait in between.
-    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep = lambda seconds: None")
-    code, message = desk.fetch(HF_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=str(tmp_path))
+def test_no_network(desk):
+    code, message = desk.fetch(HF_ENDPOINT="http://127.0.0.1:9")
     assert code == 2
     assert "the hub is out of reach" in message
+    assert [line.split("; trying ")[1] for line in desk.said.splitlines()[:-1]] == [
+        "again in 5 s (1 of 2)",
+        "again in 20 s (2 of 2)",
+    ]
     assert desk.tree() == {}
 
 
@@ -183,15 +188,20 @@ def test_what_is_wrong_for_good_is_thrown_away(desk):
     assert desk.is_right()
 
 
-def test_server_errors_pass(desk):
-    desk.hub.fail = 1
-    code, message = desk.fetch()
-    if code:
-        assert "the hub" in message
-        assert desk.tree() == {}
-        code, _ = desk.fetch()
-    assert code == 0
+@pytest.mark.parametrize("fail", [1, 8])
+def test_server_errors_pass(desk, fail):
+    """The client itself tries again up to six times; what it then gives up is tried again from the start."""
+    desk.hub.fail = fail
+    assert desk.fetch()[0] == 0
     assert desk.is_right()
+    assert ("trying again in 5 s (1 of 2)" in desk.said) == (fail > 6)
+
+
+@pytest.mark.parametrize("refuse", [(401, "GatedRepo"), (404, "EntryNotFound")])
+def test_what_is_refused_for_good_is_not_asked_again(desk, refuse):
+    desk.hub.refuse = refuse
+    assert desk.fetch()[0] == 2
+    assert "trying again" not in desk.said and len(desk.hub.requests) == 1
 
 
 @pytest.mark.parametrize(

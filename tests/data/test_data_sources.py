@@ -108,6 +108,21 @@ def test_a_cut_archive_from_the_web_is_resumed(tmp_path, web):
     assert "GET s.zip bytes=524288-" in web.requests
 
 
+@pytest.mark.parametrize(("fail", "tries"), [(1, 2), (2, 3), (3, 3)])
+def test_a_server_of_the_web_that_fails_is_asked_three_times(tmp_path, web, capsys, fail, tries):
+    data = zipped({f"s/{n}": d for n, d in IMAGES.items()})
+    web.files["s.zip"], web.fail = data, fail
+    made = manifest(tmp_path, archive(web, "s.zip", sha256=digest(data)))
+    if fail < 3:
+        fetch(made, tmp_path, progress=False)
+        assert images(tmp_path / "mine") == IMAGES
+    else:
+        with pytest.raises(UserError, match=r"s\.zip: the server answered 500$"):
+            fetch(made, tmp_path, progress=False)
+    assert len(web.requests) == tries
+    assert capsys.readouterr().err.count("s.zip: the server answered 500; trying again in") == tries - 1
+
+
 def test_a_corrupt_body_from_the_web_is_fetched_again_and_then_refused(tmp_path, web):
     data = zipped({f"s/{n}": d for n, d in IMAGES.items()})
     web.files["s.zip"], web.corrupt = data, 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hub_server import COMMIT, Hub
+from hub_server import COMMIT, IMPATIENT, Hub
 
 from framer.data.weights import WeightsManifest
 from framer.errors import UserError
@@ -34,6 +34,7 @@ def fetch(hub: Hub, folder: Path, repo: str = REPO, **environment: str) -> tuple
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONPATH": IMPATIENT,
         **environment,
     }
     command = [sys.executable, "-m", "framer", "fetch", "--weights", repo]
@@ -77,6 +78,14 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, refuse, repo: str, files: dic
     assert line.startswith(f"framer: error: {repo}@main: ")
     assert words in line
     assert not list(tmp_path.rglob("card.json"))
+
+
+def test_a_server_that_fails_for_a_while_is_asked_again(tmp_path: Path) -> None:
+    """A failed answer to the listing is tried again by the client, and one that it gives up by us."""
+    with Hub(REPO, FILES, fail=20).serve() as hub:
+        assert fetch(hub, tmp_path)[0] == 0
+        assert hub.fail == 0
+    assert (tmp_path / "weights" / "team--pipeline" / "card.json").is_file()
 
 
 def test_without_a_network_it_says_so(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import re
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from trainings import (
     BACKBONES,
     base_job,
@@ -23,6 +25,7 @@ from trainings import (
     wait_for_step,
 )
 
+from framer.engine.resume import WRITTEN
 from framer.engine.session import Session
 from framer.errors import Stopped, UserError
 
@@ -125,6 +128,95 @@ def test_averages_and_parts_of_a_batch_are_resumed(root, tmp_path):
     assert files(tmp_path / "runs/whole")["log.csv"] == files(tmp_path / "runs/plain")["log.csv"]
 
 
+def told_to_delete(error) -> set[Path]:
+    """What an error's commands delete, by `rm`."""
+    return {Path(path) for path in re.findall(r"rm (?:-r )?([^;]+);", str(error.value))}
+
+
+@pytest.fixture
+def copied(root, whole, tmp_path):
+    """All that was trained, for a test that changes it."""
+    for name in ("photos", "pairs", "bases", "runs"):
+        shutil.copytree(root / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def no_step(monkeypatch):
+    """A training that makes a step fails."""
+
+    def refuse(*args):
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr("framer.engine.step.Stepper.backward", refuse)
+
+
+def delete_outputs(out):
+    """As Snakemake does before it runs a job again; heldout.csv is no output of the rules."""
+    for name in WRITTEN:
+        if name != "heldout.csv":
+            (out / name).unlink()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_finished_training_is_written_again_without_a_step(backbone, copied, no_step, capsys):
+    before = files(copied)
+    trained = {copied / f"bases/{backbone}": base_job(backbone), copied / f"runs/{backbone}": run_job(backbone)}
+    for out, job in trained.items():
+        assert len(list((out / ".finished").iterdir())) == 1
+        delete_outputs(out)
+        train_here(copied, job, out, QUIET)
+    assert files(copied) == before
+    assert capsys.readouterr().err.count("finished before; written again as it was") == 2
+
+
+def test_what_is_kept_holds_what_the_results_hold_and_no_optimiser(root, whole):
+    [kept] = (root / "runs/pisa_sr/.finished").iterdir()
+    weights = load_file(root / "runs/pisa_sr/model.safetensors")
+    assert load_file(kept).keys() == {f"weights/{name}" for name in weights} | {"rows"}
+
+
+@pytest.mark.parametrize("resume", ["latest", "none"])
+def test_another_training_of_a_finished_run_starts_anew_and_replaces_it(resume, copied):
+    out, other = copied / "runs/pisa_sr", run_job("pisa_sr", steps=3)
+    [before] = (out / ".finished").iterdir()
+    train_here(copied, other, out, replace(QUIET, resume=resume))
+    [after] = (out / ".finished").iterdir()
+    assert (before.name[:9], after.name[:9]) == ("000000008", "000000003")
+    delete_outputs(out)
+    train_here(copied, run_job("pisa_sr"), out, QUIET)
+    assert [path.name for path in (out / ".finished").iterdir()] == [before.name]
+
+
+def test_going_back_to_the_settings_of_a_finished_run_needs_no_training(copied):
+    """Until another training is finished, what the last one made is kept."""
+    out = copied / "runs/pisa_sr"
+    before = files(out)
+    delete_outputs(out)
+    with pytest.raises(Stopped):
+        train_here(copied, run_job("pisa_sr", lr=2e-3), out, replace(QUIET, minutes=0))
+    assert checkpoints(out)
+    train_here(copied, run_job("pisa_sr"), out, QUIET)
+    assert files(out) == before
+
+
+def test_asked_to_start_anew_a_finished_run_is_trained(copied, no_step):
+    with pytest.raises(AssertionError, match="it trains"):
+        train_here(copied, run_job("pisa_sr"), copied / "runs/pisa_sr", replace(QUIET, resume="none"))
+
+
+def test_a_damaged_end_is_refused(copied):
+    out = copied / "runs/pisa_sr"
+    [kept] = (out / ".finished").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="damaged: its sha256") as error:
+        train_here(copied, run_job("pisa_sr"), out, QUIET)
+    assert told_to_delete(error) == {out / ".finished"}
+    kept.write_bytes(b"half")
+    with pytest.raises(UserError, match="damaged, or no checkpoint of this version"):
+        train_here(copied, run_job("pisa_sr"), out, QUIET)
+
+
 @pytest.fixture
 def unfinished(root, tmp_path):
     """A run that was stopped after its second step."""
@@ -138,8 +230,9 @@ def unfinished(root, tmp_path):
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_used_if_asked(root, whole, unfinished):
     latest = checkpoints(unfinished)[-1]
     latest.write_bytes(latest.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match=r"000000002-.*: damaged: its sha256 .* --resume previous"):
+    with pytest.raises(UserError, match=r"000000002-.*: damaged: its sha256 .*, run: rm \S+") as error:
         train_here(root, run_job("pisa_sr"), unfinished, QUIET)
+    assert {latest, unfinished / ".unfinished"} == told_to_delete(error)
     train_here(root, run_job("pisa_sr"), unfinished, replace(QUIET, resume="previous"))
     assert files(unfinished).keys() == files(root / "runs/pisa_sr").keys()
     assert files(unfinished)["model.safetensors"] == files(root / "runs/pisa_sr")["model.safetensors"]
@@ -154,9 +247,10 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_used_if_asked(root, 
     ],
 )
 def test_a_foreign_checkpoint_is_refused(root, unfinished, other, job):
-    with pytest.raises(UserError, match=f"written with other {other} than this training has"):
+    with pytest.raises(UserError, match=f"written with other {other} than this training has") as error:
         train_here(root, job, unfinished, QUIET)
     assert checkpoints(unfinished)
+    assert told_to_delete(error) == {unfinished / ".unfinished"}
 
 
 def test_a_checkpoint_of_another_base_or_other_data_is_refused(root, unfinished, tmp_path):

@@ -1,5 +1,3 @@
-import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +7,6 @@ from framer.scoring import weights as module
 from framer.scoring.protocols import Protocol
 
 PSNR, LPIPS, NIQE, MUSIQ = Protocol.named("osediff").select(["psnr", "lpips", "niqe", "musiq"])
-
-
-def test_default_folder(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("FRAMER_WEIGHTS", raising=False)
-    assert module.folder() == Path("weights")
 
 
 def test_what_is_missing_is_named(weights: Path):
@@ -48,27 +41,9 @@ def test_state_follows_what_is_in_the_weights(weights: Path):
         module.state("osediff", ["vif"])
 
 
-def test_a_file_is_hashed_once(weights: Path, monkeypatch: pytest.MonkeyPatch):
-    calls = []
-    monkeypatch.setattr(module, "sha256_file", lambda path: calls.append(path) or hashlib.sha256(b"x").hexdigest())
-    for name in LPIPS.weights:
+def test_only_weights_as_published_are_hashed_for_scores(weights: Path):
+    for name in (*MUSIQ.weights, *NIQE.weights):
         (weights / name).write_bytes(b"x")
-    for _ in range(2):
-        module.state("osediff", ["lpips"])
-    assert len(calls) == 2
-    (weights / module.CACHE).write_text("[]")
-    module.state("osediff", ["lpips"])
-    assert len(calls) == 4, "a damaged list of hashes is made again"
-
-
-def test_hashes_are_taken_and_checked_against_names(weights: Path):
-    content = b"some weights"
-    digest = hashlib.sha256(content).hexdigest()
-    good = f"hub/pyiqa/net-{digest[:8]}.pth"
-    bad = "hub/pyiqa/net-00000000.pth"
-    for name in (good, bad, *NIQE.weights):
-        (weights / name).write_bytes(content)
-    ours = replace(MUSIQ, weights=(good,))
-    assert module.hashes([PSNR, ours, NIQE]) == {NIQE.weights[0]: digest, good: digest}
-    with pytest.raises(UserError, match=r"net-00000000\.pth.*fetch it again"):
-        module.hashes([replace(MUSIQ, weights=(bad,))])
+    assert list(module.hashes([PSNR, NIQE])) == list(NIQE.weights)
+    with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: its sha256 starts with 2d711642"):
+        module.hashes([MUSIQ, NIQE])

@@ -52,7 +52,7 @@ rule degrade:
 rule caption:
     input:
         images=f"{DATASETS}/{{set}}/card.json",
-        model="weights/{model}/card.json",
+        model=f"{WEIGHTS}/{{model}}/card.json",
     output:
         captions="captions/{model}/{set}.csv",
         sidecar="captions/{model}/{set}.json",

@@ -5,19 +5,22 @@ localrules:
     base,
 
 
+# Weights by the name of their folder: a manifest's id, or OWNER--NAME of a pipeline.
 rule base:
     output:
-        card="weights/{owner}--{name}/card.json",
+        card=f"{WEIGHTS}/{{weights}}/card.json",
     log:
-        "logs/weights/{owner}--{name}.log",
+        "logs/weights/{weights}.log",
+    wildcard_constraints:
+        weights=r"[\w.-]+",
     conda:
         "../../environment.yml"
     params:
-        out=subpath(output.card, parent=True),
+        name=lambda wildcards: graph.weights_name(wildcards.weights),
     message:
-        "Fetch {wildcards.owner}/{wildcards.name}"
+        "Fetch {wildcards.weights}"
     shell:
-        "framer fetch --weights {wildcards.owner}/{wildcards.name} --out {params.out} 2> {log}"
+        "framer fetch --weights {params.name} 2> {log}"
 
 
 rule pretrain:
@@ -124,7 +127,7 @@ rule train:
 rule release:
     input:
         base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
-        weights=lambda wildcards: f"weights/{graph.study.released[wildcards.run]}/card.json",
+        weights=lambda wildcards: f"{WEIGHTS}/{graph.study.released[wildcards.run]}/card.json",
     output:
         card=f"{graph.out}/runs/{{run}}/card.json",
         weights=f"{graph.out}/runs/{{run}}/model.safetensors",

@@ -1,0 +1,98 @@
+"""The folder of weights: one for everything, and the hashes of what lies in it."""
+
+import ast
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import framer
+from framer import weights
+from framer.data.weights import WeightsManifest
+from framer.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FRAMER_WEIGHTS", str(tmp_path))
+    (tmp_path / "hub").mkdir()
+    return tmp_path
+
+
+def test_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (None, ""):
+        monkeypatch.delenv("FRAMER_WEIGHTS", raising=False)
+        if value is not None:
+            monkeypatch.setenv("FRAMER_WEIGHTS", value)
+        assert weights.folder() == Path("weights")
+        assert weights.pipeline("a/b.c") == Path("weights/a--b.c")
+
+
+def test_nothing_else_reads_the_variable() -> None:
+    """A second reader would be a second folder as soon as one of them changes."""
+    package = Path(framer.__file__).parent
+    readers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value == "FRAMER_WEIGHTS"
+    }
+    assert readers == {"weights.py"}
+
+
+def test_the_workflow_reads_and_writes_the_same_folder(clone: Path, tmp_path: Path) -> None:
+    """Bases are fetched into it and trained on from it, wherever it is."""
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("reallr200-full", "reallq250", "ffhq-10k"):
+        (clone / "datasets" / name).mkdir()
+        (clone / "datasets" / name / "images.zip").touch()
+    command = [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "1"]
+    environment = os.environ | {"FRAMER_WEIGHTS": str(elsewhere)}
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    for name in ("stable-diffusion-2-1-base", "stable-diffusion-3.5-medium"):
+        assert f"framer fetch --weights stabilityai/{name} --out {elsewhere}/stabilityai--{name} " in text
+        assert f"--base {elsewhere}/stabilityai--{name} " in text
+    assert not [word for word in text.split() if word.startswith("weights/")]
+
+
+def test_a_file_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = weights.sha256_file
+    monkeypatch.setattr(weights, "sha256_file", lambda path: calls.append(path.name) or real(path))
+    names = ["hub/a.pth", "hub/b.pth"]
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    for _ in range(2):
+        weights.hashes(names)
+    assert calls == ["a.pth", "b.pth"]
+    (folder / weights.CACHE).write_text("[]")
+    weights.hashes(names)
+    assert len(calls) == 4, "a damaged list of hashes is made again"
+
+
+def test_hashes_are_checked_against_names(folder: Path) -> None:
+    content = b"some weights"
+    digest = hashlib.sha256(content).hexdigest()
+    good, bad, silent = f"hub/net-{digest[:8]}.pth", "hub/net-00000000.pth", "hub/net.mat"
+    for name in (good, bad, silent):
+        (folder / name).write_bytes(content)
+    assert weights.verified([good, silent]) == {good: digest, silent: digest}
+    assert weights.missing([good, "hub/none"]) == ["hub/none"]
+    with pytest.raises(UserError, match=r"net-00000000\.pth.*fetch it again"):
+        weights.verified([bad])
+
+
+def test_manifests_state_the_hashes_that_are_checked() -> None:
+    """They are written down twice, since scoring needs no repository: never apart."""
+    manifests = [WeightsManifest.load(name, ROOT / "weights") for name in WeightsManifest.known(ROOT / "weights")]
+    files = [file for manifest in manifests for file in manifest.files if file.path.startswith("hub/")]
+    assert {file.path for file in files} >= weights.PUBLISHED.keys()
+    for file in files:
+        assert (file.sha256 or "") == weights.stated(file.path), file.path
