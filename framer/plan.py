@@ -61,9 +61,9 @@ class Plan:
         data |= {heldout.set} if heldout and runs else set()
         derived = {name for name in data if name in graph.derived_sets}
         fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
-        released = graph.released
+        released, captions = graph.released, self._captions(runs)
         published = {base for base in map(graph.base, [*runs, *released]) if not base.startswith(graph.out)}
-        published |= {self.study.released[arm] for arm in released} | self._captioners(runs)
+        published |= {self.study.released[arm] for arm in released} | {Path(file).parent.name for file in captions}
         plain = [row for row, _ in graph.pairs if row in graph.untrained_rows]
         supplied = [row for row, _ in graph.pairs if row in self.study.supplied]
         parts = [
@@ -71,7 +71,7 @@ class Plan:
             Part("base", len(published), bytes=float(self.table["base"]) * len(published), how="the network's speed"),
             self._plain("degrade", len(derived)),
             self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
-            self._captioning(runs),
+            self._counted("caption", [self.study.manifests[name].count or 0 for name in captions.values()]),
             self._encoding(runs),
             self._plain("release", len(released)),
             self._training("train", [self.study.train_job(run) for run in runs]),
@@ -159,31 +159,25 @@ class Plan:
         longest = max(each, default=0.0)
         return Part("score", len(each), sum(each), longest, how="estimated", gpu=not self.graph.tiny)
 
-    def _captioning(self, runs: list[str]) -> Part:
-        """Of the sets that the runs train on and the test sets that they restore."""
+    def _captions(self, runs: list[str]) -> dict[str, str]:
+        """The sets that the runs train on and those that the rows are told of, by the file of their captions."""
         files: dict[str, str] = {}
         for row, name in self.graph.pairs:
             files |= dict.fromkeys(self.graph.restoring_captions(row, name), name)
         for run in runs:
             for name in self.study.train_job(run).data.sets:
                 files |= dict.fromkeys(self.graph.captions(self.study.arm(run).backbone, [name]), name)
-        counts = [self.study.manifests[name].count or 0 for name in files.values()]
-        return self._counted("caption", counts, self.table["caption"])
-
-    def _captioners(self, runs: list[str]) -> set[str]:
-        """The models that caption."""
-        configs = [self.study.config.backbones[str(self.study.arm(run).backbone)].captions for run in runs]
-        return {config.model for config in configs if config and config.model}
+        return files
 
     def _encoding(self, runs: list[str]) -> Part:
         """Of the pairs that runs share."""
         names = dict.fromkeys(self.study.arm(run).backbone for run in runs if self.graph.encoded(run))
         counts = [self.study.encode_job(str(name)).data.pairs or 0 for name in names]
-        return self._counted("encode", counts, self.table["encode"])
+        return self._counted("encode", counts)
 
-    def _counted(self, rule: str, counts: list[int], speed: float) -> Part:
+    def _counted(self, rule: str, counts: list[int]) -> Part:
         """Jobs that take a time an image."""
-        each = [self.table["start"] + speed * count for count in counts]
+        each = [self.table["start"] + self.table[rule] * count for count in counts]
         gpu = not self.graph.tiny
         return Part(rule, len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
 
