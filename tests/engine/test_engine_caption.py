@@ -1,50 +1,21 @@
-"""Captions by a tiny random LLaVA: the real class and processor, nonsense words."""
+"""Captions by a tiny random LLaVA."""
 
 import json
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from captioner import WORDS, save_captioner
 
 from framer.data.captions import read_captions
 from framer.data.images import write_png
 from framer.engine.caption import QUESTION, caption
 from framer.errors import UserError
 
-WORDS = ["<pad>", "<s>", "</s>", "<unk>", "<image>", *(f"word{i}" for i in range(27))]
-
 
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llava")
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, additional_special_tokens=["<image>"], **special)
-    images = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8})
-    processor = LlavaProcessor(
-        images, tokenizer, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
-    )
-    processor.save_pretrained(folder)
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    torch.manual_seed(0)
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(image_size=8, patch_size=4, **small),
-        text_config=LlamaConfig(vocab_size=len(WORDS), pad_token_id=0, bos_token_id=1, eos_token_id=2, **small),
-        image_token_index=4,
-        image_seq_length=4,
-    )
-    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    save_captioner(folder)
     return folder
 
 
