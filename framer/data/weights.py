@@ -1,7 +1,8 @@
 """What model weights are and where they come from: one YAML manifest a model, `weights/<id>.yaml`.
 
-A manifest lists single files, laid out below the folder of weights, or names a diffusers pipeline, which becomes the
-folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/` and `hub/checkpoints/`.
+A manifest lists single files, laid out below the folder of weights, or names a pipeline of diffusers or a model of
+transformers, which becomes the folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/`
+and `hub/checkpoints/`.
 """
 
 import re
