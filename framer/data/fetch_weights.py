@@ -14,9 +14,9 @@ from framer.data.weights import WeightsManifest
 from framer.errors import UserError
 from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
 
-# What `from_pretrained` reads of safetensors; pickles, half precision and copies of text encoders for other programs stay
-# where they are. A pipeline of diffusers has its weights in subfolders, and at the root single-file checkpoints for other
-# programs; a model of transformers has them at the root, and no index of parts.
+# What `from_pretrained` reads of safetensors; pickles, half precision and copies of text encoders for other programs
+# stay where they are. A pipeline of diffusers has its weights in subfolders, and at the root single-file checkpoints
+# for other programs; a model of transformers has them at the root, and no index of parts.
 INDEX, CONFIG, SHARDS = "model_index.json", "config.json", "model.safetensors.index.json"
 PIPELINE = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 MODEL = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
