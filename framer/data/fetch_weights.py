@@ -42,13 +42,6 @@ def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = No
         _fetch_files(manifest, folder)
 
 
-def how_to_get(manifest: WeightsManifest, folder: Path) -> str:
-    """One line that says how to bring by hand what is missing."""
-    missing = ", ".join(str(folder / name) for name in manifest.missing(folder))
-    words = "; ".join(word for word in (manifest.note, *manifest.where[:1]) if word)
-    return f"{manifest.id}: put {missing} there by hand, then run: framer fetch --weights {manifest.id} ({words})"
-
-
 def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
     home = folder / manifest.id
     recorded = manifest.recorded(folder).get("payload", {})
@@ -60,14 +53,14 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
                 raise UserError(f"{path}: {fault}; delete it and run: framer fetch --weights {manifest.id}")
             continue
         if not file.at:
-            raise UserError(how_to_get(manifest, folder))
+            raise UserError(manifest.how_to_get(folder))
         try:
             got = download(file, folder / ".download" / manifest.id)
         except Unavailable as reason:
             by_hand = f"; or by hand: {manifest.where[0]}" if manifest.where else ""
             raise UserError(f"{manifest.id}: {reason}{by_hand}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
+        part = path.with_name(f".{path.name}.{manifest.id}.part")  # another manifest may bring it, too
         try:
             shutil.copyfile(got, part)
             part.replace(path)
