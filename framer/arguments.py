@@ -68,6 +68,17 @@ def key_values(flag: str, given: list[str]) -> dict[str, Any]:
     return pairs
 
 
+def threads(given: int) -> int:
+    """The value of --threads.
+
+    Raises:
+        UserError: it is below 1.
+    """
+    if given < 1:
+        raise UserError(f"--threads {given}: at least 1 is needed")
+    return given
+
+
 def planned(args: argparse.Namespace, job: "Job") -> None:
     """Refuse settings that the workflow did not plan: an edited study file must not slip into a queued job."""
     if args.expect and args.expect != job.digest:

@@ -64,6 +64,15 @@ def test_help_is_quick() -> None:
             ["score", "--sr", "nowhere", "--metrics", "psnr", "--protocol", "osedif", "--out", "x.csv"],
             ["did you mean 'osediff'"],
         ),
+        *(
+            (
+                ["score", "--sr", "x", "--metrics", "psnr", "--protocol", "osediff", "--out", "x.csv", "--threads", n],
+                [f"--threads {n}: at least 1 is needed"],
+            )
+            for n in ("0", "-3")
+        ),
+        (["restore", "--checkpoint", "bicubic", "--lr", "datasets", "--out", "x", "--threads", "0"], ["--threads 0"]),
+        (["caption", "--images", "datasets", "--out", "x.csv", "--threads", "-1"], ["--threads -1"]),
         (["degrade", "photos"], ["photos.yaml", "framer fetch photos"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

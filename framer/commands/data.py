@@ -12,7 +12,7 @@ from framer.errors import UserError
     "get data sets and model weights; check and index them",
     arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg("--weights", metavar="NAME", help="id of a manifest in weights/, or owner/name of a diffusers pipeline"),
+    arg("--weights", metavar="NAME", help="id of a manifest in weights/, or owner/name on the hub"),
     arg("--protocol", help="the weights of its metrics: osediff, seesr, framer, or a file of your own, .yaml"),
     arg("--metrics", help="with --protocol: of these alone, comma-separated (default: all of the protocol)"),
     arg("--out", type=Path, metavar="DIR", help="folder for a pipeline (default: weights/OWNER--NAME)"),

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from framer.arguments import SESSION, arg, command, key_values, planned, session, spread
+from framer.arguments import SESSION, arg, command, key_values, planned, session, spread, threads
 
 
 @command(
@@ -21,7 +21,7 @@ def caption(args: argparse.Namespace) -> None:
     from framer.engine.caption import caption as run
 
     question = QUESTION if args.question is None else args.question
-    options = {"tokens": args.tokens, "seed": args.seed, "threads": args.threads}
+    options = {"tokens": args.tokens, "seed": args.seed, "threads": threads(args.threads)}
     run(args.images, args.out, model=args.model or MODEL, question=question, **options)
 
 
@@ -134,5 +134,5 @@ def restore(args: argparse.Namespace) -> None:
     checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
     settings = key_values("--set", args.set)
     prompts = {"captions": args.captions, "missing": args.missing}
-    options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": args.threads}
+    options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": threads(args.threads)}
     run(checkpoint, args.lr, args.out, settings=settings, **prompts, **options)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from framer.arguments import arg, command
+from framer.arguments import arg, command, threads
 from framer.errors import UserError
 
 
@@ -36,8 +36,8 @@ def score(args: argparse.Namespace) -> None:
     tasks = [
         Task(sr, None if name == "-" else Path(name), out) for sr, name, out in zip(args.sr, hr, args.out, strict=True)
     ]
-    threads = min(8, len(os.sched_getaffinity(0))) if args.threads is None else args.threads
-    done = run(tasks, args.metrics.split(","), args.protocol, threads, origin)
+    cores = min(8, len(os.sched_getaffinity(0))) if args.threads is None else threads(args.threads)
+    done = run(tasks, args.metrics.split(","), args.protocol, cores, origin)
     for reason in dict.fromkeys(reason for summary in done for reason in summary.unavailable.values()):
         print(f"framer: n/a: {reason}", file=sys.stderr)
     for summary in done:

@@ -14,10 +14,12 @@ from framer.data.weights import WeightsManifest
 from framer.errors import UserError
 from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
 
-# What diffusers' `from_pretrained` reads of a safetensors pipeline; pickles, single-file checkpoints at the root, half
-# precision and the copies of text encoders for other programs stay where they are.
-PATTERNS = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
-INDEX = "model_index.json"
+# What `from_pretrained` reads of safetensors; pickles, half precision and copies of text encoders for other programs
+# stay where they are. A pipeline of diffusers has its weights in subfolders, and at the root single-file checkpoints
+# for other programs; a model of transformers has them at the root, and no index of parts.
+INDEX, CONFIG, SHARDS = "model_index.json", "config.json", "model.safetensors.index.json"
+PIPELINE = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+MODEL = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
 
 
@@ -40,13 +42,6 @@ def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = No
         _fetch_files(manifest, folder)
 
 
-def how_to_get(manifest: WeightsManifest, folder: Path) -> str:
-    """One line that says how to bring by hand what is missing."""
-    missing = ", ".join(str(folder / name) for name in manifest.missing(folder))
-    words = "; ".join(word for word in (manifest.note, *manifest.where[:1]) if word)
-    return f"{manifest.id}: put {missing} there by hand, then run: framer fetch --weights {manifest.id} ({words})"
-
-
 def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
     home = folder / manifest.id
     recorded = manifest.recorded(folder).get("payload", {})
@@ -58,14 +53,14 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
                 raise UserError(f"{path}: {fault}; delete it and run: framer fetch --weights {manifest.id}")
             continue
         if not file.at:
-            raise UserError(how_to_get(manifest, folder))
+            raise UserError(manifest.how_to_get(folder))
         try:
             got = download(file, folder / ".download" / manifest.id)
         except Unavailable as reason:
             by_hand = f"; or by hand: {manifest.where[0]}" if manifest.where else ""
             raise UserError(f"{manifest.id}: {reason}{by_hand}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
+        part = path.with_name(f".{path.name}.{manifest.id}.part")  # another manifest may bring it, too
         try:
             shutil.copyfile(got, part)
             part.replace(path)
@@ -84,7 +79,8 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
 def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
     if (out / CARD).is_file():
         return verify_payload(out, read_card(out, "base"))
-    if (out / INDEX).is_file() and not (out / ".cache").exists():  # which the hub's client leaves, also half-way
+    dropped = (out / INDEX).is_file() or (out / CONFIG).is_file()
+    if dropped and not (out / ".cache").exists():  # which the hub's client leaves, also half-way
         return _take_dropped(manifest, out)
     reasons = []
     for address in manifest.pipeline:
@@ -97,20 +93,32 @@ def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
 
 
 def _take_dropped(manifest: WeightsManifest, out: Path) -> None:
-    """A pipeline that the user put there: complete by its own index, and bound from now on."""
-    try:
-        parts = json.loads((out / INDEX).read_text(encoding="utf-8"))
-        named = [name for name, kind in parts.items() if isinstance(kind, list) and kind[0]]
-    except (OSError, ValueError, AttributeError, IndexError):
-        raise UserError(f"{out / INDEX}: damaged; put the pipeline there again") from None
-    if lacking := [name for name in named if not (out / name).is_dir()]:
-        raise UserError(f"{out}: it lacks {', '.join(lacking)}, which its {INDEX} names; put them there as well")
+    """A pipeline or model that the user put there: complete by its own index, and bound from now on."""
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    write_card(out, "base", [name for name in files if _wanted(name)], repo=manifest.id, revision=None, commit=None)
+    index = next((name for name in (INDEX, SHARDS) if name in files), None)
+    try:
+        parts = json.loads((out / index).read_text(encoding="utf-8")) if index else {}
+        if index == INDEX:
+            named = {name for name, kind in parts.items() if isinstance(kind, list) and kind[0]}
+        else:
+            named = set(parts["weight_map"].values()) if index else {"model.safetensors"}
+    except (OSError, ValueError, AttributeError, IndexError, KeyError, TypeError):
+        raise UserError(f"{out / str(index)}: damaged; put the model there again") from None
+    if lacking := [name for name in sorted(named) if not (out / name).exists()]:
+        why = f", which its {index} names" if index else ""
+        raise UserError(f"{out}: it lacks {', '.join(lacking)}{why}; put them there as well")
+    write_card(out, "base", _wanted(files), repo=manifest.id, revision=None, commit=None)
 
 
-def _wanted(name: str) -> bool:
-    return any(fnmatch(name, p) for p in PATTERNS) and not any(fnmatch(name, p) for p in OTHERS) and name != CARD
+def _patterns(names: list[str]) -> list[str]:
+    return PIPELINE if INDEX in names else MODEL
+
+
+def _wanted(names: list[str]) -> list[str]:
+    """Those files of a pipeline or model that are read."""
+    patterns = _patterns(names)
+    wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    return [name for name in wanted if not any(fnmatch(name, other) for other in OTHERS) and name != CARD]
 
 
 def _fetch_repository(file: HubFile, out: Path) -> None:
@@ -121,16 +129,19 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
         with hub_errors(where, file):
             # A branch can move while files come down: all of them come from the commit that it names now.
             info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
+            patterns = _patterns([one.rfilename for one in info.siblings or []])
             snapshot_download(
-                file.repo, revision=info.sha, local_dir=out, allow_patterns=PATTERNS, ignore_patterns=OTHERS
+                file.repo, revision=info.sha, local_dir=out, allow_patterns=patterns, ignore_patterns=OTHERS
             )
             return info
 
     info = patiently(ask)
     # Of this repository alone: one that was asked before may have left files here.
-    payload = sorted(one.rfilename for one in info.siblings or [] if _wanted(one.rfilename))
+    payload = _wanted(sorted(one.rfilename for one in info.siblings or []))
     if not any(name.endswith(".safetensors") for name in payload):
-        raise UserError(f"{where}: no safetensors weights in it; name a diffusers pipeline")
+        raise UserError(
+            f"{where}: no safetensors weights in it; name a pipeline of diffusers or a model of transformers"
+        )
     stated = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}
     for name in payload:
         if name in stated and sha256_file(out / name) != stated[name]:

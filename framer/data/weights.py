@@ -1,10 +1,12 @@
 """What model weights are and where they come from: one YAML manifest a model, `weights/<id>.yaml`.
 
-A manifest lists single files, laid out below the folder of weights, or names a diffusers pipeline, which becomes the
-folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/` and `hub/checkpoints/`.
+A manifest lists single files, laid out below the folder of weights, or names a pipeline of diffusers or a model of
+transformers, which becomes the folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/`
+and `hub/checkpoints/`.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -94,10 +96,17 @@ class WeightsManifest(Strict):
         Raises:
             UserError: no manifest lists one of them.
         """
-        manifests = [cls.load(name, weights) for name in cls.known(weights)]
-        if unlisted := paths - {file.path for manifest in manifests for file in manifest.files}:
-            raise UserError(f"{weights}: no manifest lists {min(unlisted)}; add one, or put the file there by hand")
-        return [manifest.id for manifest in manifests if any(file.path in paths for file in manifest.files)]
+        return cls.among([cls.load(name, weights) for name in cls.known(weights)], paths)
+
+    @staticmethod
+    def among(manifests: Iterable["WeightsManifest"], paths: set[str]) -> list[str]:
+        """`holding`, of manifests that are read already: as few as list nothing else, where that is possible."""
+        files = {manifest.id: {file.path for file in manifest.files} for manifest in manifests}
+        if unlisted := paths - set().union(*files.values()):
+            raise UserError(f"{MANIFESTS}: no manifest lists {min(unlisted)}; add one, or put the file there by hand")
+        exact = {name for name, listed in files.items() if listed and listed <= paths}
+        rest = paths - set().union(*(files[name] for name in exact))
+        return [name for name, listed in files.items() if name in exact or listed & rest]
 
     @property
     def size(self) -> int | None:
@@ -109,6 +118,17 @@ class WeightsManifest(Strict):
         """What is not below the folder of weights: files, or a pipeline's card."""
         wanted = [file.path for file in self.files] or [f"{self.id}/{CARD}"]
         return [name for name in wanted if not (folder / name).is_file()]
+
+    def how_to_get(self, folder: Path) -> str:
+        """One line that says how to bring what is missing."""
+        fetch = f"run: framer fetch --weights {self.id}"
+        missing = self.missing(folder)
+        if all(file.at for file in self.files if file.path in missing):
+            return f"{self.id}: {fetch}"
+        words = "; ".join(word for word in (self.note, *self.where[:1]) if word)
+        return (
+            f"{self.id}: put {', '.join(str(folder / name) for name in missing)} there by hand, then {fetch} ({words})"
+        )
 
     def recorded(self, folder: Path) -> dict[str, Any]:
         """The card that an earlier fetch wrote, empty where there is none."""

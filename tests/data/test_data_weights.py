@@ -1,10 +1,12 @@
 """A published base from a hub on loopback, by the command line."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -13,7 +15,7 @@ from hub_server import COMMIT, IMPATIENT, Hub
 from framer.data.weights import WeightsManifest
 from framer.errors import UserError
 from framer.provenance import read_card, verify_payload
-from framer.scoring.protocols import PROTOCOLS
+from framer.scoring.definitions import Definitions
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +25,17 @@ FILES = {
     "unet/config.json": b"{}",
     "unet/diffusion_pytorch_model.safetensors": bytes(range(256)) * 40,
     "unet/diffusion_pytorch_model.bin": b"a pickle",
+    "v2-1.safetensors": b"all in one file, for other programs",
 }
+MODEL = {
+    "config.json": b"{}",
+    "chat_template.jinja": b"{{ messages }}",
+    "model.safetensors.index.json": b'{"weight_map": {"a": "1-of-2.safetensors", "b": "2-of-2.safetensors"}}',
+    "1-of-2.safetensors": b"1" * 300,
+    "2-of-2.safetensors": b"2" * 300,
+    "pytorch_model.bin": b"a pickle",
+}
+"""A model of transformers, as captions are made by."""
 
 
 def fetch(hub: Hub, folder: Path, repo: str = REPO, **environment: str) -> tuple[int, str]:
@@ -48,10 +60,42 @@ def test_a_base_is_brought_and_hashed(tmp_path: Path) -> None:
     out = tmp_path / "weights" / "team--pipeline"
     card = read_card(out, "base")
     verify_payload(out, card)
-    wanted = {name: data for name, data in FILES.items() if not name.endswith(".bin")}
+    wanted = {name: data for name, data in FILES.items() if not name.endswith(".bin") and not name.startswith("v2")}
     assert card["payload"] == {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()}
     assert card["commit"] == COMMIT
     assert not list(out.rglob("*.bin")), "pickles stay where they are"
+    assert not list(out.glob("*.safetensors")), "and so does what is not read"
+
+
+def test_a_model_of_transformers_is_brought_with_its_weights_at_the_root(tmp_path: Path) -> None:
+    with Hub(REPO, MODEL).serve() as hub:
+        assert fetch(hub, tmp_path) == (0, "")
+    card = read_card(tmp_path / "weights" / "team--pipeline", "base")
+    assert card["payload"].keys() == MODEL.keys() - {"pytorch_model.bin"}
+
+
+@pytest.mark.parametrize(
+    ("files", "without", "message"),
+    [
+        (MODEL, "", ""),
+        (MODEL, "2-of-2.safetensors", "lacks 2-of-2.safetensors, which its model.safetensors.index.json"),
+        ({"config.json": b"{}", "model.safetensors": b"x"}, "", ""),
+        ({"config.json": b"{}", "model.safetensors": b"x"}, "model.safetensors", "lacks model.safetensors; put them"),
+        (MODEL | {"model.safetensors.index.json": b"[]"}, "", "model.safetensors.index.json: damaged"),
+    ],
+)
+def test_a_model_that_was_put_there_is_bound(tmp_path: Path, files, without: str, message: str) -> None:
+    out = tmp_path / "weights" / "team--pipeline"
+    out.mkdir(parents=True)
+    for name, data in files.items():
+        if name != without:
+            (out / name).write_bytes(data)
+    with Hub(REPO, {}).serve() as hub:
+        code, line = fetch(hub, tmp_path)
+        assert hub.requests == []
+    assert (code, message in line) == (2 if message else 0, True)
+    if not message:
+        assert read_card(out, "base")["payload"].keys() == files.keys() - {"pytorch_model.bin"}
 
 
 def test_a_second_fetch_writes_the_same_card(tmp_path: Path) -> None:
@@ -163,11 +207,25 @@ def test_every_manifest_of_the_project_is_valid(name: str) -> None:
 
 
 def test_every_file_of_a_metric_has_a_manifest() -> None:
+    """Of every choice that a protocol file has, not only of those that are made here."""
     listed = {
         f.path for n in WeightsManifest.known(ROOT / "weights") for f in WeightsManifest.load(n, ROOT / "weights").files
     }
-    needed = {name for protocol in PROTOCOLS.values() for metric in protocol.metrics for name in metric.weights}
+    needed = set()
+    for key, field in Definitions.model_fields.items():
+        model = get_args(field.annotation)[0]
+        choices = {name: get_args(one.annotation) or (0,) for name, one in model.model_fields.items()}
+        for values in itertools.product(*choices.values()):
+            definitions = Definitions.model_validate({key: dict(zip(choices, values, strict=True))})
+            needed |= set(definitions.metrics[0].weights)
+    assert len(needed) == 18
     assert needed <= listed
+
+
+def test_the_default_captioner_has_a_manifest() -> None:
+    from framer.engine.caption import MODEL as CAPTIONER
+
+    assert CAPTIONER.replace("/", "--") in WeightsManifest.known(ROOT / "weights")
 
 
 def test_the_weights_of_a_protocol_are_found_by_its_metrics() -> None:
