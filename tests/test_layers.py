@@ -22,6 +22,7 @@ LAYERS = [
     ["framer.schema", "framer.jobs", "framer.study"],
     ["framer.engine", "framer.scoring", "framer.report"],
     ["framer.workflow_weights", "framer.doctor", "framer.cluster"],
+    ["framer.absence"],
     ["framer.workflow"],
     ["framer.plan"],
     ["framer.arguments"],

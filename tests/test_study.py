@@ -5,6 +5,8 @@ import pytest
 import yaml
 
 from framer.errors import UserError
+from framer.method import Recipe
+from framer.provenance import derive_seed
 from framer.schema import StudyConfig
 from framer.strict_yaml import read_yaml
 from framer.study import Study
@@ -77,6 +79,12 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["backbones", "pisa_sr", "data", "sets"], ["reallq250"], ["data.sets", "no HR images to train on"]),
         (["heldout", "set"], "reallq250", ["heldout.set", "no pairs"]),
         (["sets"], ["lsdir"], ["sets", "no LR images"]),
+        (["arms", "x"], {"label": "x", "images": True, "recipe": "paper"}, ["arms.x", "'images' has no model"]),
+        (["arms", "x"], {"label": "x", "checkpoint": "pisa_sr"}, ["arms.x.checkpoint", "needs 'backbone'"]),
+        (["arms", "x"], {"label": "x", "sets": ["photos"]}, ["arms.x.sets", "did you mean 'photos-crop128'"]),
+        (["arms", "x"], {"label": "x", "backbone": "pisa_sr", "seeds": [1, 1]}, ["arms.x.seeds", "twice"]),
+        (["ablations"], {"pisasr": {"recipes": "all"}}, ["ablations", "did you mean 'pisa_sr'"]),
+        (["ablations"], {"pisa_sr": {"recipes": ["l1"]}}, ["ablations.pisa_sr.recipes", "'l1'"]),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, keys, value, words) -> None:
@@ -172,3 +180,57 @@ def test_an_untrained_arm_trains_nothing(smoke: Study) -> None:
     assert smoke.base_of("dit4sr-untrained-s0") == "dit4sr-untrained"
     assert smoke.pretrain_job("dit4sr-untrained").stages["base"].steps == 0
     assert smoke.train_job("dit4sr-untrained-s0").stages["control"].steps == 0
+
+
+ABLATED = (["ablations"], {"pisa_sr": {"recipes": ["released", "l2", "cutoff_0.1"], "seeds": [4]}})
+
+
+def test_ablations_are_arms_of_the_grid_alone(tmp_path: Path) -> None:
+    """A recipe that an arm has already is not trained twice, at whatever place of the file it stands."""
+    study = Study.load(spoilt(tmp_path, ABLATED), DATASETS)
+    assert study.ablation_arms == {"pisa_sr-l2", "pisa_sr-cutoff_0_1"}
+    assert study.rows["pisa_sr-cutoff_0_1-s4"].run in study.runs
+    job = study.train_job("pisa_sr-cutoff_0_1-s4")
+    assert job.recipe == "cutoff_0.1" and job.seeds == study.train_job("pisa_sr-l2-s4").seeds
+
+
+def test_all_recipes_are_ablated(tmp_path: Path) -> None:
+    study = Study.load(spoilt(tmp_path, (["ablations"], {"dit4sr": {"recipes": "all"}})), DATASETS)
+    recipes = [arm.recipe for arm in study.arms.values() if arm.backbone == "dit4sr" and arm.recipe]
+    assert sorted(recipes) == sorted(Recipe.names())
+
+
+def test_published_weights_are_one_run_of_several_samplings(tmp_path: Path) -> None:
+    arm = {"label": "x", "backbone": "dit4sr", "checkpoint": "acceptee--DiT4SR", "seeds": [1, 2]}
+    study = Study.load(spoilt(tmp_path, (["arms", "author"], arm)), DATASETS)
+    assert [study.rows[f"author-s{seed}"].run for seed in (1, 2)] == ["author", "author"]
+    assert study.released == {"author": "acceptee--DiT4SR"} and not {"author-s1", "author"} & {*study.runs}
+    assert study.restore_job("author-s1").seed != study.restore_job("author-s2").seed
+    assert study.restore_job("author-s1").seed == derive_seed(study.config.seed, "sampling", 1)
+    gone = study.unmade({"acceptee--DiT4SR": "put it there"})
+    assert gone == {(f"author-s{seed}", "photos-crop128"): "put it there" for seed in (1, 2)}
+
+
+def test_arms_that_differ_in_the_recipe_alone_are_fair(smoke: Study, tmp_path: Path) -> None:
+    assert smoke.differences("pisa_sr-framer", "pisa_sr-baseline") == []
+    edits = [(["arms", "pisa_sr-framer", "settings"], {"csd": 2.0, "restore": {"lambda_sem": 0.5}})]
+    unfair = Study.load(spoilt(tmp_path, *edits), DATASETS)
+    assert unfair.differences("pisa_sr-framer", "pisa_sr-baseline") == [
+        "settings.csd: 2.0, not 1.0",
+        "restore.settings.lambda_sem: 0.5, not None",
+    ]
+    assert smoke.differences("dit4sr-untrained", "dit4sr-baseline") == ["stages.control.steps: 0, not 400"]
+    apart = Study.load(spoilt(tmp_path, (["arms", "pisa_sr-framer", "seeds"], [8])), DATASETS)
+    assert apart.differences("pisa_sr-framer", "pisa_sr-baseline") == ["seeds: [8], not [0]"]
+    with pytest.raises(UserError, match=r"arms\.bicubic: is not trained"):
+        smoke.differences("bicubic", "pisa_sr-baseline")
+
+
+def test_what_is_absent_stops_its_rows_alone(tmp_path: Path) -> None:
+    study = Study.load(spoilt(tmp_path, (["arms", "swinir"], {"label": "SwinIR", "images": True})), DATASETS)
+    name = "photos-crop128"
+    assert study.unmade({}) == {}
+    assert study.unmade({f"swinir/{name}": "bring it"}) == {("swinir", name): "bring it"}
+    stopped = study.unmade({"photos": "bring them"})
+    assert {row for row, _ in stopped} == {row for row in study.rows if row not in ("bicubic", "swinir")}
+    assert all("photos" in reason for reason in stopped.values())
