@@ -17,10 +17,11 @@ from framer.data.captions import Missing
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
-from framer.engine.checkpoint import load_run
+from framer.engine.checkpoint import PACKAGES, load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic
 from framer.errors import UserError
+from framer.fingerprint import fingerprint
 
 
 @torch.no_grad()
@@ -64,8 +65,10 @@ def restore(
     model: Backbone | None = None
     options: RestoreSettings | None = None
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
+    code = fingerprint("restore")
     if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
+        code = fingerprint("restore", f"framer.backbones.{model.name}")
         options = settings_of(model.name, {"restore": dict(settings)}).restore
         device = "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
         if options.precision == "fp16" and device == "cpu":
@@ -101,7 +104,8 @@ def restore(
             (out / Path(name).with_suffix(".png")).unlink(missing_ok=True)
         raise
     write_index(out, [f"{stem}.png" for stem in images])
-    provenance.write_card(out, "images", ["index.csv"], **facts, inputs=provenance.digest(inputs))
+    facts |= {"inputs": provenance.digest(inputs), "code": code, "lock": provenance.lock()}
+    provenance.write_card(out, "images", ["index.csv"], **facts, versions=provenance.versions(PACKAGES))
 
 
 def check(images: Mapping[str, Path]) -> None:
