@@ -190,9 +190,10 @@ class Study:
                 reasons[row, name] = reason
         return reasons
 
-    def how_to_supply(self, arm: str, name: str) -> str:
+    def how_to_supply(self, arm: str, *sets: str) -> str:
         """One line that says how the images of a method that others restored come here."""
-        return f"images of {self.arms[arm].label}: put them into {SUPPLIED / arm / name}/, named as the LR images"
+        folders = " and ".join(f"{SUPPLIED / arm / name}/" for name in sets)
+        return f"images of {self.arms[arm].label}: put them, named as the LR images, into {folders}"
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""
