@@ -10,6 +10,7 @@ from framer import provenance
 from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.imageset import verify
 from framer.errors import UserError
+from framer.fingerprint import fingerprint
 
 SCALE = 4
 
@@ -47,7 +48,8 @@ def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
     except BaseException:
         discard(out, hashes)
         raise
-    seal(out, inputs, checkpoint="supplied", inputs=provenance.digest(hashes))
+    facts = {"inputs": provenance.digest(hashes), "code": fingerprint("import-images"), "lock": provenance.lock()}
+    seal(out, inputs, checkpoint="supplied", **facts)
 
 
 def seal(out: Path, stems: Mapping[str, Path], **facts: object) -> None:

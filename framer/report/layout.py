@@ -1,6 +1,7 @@
 """The tables of a study as grids: the main table, the claims, the ablations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from framer.report.cells import Cell, Line, Section, Table
 from framer.report.claims import Claim, Verdict
@@ -8,26 +9,31 @@ from framer.report.grid import Entry, Grid, Group, Row
 from framer.report.statistics import Interval
 from framer.scoring.protocols import Metric
 
-MARKS = (
-    "Bold: tied with the best of its column; {next}: tied with the best of the rest (sign-flip tests over images, Holm "
-    "over all pairs of a column at 5%). Controls are not methods and are never marked."
-)
-
 
 def caption(table: Table) -> str:
     """What the numbers are, in words, without which they must not be read."""
     return f"Protocol {table.protocol.name}: {table.protocol.summary}."
 
 
-def reading(table: Table, *, next_tier: str = "italic") -> str:
+def reading(table: Table) -> str:
     """How the cells were made and what the marks mean."""
-    seeds = max((cell.n_seeds for cell in table.cells), default=0)
+    seeds = max(
+        (cell.n_seeds for section in table.sections for line in section.methods for cell in line.cells), default=0
+    )
     means = "Means over images"
     if seeds == 1:
         means += ", from one training seed: a difference holds for these checkpoints only"
     elif seeds > 1:
         means += f", then over {seeds} training seeds; the marks are about these checkpoints"
-    return f"{means}. {MARKS.format(next=next_tier)}"
+    return f"{means}. {marks()} Controls are not methods and are never marked."
+
+
+def marks(column: str = "its column") -> str:
+    """What bold and italics mean; HTML and LaTeX underline instead."""
+    return (
+        f"Bold: tied with the best of {column}; italic: tied with the best of the rest (sign-flip tests over images, "
+        "Holm over all pairs of a column at 5%)."
+    )
 
 
 def section_heading(section: Section) -> str:
@@ -37,7 +43,10 @@ def section_heading(section: Section) -> str:
 
 
 def main_grid(table: Table, title: str, claims: Sequence[Claim]) -> Grid:
-    """The main table: each method's means and, below them, FRAMER's gain and what was published."""
+    """The main table: each method's means and, below them, FRAMER's gain and what was published.
+
+    A gain over an arm that differs in more than FRAMER is called unfair, with what differs in a footnote.
+    """
     gains = {(claim.ours.arm, claim.ours.set, claim.ours.metric.name): claim for claim in claims}
     groups = []
     one = len(table.sections) == 1
@@ -46,7 +55,7 @@ def main_grid(table: Table, title: str, claims: Sequence[Claim]) -> Grid:
         groups.append(Group("" if one else section_heading(section), tuple(rows)))
         if section.controls:
             controls = [row for line in section.controls for row in _rows(line, gains)]
-            groups.append(Group("Controls", tuple(controls)))
+            groups.append(Group("Controls", tuple(controls), continued=True))
     heading = f"{title}: {section_heading(table.sections[0])}" if one else title
     columns = ("Method", *(metric.heading for metric in table.metrics))
     return Grid(f"main-{table.protocol.name}", heading, caption(table), columns, tuple(groups), reading(table))
@@ -59,7 +68,7 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
         rows = [claims_row(claim) for claim in claims if claim.ours.set == section.set]
         if rows:
             groups.append(Group(section_heading(section), tuple(rows)))
-    seeds = max((claim.ours.n_seeds for claim in claims), default=0)
+    seeds = max((len(claim.seeds) for claim in claims), default=0)
     unit = "over training seeds (t)" if seeds > 1 else "over images (studentised bootstrap)"
     return Grid(
         f"claims-{table.protocol.name}",
@@ -95,10 +104,13 @@ def _rows(line: Line, gains: dict[tuple[str, str, str], Claim]) -> list[Row]:
     if any(claim and claim.gain is not None for claim in found):
         base = next(claim.baseline_label for claim in found if claim)
         texts = [f"{signed(claim.gain, 1)}%" if claim and claim.gain is not None else "" for claim in found]
-        rows.append(Row(f"gain over {base}", tuple(Entry(text) for text in texts), minor=True))
+        unfair = next((claim.unfair for claim in found if claim and claim.unfair), None)
+        label = f"gain over {base}" + ", unfair" * bool(unfair)
+        rows.append(Row(label, tuple(Entry(text) for text in texts), unfair, minor=True))
     if any(cell.published for cell in line.cells):
         rows.append(Row("published", tuple(_published(cell) for cell in line.cells), minor=True))
-        rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))
+        if any(cell.published and cell.mean is not None for cell in line.cells):
+            rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))
     return rows
 
 
@@ -132,14 +144,12 @@ def claims_row(claim: Claim) -> Row:
     """One line of the claims."""
     digits = claim.ours.metric.digits
     label = f"{claim.label}, {claim.ours.metric.heading}"
-    printed = signed(claim.published.number, 1) if claim.published else ""
+    paper = Entry(signed(claim.published.number, 1) if claim.published else "")
     if claim.published and claim.published.status == "conflict":
-        printed += " (in conflict)"
+        paper = replace(paper, note="The sources tell this number differently: it decides nothing")
     if claim.difference is None or claim.gain is None:
-        return Row(label, (Entry(""), Entry(""), Entry(printed), Entry(Verdict.MISSING.value, note=claim.reason)))
+        return Row(label, (Entry(""), Entry(""), paper, Entry(Verdict.MISSING.value, note=claim.reason)))
     difference = f"{signed(claim.difference, digits)} {span(claim.interval, digits)}".strip()
     gain = f"{signed(claim.gain, 1)} {span(claim.gain_interval, 1)}".strip()
     title = f"{claim.ours.id} against {claim.baseline.id}, sign-flip p {claim.p:.3g}"
-    return Row(
-        label, (Entry(difference), Entry(gain), Entry(printed), Entry(claim.text, note=claim.reason, title=title))
-    )
+    return Row(label, (Entry(difference), Entry(gain), paper, Entry(claim.text, note=claim.reason, title=title)))
