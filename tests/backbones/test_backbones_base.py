@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from framer.backbones import CLASSES, backbone_class, create
+from framer.backbones import backbone_class, create
 from framer.backbones.base import Draws, generator, load_exactly, pad_to, upsample
+from framer.backbones.settings import SETTINGS
 from framer.errors import UserError
 
 
-@pytest.fixture(scope="module", params=sorted(CLASSES))
+@pytest.fixture(scope="module", params=sorted(SETTINGS))
 def backbone(request):
     torch.manual_seed(0)
     return create(request.param, "tiny")
