@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import framer
 from framer.cli import build_parser
 from framer.data.manifest import Manifest
 from framer.scoring.protocols import Protocol
@@ -233,6 +234,7 @@ def test_citation_and_changelog_name_the_version() -> None:
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
     changes = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert PROJECT["version"] in changes
+    assert PROJECT["version"] == framer.__version__
 
 
 def test_the_licence_is_the_text_of_apache() -> None:
