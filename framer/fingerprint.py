@@ -69,11 +69,14 @@ def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
     files: dict[Path, str] = {}
     queue = list(modules)
     while queue:
-        for path, dotted in _files(queue.pop()):
+        name = queue.pop()
+        for path, dotted in _files(name):
+            if path.name == "__init__.py" and (lazy := _lazy(path, dotted).get(name)):
+                queue.append(lazy)
             if path not in files and path not in _RESOLVED:
                 files[path] = dotted.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
                 found = _imports(_parse(path), dotted, package=path.name == "__init__.py")
-                queue += [name for name in found if name.partition(".")[0] in packages]
+                queue += [one for one in found if one.partition(".")[0] in packages]
     return files
 
 
@@ -124,6 +127,14 @@ def _files(dotted: str) -> Iterator[tuple[Path, str]]:
             yield stem.with_suffix(".py"), name
 
 
+@cache
+def _lazy(path: Path, package: str) -> dict[str, str]:
+    """Names that a package gives on first use, by `package.NAME`: those that it imports for types alone."""
+    blocks = [node for node in _parse(path).body if _for_types(node)]
+    found = (name for block in blocks for name in _imports(block, package))
+    return {f"{package}.{name.rpartition('.')[2]}": name for name in found}
+
+
 def _imports(tree: ast.AST, module: str, *, package: bool = True) -> Iterator[str]:
     """Dotted names that some code imports, inside functions too; those for types alone do not count.
 
@@ -145,5 +156,9 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes of a tree but those under `if TYPE_CHECKING:`."""
     yield tree
     for child in ast.iter_child_nodes(tree):
-        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+        if not _for_types(child):
             yield from _executed(child)
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
