@@ -109,7 +109,7 @@ def _home(package: str) -> Path | None:
     if package == PACKAGE.name:
         return ROOT
     spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or not spec.has_location:
         return None
     return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
 
