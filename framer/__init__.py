@@ -5,7 +5,10 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from framer.method import FramerLoss, Recipe
 
 __version__ = "0.1.0"
 __all__ = ["FramerLoss", "Recipe", "__version__"]

@@ -1,18 +1,22 @@
 """A fingerprint of the code that a command runs, so that Snakemake re-runs a job when its code changed.
 
 Snakemake sees the text of a rule, not the modules behind it. A fingerprint is the hash of the syntax trees of one
-command's function in `framer/commands` and of every module of this package that it imports, directly or not. Comments,
-formatting and docstrings are not in a syntax tree's hash here, and neither is anything that depends on the Python
-version: the submit host and a compute node agree.
+command's function in `framer/commands` and of every module of this package that it imports, directly or not. Where a
+backbone lies in another package, what it imports from there counts in the same way. Comments, formatting and docstrings
+are not in a syntax tree's hash here, and neither is anything that depends on the Python version: the submit host and a
+compute node agree.
 """
 
 import ast
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from framer.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -28,15 +32,24 @@ def fingerprint(command: str, *modules: str) -> str:
 
     Raises:
         KeyError: no function of that name.
+        UserError: a module has no source that can be read.
     """
     trees = [_parse(path) for path in sorted((PACKAGE / "commands").glob("*.py"))]
     functions = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
     function = functions[command.replace("-", "_")]
-    files = closure([*_imports(function, "framer.commands"), *modules])
-    data = {file for path in files for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE}
+    for module in modules:
+        if module not in (dotted for _, dotted in _files(module)):
+            raise UserError(f"{module}: no Python source was found, of which a fingerprint could be taken")
+    packages = {PACKAGE.name, *(module.partition(".")[0] for module in modules)}
+    files = closure([*_imports(function, "framer.commands"), *modules], packages)
     parts: dict[str, Any] = {"": normal_form(function)}
-    parts |= {_name(path): _code(path) for path in files}
-    parts |= {_name(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in data}
+    for path, name in files.items():
+        parts[name] = _code(path)
+        if path.name == "__init__.py":
+            data = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE)
+            parts |= {
+                name.replace(path.name, file.name): hashlib.sha256(file.read_bytes()).hexdigest() for file in data
+            }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -47,16 +60,22 @@ _CODE = {".py", ".pyc", ".pyi"}
 _RESOLVED = {PACKAGE / "study.py", PACKAGE / "schema.py", PACKAGE / "jobs.py"}
 
 
-def closure(modules: list[str]) -> set[Path]:
-    """The files of this package behind some modules: theirs, their packages' and what those import."""
-    files: set[Path] = set()
+def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
+    """The files behind some modules: theirs, their packages' and what those import of some top-level packages.
+
+    Returns:
+        Each with its path as imports see it, which is the same on every machine.
+    """
+    files: dict[Path, str] = {}
     queue = list(modules)
     while queue:
         name = queue.pop()
         for path, dotted in _files(name):
+            if path.name == "__init__.py" and (lazy := _lazy(path, dotted).get(name)):
+                queue.append(lazy)
             if path not in files and path not in _RESOLVED:
-                files.add(path)
-                queue += _imports_of(path, dotted)
+                files[path] = dotted.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
+                queue += [one for one in _imports_of(path, dotted) if one.partition(".")[0] in packages]
     return files
 
 
@@ -91,41 +110,65 @@ def _code(path: Path) -> str:
 
 @cache
 def _imports_of(path: Path, dotted: str) -> tuple[str, ...]:
-    return tuple(_imports(_parse(path), dotted))
+    return tuple(_imports(_parse(path), dotted, package=path.name == "__init__.py"))
 
 
-def _name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+@cache
+def _home(package: str) -> Path | None:
+    """The folder that a top-level package or module lies in. It is found, not imported."""
+    if package == PACKAGE.name:
+        return ROOT
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
 
 
 def _files(dotted: str) -> Iterator[tuple[Path, str]]:
-    """The files that `import dotted` runs, outermost package first; nothing for a name that is no module of ours."""
+    """The files that `import dotted` runs, outermost package first; of a name in a module, that module's."""
     parts = dotted.split(".")
+    if (home := _home(parts[0])) is None:
+        return
     for length in range(1, len(parts) + 1):
-        stem, name = ROOT.joinpath(*parts[:length]), ".".join(parts[:length])
+        stem, name = home.joinpath(*parts[:length]), ".".join(parts[:length])
         if (stem / "__init__.py").is_file():
             yield stem / "__init__.py", name
         elif stem.with_suffix(".py").is_file():
             yield stem.with_suffix(".py"), name
 
 
-def _imports(tree: ast.AST, module: str) -> Iterator[str]:
-    """Dotted names under `framer` that some code imports, inside functions too; those for types alone do not count."""
+@cache
+def _lazy(path: Path, package: str) -> dict[str, str]:
+    """Names that a package gives on first use, by `package.NAME`: those that it imports for types alone."""
+    blocks = [node for node in _parse(path).body if _for_types(node)]
+    found = (name for block in blocks for name in _imports(block, package))
+    return {f"{package}.{name.rpartition('.')[2]}": name for name in found}
+
+
+def _imports(tree: ast.AST, module: str, *, package: bool = True) -> Iterator[str]:
+    """Dotted names that some code imports, inside functions too; those for types alone do not count.
+
+    Args:
+        tree: of the code.
+        module: in which it is.
+        package: whether that is a package; relative imports start there then, and beside it otherwise.
+    """
+    beside = module if package else module.rpartition(".")[0]
     for node in _executed(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise ValueError(f"{module}: relative import in line {node.lineno}; this package imports absolutely")
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        yield from (name for name in names if name.split(".")[0] == PACKAGE.name)
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), beside)
+            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes of a tree but those under `if TYPE_CHECKING:`."""
     yield tree
     for child in ast.iter_child_nodes(tree):
-        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+        if not _for_types(child):
             yield from _executed(child)
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"

@@ -64,7 +64,7 @@ class PretrainJob(Job):
     """Train one base from random weights.
 
     Attributes:
-        backbone: a key of `framer.backbones.settings.SETTINGS`.
+        backbone: its name, as `framer.backbones.settings.settings_class` knows it.
         base: "tiny", "random" or what is published.
         settings: the backbone's, without what only restoring reads; none for a base, from which all arms start.
         data: where training pairs come from.

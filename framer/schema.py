@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from framer.backbones.settings import SETTINGS, settings_class, settings_of
+from framer.backbones.settings import settings_class, settings_of
 from framer.data.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.method.recipe import Recipe
@@ -207,6 +207,7 @@ class StudyConfig(Strict):
     @model_validator(mode="after")
     def _backbones_are_known(self) -> "StudyConfig":
         for name, backbone in self.backbones.items():
+            where = "backbones"
             try:
                 cls = settings_class(name)
                 where = f"backbones.{name}.settings"
@@ -216,7 +217,7 @@ class StudyConfig(Strict):
                         where = f"arms.{arm}.settings"
                         settings_of(name, backbone.settings, config.settings)
             except UserError as error:
-                raise ValueError(f"{where if name in SETTINGS else 'backbones'}: {error}") from None
+                raise ValueError(f"{where}: {error}") from None
             for stage in backbone.train:
                 if stage not in cls.stages:
                     raise ValueError(f"backbones.{name}.train: {unknown('stage', stage, cls.stages)}")

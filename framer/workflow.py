@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from framer.absence import absent, weights_file
-from framer.backbones.settings import settings_of
+from framer.backbones.settings import backbone_module, settings_of
 from framer.data.captions import captions_file, read_captions
 from framer.data.weights import WeightsManifest
 from framer.errors import UserError, unknown
@@ -323,7 +323,7 @@ class Graph:
 
     def code(self, command: str, backbone: str | None) -> str:
         """The fingerprint of a stage that runs a backbone, which the stage loads by name."""
-        return fingerprint(command, *([f"framer.backbones.{backbone}"] if backbone else []))
+        return fingerprint(command, *([backbone_module(backbone)] if backbone else []))
 
     def restore_options(self, row: str, name: str) -> str:
         """The options of `framer restore` for a row and a set."""

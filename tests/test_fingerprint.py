@@ -106,6 +106,25 @@ def test_the_command_itself_and_its_arguments_count(copy: Path) -> None:
     assert changed(before, ask(copy)) == {"score"}
 
 
+@pytest.mark.parametrize(("module", "counts"), [("heads", True), ("taps", True), ("analysis", False)])
+def test_what_a_package_loads_on_first_use_counts(copy: Path, module: str, counts: bool) -> None:
+    """`framer.method` gives `record` without importing it: a backbone that lies elsewhere takes it from there."""
+    (copy / "mine.py").write_text("from framer.method import AlignmentHeads, record\n")
+    code = "from framer.fingerprint import fingerprint; print(fingerprint('restore', 'mine'))"
+    found = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=True)
+        found.append(done.stdout)
+        edit(copy, f"method/{module}.py", lambda text: text + "\nADDED = 1\n")
+    assert (found[0] != found[1]) == counts
+
+
+def test_estimates_of_speed_make_nothing_again(copy: Path) -> None:
+    before = ask(copy)
+    edit(copy, "plan/speeds.yaml", lambda text: text.replace("start: 20", "start: 30"))
+    assert changed(before, ask(copy)) == set()
+
+
 def test_a_template_counts(copy: Path) -> None:
     before = ask(copy)
     template = next((copy / "framer" / "report").glob("*.j2"))

@@ -15,9 +15,9 @@ MODULES = [name.replace("/", ".").removesuffix(".__init__") for name in MODULES]
 
 # From the ground up. A module imports from its own layer and those below.
 LAYERS = [
-    ["framer", "framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch", "framer.finding"],
+    ["framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch", "framer.finding"],
     ["framer.weights"],
-    ["framer.method", "framer.strict_yaml"],
+    ["framer", "framer.method", "framer.strict_yaml"],
     ["framer.data", "framer.backbones", "framer.scoring.definitions", "framer.scoring.protocols"],
     ["framer.schema", "framer.jobs", "framer.study"],
     ["framer.engine", "framer.scoring", "framer.report"],

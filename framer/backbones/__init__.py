@@ -1,30 +1,28 @@
-"""Backbones by name. Each lies in the module of its name and is imported only when it is asked for."""
+"""Backbones by name. Each is imported only when it is asked for."""
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from framer.backbones.settings import settings_of
+from framer.backbones.settings import settings_class, settings_of
 from framer.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from framer.backbones.base import Backbone
-
-CLASSES = {"pisa_sr": "PiSASR", "dit4sr": "DiT4SR"}
-"""Class of each backbone, in `framer.backbones.<name>`. Its settings are in `framer.backbones.settings`."""
 
 
 def backbone_class(name: str) -> "type[Backbone]":
     """The class of a backbone.
 
     Raises:
-        UserError: there is no such backbone.
+        UserError: there is no such backbone, or its class calls itself otherwise.
     """
-    if name not in CLASSES:
-        raise UserError(unknown("backbone", name, CLASSES))
+    where = settings_class(name).backbone
     # Loaded by name, so that what one backbone trains does not hang on the other's code.
-    loaded: type[Backbone] = getattr(importlib.import_module(f"{__name__}.{name}"), CLASSES[name])
+    loaded: type[Backbone] = pkgutil.resolve_name(where)
+    if loaded.name != name:  # a run is found again by the name that its model gives
+        raise UserError(f"backbone {name!r}: {where} calls itself {loaded.name!r}; give both one name")
     return loaded
 
 
@@ -32,7 +30,7 @@ def create(name: str, base: str, settings: Mapping[str, Any] = MappingProxyType(
     """A backbone in one of its named configurations, with random weights from torch's default generator.
 
     Args:
-        name: "pisa_sr" or "dit4sr".
+        name: "pisa_sr", "dit4sr", or one of another package.
         base: a configuration of that backbone, such as "tiny".
         settings: what is not at its default, as in study files.
 

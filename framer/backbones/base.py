@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from framer.backbones.settings import RestoreSettings, Settings
 from framer.errors import UserError
-from framer.method import FramerLoss
 from framer.provenance import derive_seed
+
+if TYPE_CHECKING:
+    from framer.method import FramerLoss
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -213,7 +215,7 @@ class Backbone(ABC):
         """The loss of the base on HR images alone."""
 
     @abstractmethod
-    def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
         """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
 
     @abstractmethod
@@ -282,16 +284,21 @@ class Backbone(ABC):
 
 
 def upsample(lr: Tensor) -> Tensor:
-    """Bicubic x4, clamped: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in [0, 1].
-
-    Pillow's kernel, a = -0.5, with which both released codes restore; torch's own has a = -0.75.
-    """
+    """Bicubic x4, clamped: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in [0, 1]."""
     return interpolate(lr).clamp(0, 1)
 
 
 def interpolate(values: Tensor) -> Tensor:
     """Bicubic x4 as `upsample`, not clamped."""
-    return F.interpolate(values, scale_factor=SCALE, mode="bicubic", align_corners=False, antialias=True)
+    return resized(values, [SCALE * side for side in values.shape[-2:]])
+
+
+def resized(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Bicubic to (height, width), not clamped.
+
+    Pillow's kernel, a = -0.5, with which both released codes restore; torch's own, without antialiasing, has a = -0.75.
+    """
+    return F.interpolate(values, list(size), mode="bicubic", align_corners=False, antialias=True)
 
 
 def pad_to(image: Tensor, bottom: int, right: int) -> Tensor:

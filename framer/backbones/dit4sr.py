@@ -7,19 +7,21 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from framer.backbones.base import SCALE, Batch, Draws, StepLoss, upsample
+from framer.backbones.base import SCALE, Batch, Draws, StepLoss, resized, upsample
 from framer.backbones.dit4sr_model import DiT4SRModel
 from framer.backbones.dit4sr_restoring import Sampler
 from framer.backbones.dit4sr_text import Text
 from framer.backbones.dit4sr_training import Latents, flow_loss
 from framer.backbones.dit4sr_transformer import DiT4SRTransformer
 from framer.backbones.settings import DiT4SRRestore, RestoreSettings
-from framer.method import FramerLoss
+
+if TYPE_CHECKING:
+    from framer.method import FramerLoss
 
 __all__ = ["DiT4SR", "DiT4SRTransformer"]
 
@@ -66,7 +68,7 @@ class DiT4SR(DiT4SRModel):
         """The flow loss on HR latents without an LR stream and without text."""
         return flow_loss(self, self._latents(batch), ("",) * len(batch.stems), batch.draws, None, lr_stream=False)
 
-    def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
         prompts = tuple(self.filtered(self.prompts.get(stem, "")) for stem in batch.stems)
         return flow_loss(self, self._latents(batch), prompts, batch.draws, framer)
 
@@ -102,9 +104,9 @@ class DiT4SR(DiT4SRModel):
         factor = min(least / min(height, width), max(1.0, LONGEST * least / max(height, width)))
         if factor > 1:
             size = [math.ceil(side * factor) for side in (height, width)]
-            lr = F.interpolate(lr, size, mode="bicubic", align_corners=False).clamp(0, 1)
+            lr = resized(lr, size).clamp(0, 1)
         image = super().restore_image(lr, draws, options, prompt=prompt, blank_lr=blank_lr)
         if factor > 1:
             size = [SCALE * height, SCALE * width]
-            image = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+            image = resized(image, size).clamp(0, 1)
         return image

@@ -1,6 +1,7 @@
 """The training loss of DiT4SR: rectified flow on latents, and FRAMER on every block's velocity."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
@@ -10,10 +11,12 @@ from framer.backbones.base import Draws, StepLoss
 from framer.backbones.codec import drawn
 from framer.backbones.dit4sr_model import DiT4SRModel
 from framer.backbones.dit4sr_text import Text
-from framer.method import FramerLoss
 from framer.method.heads import final_projection
 from framer.method.prediction import compared, to_x0
 from framer.method.taps import record
+
+if TYPE_CHECKING:
+    from framer.method import FramerLoss
 
 SHIFT = 3.0
 """Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
@@ -45,7 +48,7 @@ def flow_loss(
     latents: Latents,
     prompts: tuple[str, ...],
     draws: Draws,
-    framer: FramerLoss | None,
+    framer: "FramerLoss | None",
     *,
     lr_stream: bool = True,
 ) -> StepLoss:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from framer.backbones.base import (
     generator,
     interpolate,
     pad_to,
+    resized,
     upsample,
     widened,
     zeroed,
@@ -52,10 +53,12 @@ from framer.backbones.settings import PiSASRRestore, PiSASRSettings, RestoreSett
 from framer.backbones.tiles import Tiles
 from framer.backbones.vae import VaeCodec
 from framer.errors import UserError, unknown
-from framer.method import FramerLoss
 from framer.method.heads import AlignmentHeads
 from framer.method.prediction import compared
 from framer.method.taps import record
+
+if TYPE_CHECKING:
+    from framer.method import FramerLoss
 
 __all__ = ["PiSASR", "load_lora"]
 
@@ -246,7 +249,7 @@ class PiSASR(Backbone):
         loss = F.mse_loss(self.residual(noisy), noisy - latent) / scale**2
         return StepLoss(loss, {"l2": loss.detach()})
 
-    def training_loss(self, batch: Batch, framer: FramerLoss | None = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
         """L2 in the pixel stage; L2, LPIPS and CSD in the semantic one; images in [-1, 1]. A weight of 0 costs nothing.
 
         The U-Net is told the tags of the photograph, or nothing with the probability `prompt_drop`; CSD is always told.
@@ -278,7 +281,7 @@ class PiSASR(Backbone):
             total, terms["framer"] = total + distilled, distilled
         return StepLoss(total, {name: term.detach() for name, term in terms.items()})
 
-    def _distilled(self, start: Tensor, text: Tensor, framer: FramerLoss, draws: Draws) -> tuple[Tensor, Tensor]:
+    def _distilled(self, start: Tensor, text: Tensor, framer: "FramerLoss", draws: Draws) -> tuple[Tensor, Tensor]:
         """The residual and the FRAMER loss of one forward pass."""
         with record(self.network, BLOCKS) as taps:
             residual = self.residual(start, text)
@@ -343,13 +346,13 @@ class PiSASR(Backbone):
         factor = min(least / min(size), max(1.0, LONGEST * least / max(size)))
         if factor > 1:
             enlarged = [round(side * factor) for side in size]
-            upsampled = F.interpolate(lr.to(self.device), enlarged, mode="bicubic", align_corners=False).clamp(0, 1)
+            upsampled = resized(lr.to(self.device), enlarged).clamp(0, 1)
         bottom, right = (-side % self.multiple for side in upsampled.shape[-2:])
         image = self.restore(pad_to(upsampled, bottom, right), draws, options, prompt=prompt, blank_lr=blank_lr)
         image = image[..., : upsampled.shape[-2], : upsampled.shape[-1]].clamp(0, 1)
         image = match_colour(image, upsampled, options.colour)
         if factor > 1:
-            image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
+            image = resized(image, (height, width))
         return image.clamp(0, 1).cpu()
 
     @torch.no_grad()

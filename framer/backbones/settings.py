@@ -5,6 +5,7 @@ number of sampler steps trains nothing again.
 """
 
 from collections.abc import Container
+from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -25,9 +26,11 @@ class Settings(Strict):
     """The settings of one backbone; all of them have defaults.
 
     Attributes:
+        backbone: where its class is, as `module:Class`. Imported only where a network is needed.
         stages: names of the training stages in their order; a study trains the first or more of them.
     """
 
+    backbone: ClassVar[str]
     stages: ClassVar[tuple[str, ...]]
 
     restore: RestoreSettings = RestoreSettings()
@@ -71,6 +74,7 @@ class PiSASRRestore(RestoreSettings):
 class PiSASRSettings(Settings):
     """PiSA-SR. Defaults are those of the released training script; docs/reproduction.md says where it is silent."""
 
+    backbone = "framer.backbones.pisa_sr:PiSASR"
     stages = ("pixel", "semantic")
 
     rank_pix: int = Field(default=4, ge=1, description="LoRA rank of the pixel set")
@@ -141,6 +145,7 @@ class DiT4SRRestore(RestoreSettings):
 class DiT4SRSettings(Settings):
     """DiT4SR."""
 
+    backbone = "framer.backbones.dit4sr:DiT4SR"
     stages = ("control",)
 
     key: Literal["released", "fixed"] = Field(
@@ -163,18 +168,43 @@ class DiT4SRSettings(Settings):
 
 
 SETTINGS: dict[str, type[Settings]] = {"pisa_sr": PiSASRSettings, "dit4sr": DiT4SRSettings}
-"""Settings of every backbone, by its name."""
+"""Settings of every backbone of this package, by its name."""
+
+GROUP = "framer.backbones"
+"""Entry points of backbones in other packages: the name, and the class of the settings."""
 
 
 def settings_class(backbone: str) -> type[Settings]:
-    """The settings of a backbone.
+    """The settings of a backbone: one of `SETTINGS`, or one that an installed package names in its entry points.
 
     Raises:
-        UserError: there is no such backbone.
+        UserError: there is no such backbone, two packages have one of that name, or it cannot be imported.
     """
-    if backbone not in SETTINGS:
-        raise UserError(unknown("backbone", backbone, SETTINGS))
-    return SETTINGS[backbone]
+    if backbone in SETTINGS:
+        return SETTINGS[backbone]
+    installed = entry_points(group=GROUP)
+    found = {entry.value: entry for entry in installed if entry.name == backbone}
+    if not found:
+        raise UserError(unknown("backbone", backbone, [*SETTINGS, *sorted(installed.names)]))
+    if len(found) > 1:
+        raise UserError(f"backbone {backbone!r}: {' and '.join(sorted(found))} have this name; uninstall one of them")
+    (value,) = found
+    try:
+        loaded = found[value].load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"backbone {backbone!r}: {value} cannot be imported ({error}); mend its entry point") from None
+    if not (isinstance(loaded, type) and issubclass(loaded, Settings)):
+        raise UserError(f"backbone {backbone!r}: {value} is no subclass of framer.backbones.settings.Settings")
+    return loaded
+
+
+def backbone_module(backbone: str) -> str:
+    """The dotted name of the module that a backbone's class is in. The module is not imported.
+
+    Raises:
+        UserError: as `settings_class`.
+    """
+    return settings_class(backbone).backbone.partition(":")[0]
 
 
 def settings_of(backbone: str, *given: dict[str, Any]) -> Settings:

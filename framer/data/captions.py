@@ -98,7 +98,7 @@ def captions_of(stems: Iterable[str], captions: Mapping[str, str], missing: Miss
     lost = [stem for stem in wanted if stem not in captions]
     if lost and missing == "error":
         names = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-        raise UserError(f"{source}: no caption of {names}; add them, or set missing_prompt: empty")
+        raise UserError(f"{source}: no caption of {names}; add them, or set missing: empty")
     return {stem: captions.get(stem, "") for stem in wanted}
 
 

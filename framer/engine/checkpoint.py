@@ -16,7 +16,7 @@ from torch import Tensor
 from framer import provenance
 from framer.backbones import backbone_class, from_config
 from framer.backbones.base import Backbone
-from framer.backbones.settings import settings_of
+from framer.backbones.settings import backbone_module, settings_of
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
@@ -161,7 +161,7 @@ def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]
     return {
         "settings": job.digest,
         "data": provenance.digest(data_digests(data)),
-        "code": fingerprint(command, f"framer.backbones.{job.backbone}"),
+        "code": fingerprint(command, backbone_module(job.backbone)),
         "package versions": provenance.digest(provenance.versions(PACKAGES)),
     }
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from framer.backbones import CLASSES, backbone_class, create
-from framer.backbones.base import Draws, generator, load_exactly, pad_to, upsample
+from framer.backbones import backbone_class, create
+from framer.backbones.base import Draws, generator, load_exactly, pad_to, resized, upsample
+from framer.backbones.settings import SETTINGS
 from framer.errors import UserError
 
 
-@pytest.fixture(scope="module", params=sorted(CLASSES))
+@pytest.fixture(scope="module", params=sorted(SETTINGS))
 def backbone(request):
     torch.manual_seed(0)
     return create(request.param, "tiny")
@@ -23,12 +24,15 @@ def test_draws_do_not_depend_on_the_batch_size():
     assert len({tuple(sample.flatten().tolist()) for sample in whole}) == 4
 
 
-def test_upsampling_is_pillows():
+@pytest.mark.parametrize("size", [(36, 56), (31, 40)])
+def test_upsampling_is_pillows(size):
     """Up to its rounding, once an axis; far from black and white, where it clips between the two."""
     image = torch.randint(64, 192, (1, 3, 9, 14), generator=generator(0))
     rgb = Image.fromarray(image[0].permute(1, 2, 0).to(torch.uint8).numpy())
-    expected = torch.from_numpy(np.array(rgb.resize((56, 36), Image.Resampling.BICUBIC))).permute(2, 0, 1)
-    assert (upsample(image / 255)[0] * 255 - expected).abs().max() <= 1.15
+    expected = torch.from_numpy(np.array(rgb.resize(size[::-1], Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    assert (resized(image / 255, size)[0] * 255 - expected).abs().max() <= 1.15
+    if size == (36, 56):
+        assert torch.equal(upsample(image / 255), resized(image / 255, size).clamp(0, 1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (2, 3), (7, 9), (8, 8)])

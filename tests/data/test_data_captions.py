@@ -61,7 +61,7 @@ def test_pairing_is_by_stem_and_a_missing_one_is_an_error_or_empty():
     captions = {"b": "two", "a": "one", "other": "x"}
     assert captions_of(["a", "b"], captions, "error", "c.csv") == {"a": "one", "b": "two"}
     assert captions_of(["a", "c"], captions, "empty", "c.csv") == {"a": "one", "c": ""}
-    with pytest.raises(UserError, match=r"c\.csv: no caption of c, d; add them, or set missing_prompt: empty"):
+    with pytest.raises(UserError, match=r"c\.csv: no caption of c, d; add them, or set missing: empty"):
         captions_of(["a", "c", "d"], captions, "error", "c.csv")
 
 

@@ -106,7 +106,7 @@ class Plan:
         return lines
 
     def _speeds(self, backbone: str, base: str) -> dict[str, Any]:
-        speeds: dict[str, Any] = self.table[backbone]["tiny" if base == "tiny" else "full"]
+        speeds: dict[str, Any] = self.table.get(backbone, self.table["unknown"])["tiny" if base == "tiny" else "full"]
         return speeds
 
     def _plain(self, rule: str, jobs: int) -> Part:
