@@ -175,12 +175,9 @@ class PiSASR(Backbone):
         return metadata(lora_ranks(self.network))
 
     def add_heads(self) -> None:
-        """A 1x1 convolution a block, to where `framer_maps` says.
-
-        To latents: at zero, so that every student starts as the bicubic image. To the features of the last block, which
-        are the teacher then: at random, since nothing can be said of a map of zeros.
-        """
-        self.heads = new_heads(self)
+        """A 1x1 convolution a block, to where `framer_maps` says; see `new_heads`."""
+        channels = self.config["unet"]["block_out_channels"]
+        self.heads = new_heads(channels, self.codec.channels, self.settings.framer_maps)
         self.heads.to(self.device)
         self._free_heads()
 
@@ -247,7 +244,7 @@ class PiSASR(Backbone):
         tags, text, start = self._told(batch)
         distilled: Tensor | None = None
         if framer and self.stage in settings.framer_stages:
-            residual, students, teacher = layer_maps(self, start, text, framer.recipe.space)
+            residual, students, teacher = self._layers(start, text, framer.recipe.space)
             distilled = framer(students, teacher, generator=draws.shared).loss
         else:
             residual = self.residual(start, text)
@@ -279,12 +276,20 @@ class PiSASR(Backbone):
 
     def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
         _, text, start = self._told(batch)
-        return layer_maps(self, start, text, space)[1:]
+        return self._layers(start, text, space)[1:]
+
+    def _layers(self, start: Tensor, text: Tensor, space: Space) -> tuple[Tensor, list[Tensor], Tensor]:
+        target = self.settings.framer_maps
+        return layer_maps(self.network, self.heads, lambda: self.residual(start, text), target, start, space)
 
     def fit_heads(self, batches: Iterable[Batch]) -> None:
         assert isinstance(self.heads, AlignmentHeads)
-        told = (self._told(batch)[1:] for batch in batches)
-        self.heads.fit(readable(self, start, text)[1:] for text, start in told)
+
+        def seen(batch: Batch) -> tuple[list[Tensor], Tensor]:
+            _, text, start = self._told(batch)
+            return readable(self.network, lambda: self.residual(start, text), self.settings.framer_maps)[1:]
+
+        self.heads.fit(map(seen, batches))
 
     def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
         """The teacher is the base itself: this network without LoRA, not a second copy of it."""

@@ -21,6 +21,7 @@ from framer.engine.log import Bar, Row, Trackers, write_csv
 from framer.engine.resume import Saved, Unfinished
 from framer.engine.runtime import DTYPES
 from framer.engine.session import Session
+from framer.engine.snapshots import Snapshots
 from framer.engine.step import BatchLoss, Stepper
 from framer.engine.stop import SlurmJob, Stop
 from framer.errors import Stopped
@@ -43,6 +44,7 @@ class Task:
         heldout: folder of pairs for the held-out loss.
         out: where log.csv and heldout.csv go.
         encoded: the pairs, encoded earlier, in place of the photographs.
+        snapshots: what is kept on the way, where anything is.
     """
 
     job: PretrainJob
@@ -54,6 +56,7 @@ class Task:
     heldout: Path | None
     out: Path
     encoded: EncodedPairs | None = None
+    snapshots: Snapshots | None = None
 
 
 class Training:
@@ -82,6 +85,8 @@ class Training:
             self.unfinished.clean(self.session.resume)
         self.accelerator.wait_for_everyone()
         saved = self.unfinished.read()
+        if saved is None and task.snapshots and self.accelerator.is_main_process:
+            task.snapshots.clear()
         if saved:
             self.rows = saved.rows
             if self.accelerator.is_main_process:
@@ -121,6 +126,8 @@ class Training:
             first = saved.step
             for name, own in self._weights().items():
                 load_exactly(own, saved.group(name), str(self.unfinished.folder))
+            if task.snapshots:
+                task.snapshots.check(before + first)
         else:
             self._measure(stage, 0)
         if not settings.steps:
@@ -144,6 +151,9 @@ class Training:
                     again = [batches.batch(step * settings.accumulate + part) for part in range(settings.accumulate)]
                     raise diverged.error(stage, step, problem, stepper.losses, again, settings)
                 stepper.update(step, rate)
+                if task.snapshots and before + step + 1 in task.snapshots.steps and self.accelerator.is_main_process:
+                    with stepper.finished():
+                        task.snapshots.take(before + step + 1, task.backbone)
                 self.rows["log"].append(row)
                 self.trackers.show(stage, row, step + 1 == settings.steps)
                 bar.advance(step, values["loss"])

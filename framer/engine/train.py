@@ -9,6 +9,7 @@ from framer.engine.prompts import training_prompts
 from framer.engine.resume import Unfinished, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
+from framer.engine.snapshots import Snapshots
 from framer.jobs import TrainJob
 from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
@@ -57,6 +58,7 @@ def train(
                 with seeded(derive_seed(job.seeds["init"], "heads")):
                     backbone.add_heads()
 
+        snapshots = Snapshots(out, job.snapshots)
         task = Task(
             job=job,
             backbone=backbone,
@@ -67,10 +69,15 @@ def train(
             heldout=heldout,
             out=out,
             encoded=cache,
+            snapshots=snapshots,
         )
         same = checkpoint.identity("train", job, data) | {"base": sha256, "captions": digest(dict(backbone.prompts))}
         unfinished = Unfinished(out, **same)
         logs = Training(task, session, unfinished, accelerator).run()
         if accelerator.is_main_process:
-            checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))
+            if job.snapshots:
+                snapshots.take_heads(sum(stage.steps for stage in job.stages.values()), backbone)
+            hashes = snapshots.publish()
+            state = backbone.adapter_state()
+            checkpoint.save(out, "run", backbone, state, job, logs, data, base=(base, sha256), snapshots=hashes)
             unfinished.delete()

@@ -7,7 +7,7 @@ rule tables:
         sidecars=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.json", **graph.grid()),
         cards=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
         published=graph.published(),
-        cost=graph.recorded("cost.csv"),
+        cost=graph.cost(),
     output:
         report(graph.tables("html"), caption="../report/tables.rst", category="Tables"),
         graph.tables("md", "tex", "csv"),
@@ -36,7 +36,7 @@ rule figures:
         scores=collect(f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv", **graph.grid()),
         images=collect(f"{graph.out}/images/{{row}}/{{set}}/card.json", row=graph.rows, set=graph.sets),
         curves=graph.training_logs(),
-        arrays=graph.recorded("*.npz"),
+        arrays=graph.analysed(),
     output:
         report(graph.figures("png"), caption="../report/figures.rst", category="Figures"),
         graph.figures("pdf"),
