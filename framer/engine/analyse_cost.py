@@ -35,7 +35,7 @@ from framer.method.recipe import Recipe
 from framer.report.cost import COLUMNS, QUANTITIES
 
 BLOCKS = 4
-"""Blocks an arm, in the orders AB BA AB BA."""
+"""Blocks an arm."""
 RESTORED = 3
 """Images a block whose restoring is timed, after one that is not."""
 
@@ -76,12 +76,11 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
         UserError: a run or its base is missing or damaged.
     """
     found: dict[str, list[Block]] = {arm: [] for arm in job.runs}
-    order = [arm for number in range(BLOCKS) for arm in (list(job.runs) if number % 2 == 0 else reversed(job.runs))]
     for run in job.runs.values():
         provenance.read_card(runs / run, "run")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-        for arm in tqdm(order, "measure", unit="block", file=sys.stderr, disable=not progress):
+        for arm in tqdm(order(list(job.runs)), "measure", unit="block", file=sys.stderr, disable=not progress):
             run = job.runs[arm]
             found[arm].append(pool.submit(_block, job, jobs[run], runs / run).result())
     devices = {block.device for blocks in found.values() for block in blocks}
@@ -95,6 +94,11 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
     writer.writerow(COLUMNS)
     writer.writerows(rows)
     provenance.write_text(out, text.getvalue())
+
+
+def order(arms: list[str]) -> list[str]:
+    """The arm of each block: forwards and backwards in turn."""
+    return [arm for number in range(BLOCKS) for arm in arms[:: -1 if number % 2 else 1]]
 
 
 def _summary(blocks: list[Block], job: TrainJob) -> tuple[float, float, float, float]:

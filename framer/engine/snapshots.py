@@ -70,7 +70,7 @@ class Snapshots:
         for step in self.steps:
             if step <= done and not (self.folder / adapter_file(step)).is_file():
                 raise UserError(
-                    f"{self.folder / adapter_file(step)}: not there, though {done} steps are done; start anew with"
+                    f"{self.folder / adapter_file(step)}: not there, though step {done} is done; start anew with"
                     " --resume none"
                 )
 
