@@ -25,7 +25,7 @@ ARMS = {
 def study(tmp_path: Path, analysis: dict | None, **more) -> Study:
     config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text()) | {"arms": ARMS, "seeds": [3, 4]} | more
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(config | ({"analysis": analysis} if analysis else {})))
+    path.write_text(yaml.safe_dump(config | ({"analysis": analysis} if analysis else {}), sort_keys=False))
     return Study.load(path, ROOT / "datasets")
 
 
