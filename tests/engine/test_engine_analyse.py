@@ -9,7 +9,6 @@ import pytest
 import torch
 from trainings import BACKBONES, base_job, files, optimisation, photographs, run_job, train_here
 
-from framer.analyses import AnalyseJob, CostJob
 from framer.backbones.settings import SETTINGS
 from framer.data.images import write_png
 from framer.engine import analyse_cost
@@ -20,11 +19,11 @@ from framer.engine.restore import restore
 from framer.engine.session import Session
 from framer.engine.snapshots import load_moment
 from framer.errors import UserError
+from framer.jobs import AnalyseJob, CostJob, TrainJob
 from framer.method import FramerLoss, Recipe
 from framer.provenance import read_card
 from framer.report import arrays
 from framer.report.cost import COLUMNS, QUANTITIES
-from framer.study import TrainJob
 
 QUIET = Session(progress=False)
 

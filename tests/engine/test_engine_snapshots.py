@@ -11,8 +11,8 @@ from framer.engine.checkpoint import read_weights
 from framer.engine.session import Session
 from framer.engine.snapshots import load_moment
 from framer.errors import Stopped, UserError
+from framer.jobs import TrainJob
 from framer.provenance import read_card, sha256_file
-from framer.study import TrainJob
 
 QUIET = Session(progress=False)
 
