@@ -7,10 +7,10 @@ import signal
 import sys
 
 from framer.arguments import COMMANDS
-from framer.commands import data, models, results, scores
+from framer.commands import analyses, data, models, results, scores
 from framer.errors import Stopped, UserError
 
-__all__ = ["COMMANDS", "data", "main", "models", "results", "scores"]
+__all__ = ["COMMANDS", "analyses", "data", "main", "models", "results", "scores"]
 
 
 def _terminate(*_: object) -> None:

@@ -57,7 +57,7 @@ _CODE = {".py", ".pyc", ".pyi"}
 
 # These turn a study file into settings. What they resolve is a job's parameters, which Snakemake compares by value, so
 # their code does not count: a new metric in the schema must train nothing again.
-_RESOLVED = {PACKAGE / "study.py", PACKAGE / "schema.py", PACKAGE / "jobs.py"}
+_RESOLVED = {PACKAGE / name for name in ("study.py", "schema.py", "jobs.py", "analyses.py")}
 
 
 def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:

@@ -94,9 +94,20 @@ class PretrainJob(Job):
 
 @dataclass(frozen=True)
 class TrainJob(PretrainJob):
-    """Train LoRA or control weights on a base, with (recipe) or without (None) the FRAMER loss."""
+    """Train LoRA or control weights on a base, with (recipe) or without (None) the FRAMER loss.
+
+    Attributes:
+        snapshots: after how many steps, over all stages, what trains is kept as it is then.
+    """
 
     recipe: str | None
+    snapshots: tuple[int, ...] = field(default=(), kw_only=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = super().as_dict()
+        if not self.snapshots:  # a study without analyses has the runs that it always had
+            del values["snapshots"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -120,4 +131,66 @@ class RestoreJob(Job):
     settings: dict[str, Any]
     blank_lr: bool
     seed: int
+    threads: int
+
+
+EARLY = "early"
+"""Folder and figure of the images of early training (Fig. 8)."""
+
+
+@dataclass(frozen=True)
+class AnalyseJob(Job):
+    """What `framer analyse` records of one backbone.
+
+    Attributes:
+        backbone: a key of `framer.backbones.settings.SETTINGS`.
+        set: of pairs.
+        images: how many of it, from the start.
+        runs: trained runs by their arm, the baseline first.
+        compared: runs whose early training is looked at, by recipe.
+        snapshots: the steps of that.
+        precision: of arithmetic and frozen weights, as in training.
+        settings: for restoring, where they are not at their defaults.
+        captions: of the images; None for empty prompts.
+        seed: of timesteps and noise.
+        sampling: seed of the starting noise in restoring.
+        threads: CPU threads.
+    """
+
+    backbone: str
+    set: str
+    images: int
+    runs: dict[str, str]
+    compared: dict[str, str]
+    snapshots: tuple[int, ...]
+    precision: str
+    settings: dict[str, Any]
+    captions: Captions | None
+    seed: int
+    sampling: int
+    threads: int
+
+    @property
+    def needed(self) -> list[str]:
+        """The runs that are read."""
+        return list(dict.fromkeys([*self.runs.values(), *self.compared.values()]))
+
+
+@dataclass(frozen=True)
+class CostJob(Job):
+    """What `framer analyse --cost` measures.
+
+    Attributes:
+        runs: one of each arm, a baseline before what is compared with it.
+        restoring: settings of `restore` by run, where they are not at their defaults.
+        steps, warmup, batch, crop: as in the study.
+        threads: CPU threads.
+    """
+
+    runs: dict[str, str]
+    restoring: dict[str, dict[str, Any]]
+    steps: int
+    warmup: int
+    batch: int
+    crop: int
     threads: int

@@ -86,6 +86,8 @@ class Study:
                 raise UserError(f"{path}: sets: {name} has no LR images to restore; name a test set")
         if config.heldout and not load("heldout.set", config.heldout.set).paired:
             raise UserError(f"{path}: heldout.set: {config.heldout.set} has no pairs of LR and HR; name a paired set")
+        if config.analysis and not load("analysis.set", config.analysis.set).paired:
+            raise UserError(f"{path}: analysis.set: {config.analysis.set} has no pairs of LR and HR; name a paired set")
         for backbone, settings in config.backbones.items():
             key = f"backbones.{backbone}.data.sets"
             for name in settings.data.sets:
@@ -271,7 +273,7 @@ class Study:
         config = self.config.backbones[name]
         settings = settings_of(name, config.settings, arm.settings).training
         training = self._training(name, settings, "train", seed, config.train, untrained=arm.untrained)
-        return TrainJob(**training, recipe=arm.recipe)
+        return TrainJob(**training, recipe=arm.recipe, snapshots=self.snapshots(run))
 
     def encode_job(self, backbone: str) -> EncodeJob:
         """What `framer encode` does for a backbone; with its own settings, whatever the arms change.
@@ -344,3 +346,16 @@ class Study:
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),
             threads=self.config.threads,
         )
+
+    @property
+    def analysed_seed(self) -> int:
+        """The training seed whose runs are analysed."""
+        analysis = self.config.analysis
+        return self.config.seeds[0] if analysis is None or analysis.seed is None else analysis.seed
+
+    def snapshots(self, run: str) -> tuple[int, ...]:
+        """After how many steps a run keeps its adapter: none, but for the recipes that the analysis compares."""
+        analysis, arm = self.config.analysis, self.arm(run)
+        if analysis is None or arm.untrained or self.rows[run].seed != self.analysed_seed:
+            return ()
+        return tuple(analysis.snapshots) if arm.recipe in analysis.compared else ()

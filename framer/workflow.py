@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from framer import analyses
 from framer.absence import absent, weights_file
 from framer.backbones.settings import backbone_module, settings_of
 from framer.data.captions import captions_file, read_captions
@@ -25,8 +26,6 @@ from framer.weights import folder as weights_folder
 from framer.weights import pipeline
 
 DATASETS = Path("datasets")
-RECORDED = ("densities", "layers", "images", "weights")
-"""Analyses whose arrays are measured on a trained model, once."""
 WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
 """What a base or a run consists of."""
 
@@ -197,8 +196,7 @@ class Graph:
 
     def figures(self, *kinds: str) -> list[str]:
         """The files of the figures, png or pdf: those of every study, and those whose arrays were recorded."""
-        recorded = [Path(path).stem for path in self.recorded(*(f"{name}.npz" for name in RECORDED))]
-        names = ("scatter", "plane", "curves", "spectra", *recorded)
+        names = ("scatter", "plane", "curves", "spectra", *analyses.figures(self.study, self.absent))
         return [f"{self.out}/figures/{name}.{kind}" for kind in kinds for name in names]
 
     def training_logs(self) -> list[str]:
@@ -212,9 +210,14 @@ class Graph:
         paths = [*folder.glob("*.csv"), *methods, *(path.with_suffix(".json") for path in methods)]
         return sorted(path.as_posix() for path in paths)
 
-    def recorded(self, *names: str) -> list[str]:
-        """What was measured for the study beside its runs, where it was: files under its folder `analysis`."""
-        return [path.as_posix() for name in names for path in sorted(Path(self.out, "analysis").glob(name))]
+    def analysed(self) -> list[str]:
+        """The cards of the analyses that the study declares, of the backbones that can be trained here."""
+        names = analyses.analysed(self.study, self.absent)
+        return [f"{analyses.folder(self.study, name).as_posix()}/card.json" for name in names]
+
+    def cost(self) -> list[str]:
+        """The measured cost of training, where the study asks for it."""
+        return [analyses.cost_file(self.study).as_posix()] if analyses.cost_job(self.study, self.absent) else []
 
     def manifest(self, name: str) -> str:
         """A digest of what a manifest says of the bytes of a set; comments and words to the reader do not count."""

@@ -1,7 +1,7 @@
 """What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from framer.backbones.settings import RestoreSettings, Settings
 from framer.errors import UserError
+from framer.method.recipe import Space
 from framer.provenance import derive_seed
 
 if TYPE_CHECKING:
@@ -217,6 +218,22 @@ class Backbone(ABC):
     @abstractmethod
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
         """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
+
+    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+        """What FRAMER compares in the training loss: every layer's map and the teacher's, each (B, C, h, w).
+
+        Call after `add_heads`; the heads are used as they are.
+
+        Raises:
+            UserError: the backbone does not show its layers.
+        """
+        raise UserError(f"{self.name}: does not show the maps of its layers; drop analysis")
+
+    def fit_heads(self, batches: Iterable[Batch]) -> None:  # noqa: B027
+        """Set the heads, where there are any, to what reads the teacher best out of each layer, by least squares.
+
+        So layers can be compared alike in models that were trained with heads and in those that were not.
+        """
 
     @abstractmethod
     def restore(

@@ -16,9 +16,11 @@ from framer.backbones.base import SCALE, Batch, Draws, StepLoss, resized, upsamp
 from framer.backbones.dit4sr_model import DiT4SRModel
 from framer.backbones.dit4sr_restoring import Sampler
 from framer.backbones.dit4sr_text import Text
-from framer.backbones.dit4sr_training import Latents, flow_loss
+from framer.backbones.dit4sr_training import Latents, Step, flow_loss, layer_velocities
 from framer.backbones.dit4sr_transformer import DiT4SRTransformer
 from framer.backbones.settings import DiT4SRRestore, RestoreSettings
+from framer.method.prediction import compared
+from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
@@ -69,8 +71,16 @@ class DiT4SR(DiT4SRModel):
         return flow_loss(self, self._latents(batch), ("",) * len(batch.stems), batch.draws, None, lr_stream=False)
 
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
-        prompts = tuple(self.filtered(self.prompts.get(stem, "")) for stem in batch.stems)
-        return flow_loss(self, self._latents(batch), prompts, batch.draws, framer)
+        return flow_loss(self, self._latents(batch), self._said(batch), batch.draws, framer)
+
+    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+        self.transformer.injection_scale = self.settings.injection_scale
+        step = Step.drawn(self, self._latents(batch), self._said(batch), batch.draws)
+        *students, teacher = compared(layer_velocities(self, step), space, "flow", step.noisy, step.sigma)
+        return students, teacher
+
+    def _said(self, batch: Batch) -> tuple[str, ...]:
+        return tuple(self.filtered(self.prompts.get(stem, "")) for stem in batch.stems)
 
     def restore(
         self,

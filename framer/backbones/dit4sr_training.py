@@ -43,6 +43,40 @@ class Latents:
     lr_std: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Step:
+    """What the network is given in a training step, and what it is to find.
+
+    Attributes:
+        noisy: z_t, (B, C, h, w).
+        lr: latents of the upsampled LR images, (B, C, h, w); None without the LR stream.
+        sigma: (B,).
+        text: of B prompts.
+        clean: z_0, (B, C, h, w).
+    """
+
+    noisy: Tensor
+    lr: Tensor | None
+    sigma: Tensor
+    text: Text
+    clean: Tensor
+
+    @classmethod
+    def drawn(
+        cls, model: DiT4SRModel, latents: Latents, prompts: tuple[str, ...], draws: Draws, *, lr_stream: bool = True
+    ) -> "Step":
+        """Each sample draws from its own generator, in this order: whether the empty prompt takes the place of its
+        own, the latents of the two posteriors, sigma, and the noise."""
+        text = _text(model, prompts, draws)
+        posterior = draws.samples if model.settings.posterior == "sample" else None
+        clean = drawn(latents.hr, latents.hr_std, posterior)
+        lr_latent = drawn(latents.lr, latents.lr_std, posterior) if lr_stream else None
+        sigma = _levels(draws).to(clean.device)
+        level = sigma.reshape(-1, 1, 1, 1)
+        noisy = (1 - level) * clean + level * draws.normal(*clean.shape[1:]).to(clean.device)
+        return cls(noisy, lr_latent, sigma, text, clean)
+
+
 def flow_loss(
     model: DiT4SRModel,
     latents: Latents,
@@ -54,44 +88,39 @@ def flow_loss(
 ) -> StepLoss:
     """E[ (z_0 - (z_t - sigma v))^2 ], sigma = table[floor(1000 u)], u ~ sigmoid(N(0, 1)).
 
-    Each sample draws from its own generator, in this order: whether the empty prompt takes the place of its own, the
-    latents of the two posteriors, sigma, and the noise.
-
     Args:
         model: the backbone.
         latents: of the pairs.
         prompts: one a pair.
-        draws: random numbers.
+        draws: random numbers, see `Step.drawn`.
         framer: the loss on the blocks; computed in training only.
         lr_stream: False leaves the LR stream out, as in the base.
     """
-    settings, network = model.settings, model.transformer
-    network.injection_scale = settings.injection_scale
-    text = _text(model, prompts, draws)
-    posterior = draws.samples if settings.posterior == "sample" else None
-    clean = drawn(latents.hr, latents.hr_std, posterior)
-    lr_latent = drawn(latents.lr, latents.lr_std, posterior) if lr_stream else None
-    sigma = _levels(draws).to(clean.device)
-    level = sigma.reshape(-1, 1, 1, 1)
-    noisy = (1 - level) * clean + level * draws.normal(*clean.shape[1:]).to(clean.device)
-
-    students: list[Tensor] = []
+    model.transformer.injection_scale = model.settings.injection_scale
+    step = Step.drawn(model, latents, prompts, draws, lr_stream=lr_stream)
     if framer is None:
-        velocity = model.velocity(noisy, lr_latent, sigma, text)
+        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
     else:
-        with record(network, (*BLOCKS, "time_text_embed")) as taps:
-            velocity = model.velocity(noisy, lr_latent, sigma, text)
-            temb, *blocks = taps.take().values()
-        h, w = (side // network.patch_size for side in velocity.shape[-2:])
-        with model.autocast():
-            students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))
-    loss = F.mse_loss(to_x0(velocity, "flow", noisy, sigma), clean)
+        maps = layer_velocities(model, step)
+        velocity = maps[-1]
+    loss = F.mse_loss(to_x0(velocity, "flow", step.noisy, step.sigma), step.clean)
     if framer is None:
         return StepLoss(loss, {"flow": loss.detach()})
-    maps = [*(student.to(velocity.dtype) for student in students), velocity]
-    *students, teacher = compared(maps, framer.recipe.space, "flow", noisy, sigma)
+    *students, teacher = compared(maps, framer.recipe.space, "flow", step.noisy, step.sigma)
     distilled = framer(students, teacher, generator=draws.shared).loss
     return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
+
+
+def layer_velocities(model: DiT4SRModel, step: Step) -> list[Tensor]:
+    """Every block's velocity, read by the model's own last projection, and then the model's; (B, C, h, w) each."""
+    network = model.transformer
+    with record(network, (*BLOCKS, "time_text_embed")) as taps:
+        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
+        temb, *blocks = taps.take().values()
+    h, w = (side // network.patch_size for side in velocity.shape[-2:])
+    with model.autocast():
+        students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))
+    return [*(student.to(velocity.dtype) for student in students), velocity]
 
 
 def _levels(draws: Draws) -> Tensor:

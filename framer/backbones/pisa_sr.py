@@ -10,7 +10,7 @@ set is trained on top of it by LPIPS, classifier score distillation and L2. Rest
     eps = lambda_pix eps_pix + lambda_sem (eps_both - eps_pix)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -33,7 +33,6 @@ from framer.backbones.base import (
     resized,
     upsample,
     widened,
-    zeroed,
 )
 from framer.backbones.colour import match_colour
 from framer.backbones.pisa_sr_checkpoint import (
@@ -47,6 +46,7 @@ from framer.backbones.pisa_sr_checkpoint import (
     write_lora,
 )
 from framer.backbones.pisa_sr_configs import BASES, Parts
+from framer.backbones.pisa_sr_layers import layer_maps, new_heads, readable
 from framer.backbones.pisa_sr_lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
 from framer.backbones.pisa_sr_losses import NEGATIVE_PROMPT, Perceptual, csd_loss
 from framer.backbones.settings import PiSASRRestore, PiSASRSettings, RestoreSettings, Settings
@@ -54,8 +54,7 @@ from framer.backbones.tiles import Tiles
 from framer.backbones.vae import VaeCodec
 from framer.errors import UserError, unknown
 from framer.method.heads import AlignmentHeads
-from framer.method.prediction import compared
-from framer.method.taps import record
+from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
@@ -63,8 +62,6 @@ if TYPE_CHECKING:
 __all__ = ["PiSASR", "load_lora"]
 
 TIMESTEP = 1
-BLOCKS = ("down_blocks.*", "mid_block", "up_blocks.*")
-"""The layers that FRAMER teaches, by their names in the U-Net."""
 TRAINS: Mapping[str, LoraSet] = MappingProxyType({"pixel": "pix", "semantic": "sem"})
 """The LoRA set that each stage trains."""
 LONGEST = 4
@@ -181,17 +178,9 @@ class PiSASR(Backbone):
         return metadata(lora_ranks(self.network))
 
     def add_heads(self) -> None:
-        """A 1x1 convolution a block, to where `framer_maps` says.
-
-        To latents: at zero, so that every student starts as the bicubic image. To the features of the last block, which
-        are the teacher then: at random, since nothing can be said of a map of zeros.
-        """
+        """A 1x1 convolution a block, to where `framer_maps` says; see `new_heads`."""
         channels = self.config["unet"]["block_out_channels"]
-        widths = (*channels, channels[-1], *reversed(channels))
-        if self.settings.framer_maps == "latents":
-            self.heads = zeroed(AlignmentHeads(widths, self.codec.channels))
-        else:
-            self.heads = AlignmentHeads(widths[:-1], widths[-1])
+        self.heads = new_heads(channels, self.codec.channels, self.settings.framer_maps)
         self.heads.to(self.device)
         self._free_heads()
 
@@ -255,17 +244,15 @@ class PiSASR(Backbone):
         The U-Net is told the tags of the photograph, or nothing with the probability `prompt_drop`; CSD is always told.
         """
         settings, draws = self.settings, batch.draws
-        hr = batch.hr.to(self.device)
-        tags = [self.prompts.get(stem, "") for stem in batch.stems]
-        dropped = (draws.uniform() < settings.prompt_drop).tolist()
-        text = self.embed(["" if drop else tag for tag, drop in zip(tags, dropped, strict=True)])
-        start = self._encode(upsample(batch.lr.to(self.device)), draws if settings.posterior == "sample" else None)
+        tags, text, start = self._told(batch)
+        distilled: Tensor | None = None
         if framer and self.stage in settings.framer_stages:
-            residual, distilled = self._distilled(start, text, framer, draws)
+            residual, students, teacher = self._layers(start, text, framer.recipe.space)
+            distilled = framer(students, teacher, generator=draws.shared).loss
         else:
-            residual, distilled = self.residual(start, text), None
+            residual = self.residual(start, text)
         clean = start - residual
-        restored, target = self._decode(clean).clamp(0, 1) * 2 - 1, hr * 2 - 1
+        restored, target = self._decode(clean).clamp(0, 1) * 2 - 1, batch.hr.to(self.device) * 2 - 1
 
         terms = {"l2": F.mse_loss(restored, target)}
         weights = {"l2": settings.l2}
@@ -281,19 +268,31 @@ class PiSASR(Backbone):
             total, terms["framer"] = total + distilled, distilled
         return StepLoss(total, {name: term.detach() for name, term in terms.items()})
 
-    def _distilled(self, start: Tensor, text: Tensor, framer: "FramerLoss", draws: Draws) -> tuple[Tensor, Tensor]:
-        """The residual and the FRAMER loss of one forward pass."""
-        with record(self.network, BLOCKS) as taps:
-            residual = self.residual(start, text)
-            features = list(taps.take().values())
-        if self.settings.framer_maps == "latents":
-            one = torch.ones(())  # z_L = z_H + residual: alpha = sigma = 1
-            maps = [*self.heads(features, residual.shape[-2:]), residual]
-            *students, teacher = compared(maps, framer.recipe.space, "epsilon", start, one, one)
-        else:
-            *others, teacher = features
-            students = [*self.heads(others, teacher.shape[-2:]), teacher]
-        return residual, framer(students, teacher, generator=draws.shared).loss
+    def _told(self, batch: Batch) -> tuple[list[str], Tensor, Tensor]:
+        """Tags, what the U-Net is told of them, and z_L."""
+        settings, draws = self.settings, batch.draws
+        tags = [self.prompts.get(stem, "") for stem in batch.stems]
+        dropped = (draws.uniform() < settings.prompt_drop).tolist()
+        text = self.embed(["" if drop else tag for tag, drop in zip(tags, dropped, strict=True)])
+        start = self._encode(upsample(batch.lr.to(self.device)), draws if settings.posterior == "sample" else None)
+        return tags, text, start
+
+    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+        _, text, start = self._told(batch)
+        return self._layers(start, text, space)[1:]
+
+    def _layers(self, start: Tensor, text: Tensor, space: Space) -> tuple[Tensor, list[Tensor], Tensor]:
+        target = self.settings.framer_maps
+        return layer_maps(self.network, self.heads, lambda: self.residual(start, text), target, start, space)
+
+    def fit_heads(self, batches: Iterable[Batch]) -> None:
+        assert isinstance(self.heads, AlignmentHeads)
+
+        def seen(batch: Batch) -> tuple[list[Tensor], Tensor]:
+            _, text, start = self._told(batch)
+            return readable(self.network, lambda: self.residual(start, text), self.settings.framer_maps)[1:]
+
+        self.heads.fit(map(seen, batches))
 
     def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
         """The teacher is the base itself: this network without LoRA, not a second copy of it."""

@@ -5,8 +5,9 @@ A base holds all weights of a network; a run only the LoRA or control weights, a
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -35,6 +36,7 @@ def save(
     data: list[Path],
     made: Mapping[str, Any],
     base: tuple[Path, str] | None = None,
+    snapshots: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write weights, configuration and card of a base or run.
 
@@ -47,8 +49,10 @@ def save(
         data: folders of the training images.
         made: what else goes into the card: the code's fingerprint, and a digest of the captions where there are some.
         base: folder and sha256 of the base of a run.
+        snapshots: sha256 of what a run keeps of its training, by file. Not part of its payload: restoring needs none.
     """
-    facts = {"job": job.as_dict(), "data": data_digests(data), **made}
+    facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data), **made}
+    facts |= {"snapshots": dict(snapshots)} if snapshots else {}
     write(folder, kind, backbone, state, {"settings": job.settings, "stages": list(job.stages)}, facts, logs, base)
 
 
@@ -115,20 +119,44 @@ def load_run(folder: Path) -> tuple[Backbone, dict[str, Any]]:
     """
     card = provenance.read_card(folder, "run")
     provenance.verify_payload(folder, card)
+    return load_adapted(folder, read_config(folder)["stages"], folder / MODEL), card
+
+
+def load_adapted(folder: Path, stages: Sequence[str], weights: Path) -> Backbone:
+    """The base of a run with trained weights, ready to restore.
+
+    Args:
+        folder: of the run.
+        stages: that the weights went through.
+        weights: of the run, at its end or earlier.
+
+    Raises:
+        UserError: as `load_run`.
+    """
     config = read_config(folder)
-    where = Path(os.path.normpath(folder / config["base"]["path"]))
-    if not where.is_dir():
-        raise UserError(f"{folder / CONFIG}: base: {where} is not there; keep bases and runs in one folder of results")
+    where = base_of(folder)
     backbone, sha256 = load_base(where, config["backbone"], config["settings"])
     if sha256 != config["base"]["sha256"]:
         raise UserError(
             f"{folder / CONFIG}: base: {where} has other weights than this run was trained on; train it again"
         )
-    for stage in config["stages"]:
+    for stage in stages:
         backbone.adapt(stage)
-    backbone.load_adapter(read_weights(folder / MODEL), str(folder / MODEL))
+    backbone.load_adapter(read_weights(weights), str(weights))
     backbone.network.eval()
-    return backbone, card
+    return backbone
+
+
+def base_of(folder: Path) -> Path:
+    """The folder of the base that a run needs.
+
+    Raises:
+        UserError: it is not there, or the run's configuration is missing or damaged.
+    """
+    where = Path(os.path.normpath(folder / read_config(folder)["base"]["path"]))
+    if not where.is_dir():
+        raise UserError(f"{folder / CONFIG}: base: {where} is not there; keep bases and runs in one folder of results")
+    return where
 
 
 def read_config(folder: Path) -> dict[str, Any]:

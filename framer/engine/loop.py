@@ -21,6 +21,7 @@ from framer.engine.log import Bar, Row, Trackers, write_csv
 from framer.engine.resume import Checkpoints, Saved
 from framer.engine.runtime import DTYPES
 from framer.engine.session import Session
+from framer.engine.snapshots import Snapshots
 from framer.engine.spent import Spent
 from framer.engine.step import BatchLoss, Stepper
 from framer.engine.stop import SlurmJob, Stop
@@ -44,6 +45,7 @@ class Task:
         heldout: folder of pairs for the held-out loss.
         out: where log.csv and heldout.csv go.
         encoded: the pairs, encoded earlier, in place of the photographs.
+        snapshots: what is kept on the way, where anything is.
     """
 
     job: PretrainJob
@@ -55,6 +57,7 @@ class Task:
     heldout: Path | None
     out: Path
     encoded: EncodedPairs | None = None
+    snapshots: Snapshots | None = None
 
 
 class Training:
@@ -85,6 +88,8 @@ class Training:
         finished = self.checkpoints.finished()
         saved = finished or self.checkpoints.read()
         self.spent = Spent(task.out, self.accelerator, job.threads, resumed=saved is not None)
+        if saved is None and task.snapshots and self.accelerator.is_main_process:
+            task.snapshots.clear()
         if saved:
             self.rows = saved.rows
             if self.accelerator.is_main_process:
@@ -131,6 +136,8 @@ class Training:
             first = saved.step
             for name, own in self._weights().items():
                 load_exactly(own, saved.group(name), str(self.checkpoints.folder))
+            if task.snapshots:
+                task.snapshots.check(before + first)
         else:
             self._measure(stage, 0)
         if not settings.steps:
@@ -154,6 +161,9 @@ class Training:
                     again = [batches.batch(step * settings.accumulate + part) for part in range(settings.accumulate)]
                     raise diverged.error(stage, step, problem, stepper.losses, again, settings)
                 stepper.update(step, rate)
+                if task.snapshots and before + step + 1 in task.snapshots.steps and self.accelerator.is_main_process:
+                    with stepper.finished():
+                        task.snapshots.take(before + step + 1, task.backbone)
                 self.rows["log"].append(row)
                 self.trackers.show(stage, row, step + 1 == settings.steps)
                 bar.advance(step, values["loss"])
@@ -203,6 +213,8 @@ class Training:
     def _finish(self, done: int) -> None:
         weights = {f"weights/{name}": tensor for name, tensor in self.task.weights().items()}
         stage, settings = next(reversed(self.task.job.stages.items()), ("", None))
+        if self.task.snapshots:
+            self.task.snapshots.finish(done, self.task.backbone)
         self.checkpoints.finish(done, Saved(stage, settings.steps if settings else 0, self.rows, weights, {}))
 
     def _leave(self, stage: str, step: int) -> None:

@@ -1,7 +1,7 @@
 """One step of AdamW over a batch that may be spread over ranks and micro-batches."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +87,18 @@ class Stepper:
         """Put the moving average, where there is one, in the place of the weights."""
         for weight, average in zip(self.weights, self.averages, strict=bool(self.averages)):
             weight.copy_(average)
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """The weights as `finish` would leave them, for a block."""
+        before = [weight.detach().clone() for weight in self.weights] if self.averages else []
+        self.finish()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, own in zip(self.weights, before, strict=bool(before)):
+                    weight.copy_(own)
 
     @property
     def scales(self) -> bool:

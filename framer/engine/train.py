@@ -9,6 +9,7 @@ from framer.engine.prompts import training_prompts
 from framer.engine.resume import Checkpoints, claimed
 from framer.engine.runtime import accelerated, seeded
 from framer.engine.session import DEFAULT, Session
+from framer.engine.snapshots import Snapshots
 from framer.jobs import TrainJob
 from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
@@ -57,6 +58,7 @@ def train(
                 with seeded(derive_seed(job.seeds["init"], "heads")):
                     backbone.add_heads()
 
+        snapshots = Snapshots(out, job.snapshots)
         task = Task(
             job=job,
             backbone=backbone,
@@ -67,11 +69,13 @@ def train(
             heldout=heldout,
             out=out,
             encoded=cache,
+            snapshots=snapshots,
         )
         same = checkpoint.identity("train", job, data) | {"base": sha256, "captions": digest(dict(backbone.prompts))}
         checkpoints = Checkpoints(out, **same)
         logs = Training(task, session, checkpoints, accelerator).run()
         if accelerator.is_main_process:
             made = {"code": same["code"]} | ({"captions": same["captions"]} if job.captions else {})
-            checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, made, (base, sha256))
+            state, kept = backbone.adapter_state(), snapshots.publish()
+            checkpoint.save(out, "run", backbone, state, job, logs, data, made, (base, sha256), kept)
             checkpoints.delete()

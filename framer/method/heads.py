@@ -1,6 +1,6 @@
 """From a layer's features to a map that can be compared with the model's output."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,34 @@ class AlignmentHeads(nn.Module):
         # Heads are trained in float32 also where the model is frozen in half precision.
         maps = (head(x.to(next(head.parameters()).dtype)) for head, x in zip(self.heads, features, strict=True))
         return [F.interpolate(x, tuple(size), mode="bilinear", align_corners=False) for x in maps]
+
+    @torch.no_grad()
+    def fit(self, seen: Iterable[tuple[Sequence[Tensor], Tensor]], ridge: float = 1e-3) -> None:
+        """Set every head to the least-squares readout of a target, in closed form and float64.
+
+        Args:
+            seen: batches of features (B, width, h, w), each its own, and their target (B, channels, H, W).
+            ridge: penalty on the weights, not on the bias, in units of a channel's mean square.
+        """
+        sums: list[tuple[Tensor, Tensor]] = []
+        for features, target in seen:
+            wanted = target.double().movedim(1, -1).flatten(0, 2)
+            for i, x in enumerate(features):
+                x = F.interpolate(x.double(), target.shape[-2:], mode="bilinear", align_corners=False)
+                rows = F.pad(x.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
+                gram, products = rows.T @ rows, rows.T @ wanted
+                if i == len(sums):
+                    sums.append((gram, products))
+                else:
+                    sums[i] = (sums[i][0] + gram, sums[i][1] + products)
+        for head, (gram, products) in zip(self.heads, sums, strict=True):
+            width = len(gram) - 1
+            penalty = gram.new_full((width + 1,), ridge * (gram.trace() - gram[-1, -1]).item() / width)
+            penalty[-1] = 0
+            solution = torch.linalg.solve(gram + penalty.diag(), products)
+            weight, bias = head.parameters()
+            weight.copy_(solution[:-1].T.reshape(weight.shape))
+            bias.copy_(solution[-1])
 
 
 class Aligned(nn.Module):

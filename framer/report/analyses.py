@@ -1,13 +1,45 @@
-"""The paper's analyses, drawn from recorded arrays."""
+"""The paper's analyses, drawn from recorded arrays and images."""
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from framer.data.images import list_images, read_rgb
+from framer.jobs import EARLY
+from framer.report import arrays
 from framer.report.arrays import Recorded
-from framer.report.style import COLORS, panels
+from framer.report.style import COLORS, SIDE, panels
+from framer.schema import AnalysisConfig
+from framer.study import Study
+
+
+def draw(study: Study, backbone: str, source: Path) -> Figure:
+    """One figure of a backbone, from what `framer analyse` wrote.
+
+    Args:
+        study: whose arms are named.
+        backbone: its name.
+        source: a file of arrays, or the folder of the images of early training.
+
+    Raises:
+        UserError: the file or an image is damaged or missing.
+    """
+    if source.name == EARLY:
+        return early(source, backbone)
+    recorded = arrays.read(source)
+    arms = study.arms
+    named = tuple(arms[arm].label if arm in arms else arm for arm in recorded.labels.get("arm", ()))
+    labels = recorded.labels | ({"arm": named} if named else {})
+    figure = DRAWN[source.stem](replace(recorded, labels=labels))
+    figure.suptitle(backbone, fontsize=8)
+    if recorded.about:
+        figure.supxlabel(_wrapped(recorded.about, figure.get_size_inches()[0]), fontsize=5, color="0.35")
+    return figure
 
 
 def densities(recorded: Recorded) -> Figure:
@@ -63,6 +95,29 @@ def weights(recorded: Recorded) -> Figure:
         axis.set(xlabel="layer", ylabel=name.upper(), title=moment, ylim=(0, 1.05))
         axis.legend(frameon=False)
     return figure
+
+
+def early(folder: Path, backbone: str) -> Figure:
+    """Fig. 8: `folder/RECIPE/STEP/STEM.png` side by side, a column a step, a row an image and recipe."""
+    recipes = [recipe for recipe in AnalysisConfig.compared if (folder / recipe).is_dir()]
+    steps = sorted({int(path.name) for recipe in recipes for path in (folder / recipe).iterdir()})
+    stems = list(list_images(folder / recipes[0] / str(steps[0]))) if steps else []
+    places = [(stem, recipe) for stem in stems for recipe in recipes]
+    figure = Figure(figsize=(SIDE * max(1, len(steps)), SIDE * max(1, len(places))), layout="constrained")
+    figure.suptitle(backbone, fontsize=8)
+    for row, (stem, recipe) in enumerate(places):
+        for column, step in enumerate(steps):
+            axis = figure.add_subplot(len(places), len(steps), row * len(steps) + column + 1)
+            axis.imshow(read_rgb(folder / recipe / str(step) / f"{stem}.png"), interpolation="nearest")
+            axis.set(xticks=[], yticks=[], title="" if row else f"step {step}")
+            axis.set_ylabel("" if column else f"{recipe}\n{stem}")
+    return figure
+
+
+def _wrapped(about: Mapping[str, str], inches: float) -> str:
+    """What was measured, a line as wide as the figure."""
+    lines = textwrap.wrap("; ".join(f"{key}: {text}" for key, text in about.items()), int(30 * inches))
+    return "\n".join(lines)
 
 
 def _lines(axis: Axes, values: np.ndarray, label: str, color: str) -> None:

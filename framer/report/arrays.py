@@ -1,12 +1,14 @@
 """Recorded arrays with named axes: what an analysis measured once, for figures to be drawn from again and again.
 
-A file `results/<study>/analysis/NAME.npz` holds arrays. Beside each array `x` lies `x.axes`, the names of its axes; an
-axis that has labels has them under `axis:NAME`, as text or numbers. Four files are known, see `KNOWN`.
+A file `results/<study>/analysis/<backbone>/NAME.npz` holds arrays. Beside each array `x` lies `x.axes`, the names of
+its axes; an axis that has labels has them under `axis:NAME`, as text or numbers. `about:KEY` is text: what was
+measured, and how. Four files are known, see `KNOWN`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from zipfile import BadZipFile
 
 import numpy as np
@@ -36,19 +38,27 @@ class Recorded:
 
     arrays: dict[str, NDArray[np.float64]]
     labels: dict[str, tuple[str, ...]]
+    about: dict[str, str] = field(default_factory=dict)
+    """What was measured, and how, in words."""
 
     def along(self, axis: str, length: int) -> tuple[str, ...]:
         """The labels of an axis, or its indices."""
         return self.labels.get(axis, tuple(str(index) for index in range(length)))
 
 
-def write(path: Path, arrays: Mapping[str, NDArray[np.float64]], labels: Mapping[str, tuple[str, ...]]) -> None:
+def write(
+    path: Path,
+    arrays: Mapping[str, NDArray[np.float64]],
+    labels: Mapping[str, tuple[str, ...]],
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write a known file; the same values give the same bytes.
 
     Args:
         path: `.../NAME.npz` with a name in `KNOWN`.
         arrays: all arrays of that file, in the order of axes that `KNOWN` says.
         labels: of some axes, as many as the axis is long.
+        about: what was measured, and how: the feature, the masks, the run.
 
     Raises:
         ValueError: an array is missing, one too many, or its shape contradicts the labels.
@@ -59,6 +69,7 @@ def write(path: Path, arrays: Mapping[str, NDArray[np.float64]], labels: Mapping
     for name, values in arrays.items():
         content |= {name: np.asarray(values, dtype=np.float64), f"{name}.axes": np.array(axes[name])}
     content |= {f"axis:{name}": np.array(of_axis) for name, of_axis in labels.items()}
+    content |= {f"about:{key}": np.array(text) for key, text in about.items()}
     with atomic(path) as part, part.open("wb") as file:
         np.savez(file, **content)  # type: ignore[arg-type]
 
@@ -78,10 +89,11 @@ def read(path: Path) -> Recorded:
             raise ValueError(f"its axes are {named}")
         arrays = {name: content[name].astype(np.float64) for name in axes}
         labels = {name[5:]: tuple(map(str, of)) for name, of in content.items() if name.startswith("axis:")}
+        about = {name[6:]: str(text) for name, text in content.items() if name.startswith("about:")}
         _check(arrays, axes, labels)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise UserError(f"{path}: not the arrays of {path.stem} ({error}); record them again") from None
-    return Recorded(arrays, labels)
+    return Recorded(arrays, labels, about)
 
 
 def _check(

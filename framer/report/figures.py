@@ -1,16 +1,17 @@
 """The figures of a study, PDF and PNG: from scores, images, training logs and recorded arrays."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from framer.analyses import figures as analysis_figures
 from framer.data.images import list_images, read_rgb
-from framer.provenance import atomic
-from framer.report import arrays
-from framer.report.analyses import DRAWN
+from framer.provenance import CARD, atomic
+from framer.report import analyses
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import claims
 from framer.report.curves import read_curves, running_mean
@@ -20,7 +21,7 @@ from framer.report.style import COLORS, STYLE, panels
 from framer.study import Study
 
 NAMES = ("scatter", "plane", "curves", "spectra")
-"""Drawn of every study; those of `framer.report.arrays.KNOWN` where their arrays were recorded."""
+"""Drawn of every study; those of its analyses, `BACKBONE-NAME`, where they were recorded."""
 SPECTRUM_IMAGES = 32
 """Images a set whose spectra are averaged, at most."""
 
@@ -44,10 +45,9 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
         "curves": lambda: curves(study),
         "spectra": lambda: spectra(study, datasets),
     }
-    for name, draw in DRAWN.items():
-        path = study.out / "analysis" / f"{name}.npz"
-        if path.is_file():
-            drawn[name] = lambda draw=draw, path=path: draw(arrays.read(path))  # type: ignore[misc]
+    for name, source in analysis_figures(study, absent or {}).items():
+        if (source.parent / CARD).is_file():  # it is written last
+            drawn[name] = partial(analyses.draw, study, source.parent.name, source)
     with matplotlib.rc_context(STYLE):
         for name, make in drawn.items():
             figure = make()

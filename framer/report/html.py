@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from framer.errors import UserError
 from framer.provenance import CARD, MEASURED, digest, lock, sha256_file, write_text
+from framer.report.captions import captions
 from framer.report.cells import Table, tables
 from framer.report.claims import claims, summary
 from framer.report.curves import read_curves, svg
@@ -26,17 +27,6 @@ from framer.report.tables import grids_of
 from framer.study import Study
 
 FOLDER = Path(__file__).parent
-CAPTIONS = {
-    "scatter": "Every test image: its baseline's score against FRAMER's, mean over training seeds.",
-    "plane": "Distortion against perception; bars are 95% intervals over images.",
-    "curves": "Training loss without FRAMER's own term, and its running mean; dots are the held-out loss.",
-    "spectra": "Radial power of SR over that of HR; dotted: the highest frequency of LR.",
-    "densities": "Magnitudes log(1 + |F|) in the two rings; bands of one deviation over images.",
-    "layers": "Cosine of every layer to the final one; bands of one deviation over images.",
-    "images": "Cosine between the images of a batch.",
-    "weights": "FAW and FAM of every layer at some moments of training.",
-}
-"""What a figure shows, in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +116,7 @@ def _image_scores(table: Table) -> dict[str, ImageScores]:
 
 def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
     """Name, caption and data URI of the figures that were drawn."""
-    for name, text in CAPTIONS.items():
+    for name, text in captions(study).items():
         path = study.out / "figures" / f"{name}.png"
         if path.is_file():
             yield name, text, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,10 +1,12 @@
 """Layers become maps: alignment heads for U-Nets, the model's own projection for DiTs, x0 for every prediction."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import nn
 
 from framer.errors import UserError
 from framer.method.heads import Aligned, AlignmentHeads, final_projection, unpatchify
@@ -150,3 +152,30 @@ def test_missing_and_unknown_arguments():
         to_x0(x, "x0", x, sigma)
     with pytest.raises(UserError, match="space: 'latent' is not one of x0, output"):
         compared([x], "latent", "flow", x, sigma)
+
+
+def test_fitted_heads_are_the_least_squares_readout():
+    """Against numpy on the resized features; a target that is one gives back its weights."""
+    torch.manual_seed(0)
+    heads = AlignmentHeads([3, 5], 2)
+    features = [torch.randn(4, 3, 4, 4), torch.randn(4, 5, 8, 8)]
+    wanted = nn.Conv2d(5, 2, 1).requires_grad_(False)
+    target = wanted(features[1])
+    batches = [([x[i : i + 2] for x in features], target[i : i + 2]) for i in (0, 2)]
+    heads.fit(batches, ridge=1e-12)
+    assert torch.allclose(heads.heads[1].weight, wanted.weight, atol=1e-5)
+    assert torch.allclose(heads.heads[1].bias, wanted.bias, atol=1e-5)
+    resized = F.interpolate(features[0], (8, 8), mode="bilinear", align_corners=False)
+    rows = resized.movedim(1, -1).reshape(-1, 3).double().numpy()
+    rows = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+    solution, *_ = np.linalg.lstsq(rows, target.movedim(1, -1).reshape(-1, 2).double().numpy(), rcond=None)
+    assert np.allclose(heads.heads[0].weight.detach()[..., 0, 0].T, solution[:-1], atol=1e-5)
+    assert np.allclose(heads.heads[0].bias.detach(), solution[-1], atol=1e-5)
+
+
+def test_more_channels_than_pixels_are_fitted_with_a_penalty_that_spares_the_bias():
+    torch.manual_seed(0)
+    heads = AlignmentHeads([64], 1)
+    heads.fit([([torch.randn(1, 64, 2, 2)], torch.full((1, 1, 4, 4), 7.0))], ridge=1e3)
+    assert heads.heads[0].weight.abs().max() < 1e-3
+    assert torch.allclose(heads.heads[0].bias, torch.tensor(7.0), atol=1e-2)

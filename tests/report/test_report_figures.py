@@ -11,29 +11,14 @@ from framer.report.spectra import BINS, frequencies, radial_power
 from framer.study import Study
 
 
-def recorded(out: Path) -> None:
-    """All four files, small."""
-    rng = np.random.default_rng(0)
-    bands = ("low", "high")
-    for name, shapes, labels in (
-        ("densities", {"density": (2, 9), "deviation": (2, 9), "edges": (10,)}, {"band": bands}),
-        ("layers", {"similarity": (2, 2, 6, 4)}, {"band": bands, "arm": ("a", "b")}),
-        ("images", {"similarity": (2, 5, 5)}, {"band": bands}),
-        ("weights", {"faw": (2, 2, 6, 4), "fam": (2, 2, 6, 4)}, {"band": bands, "moment": ("early", "late")}),
-    ):
-        values = {key: np.sort(rng.random(shape), axis=0) for key, shape in shapes.items()}
-        arrays.write(out / "analysis" / f"{name}.npz", values, labels)
-
-
 def test_every_figure_twice_with_the_same_bytes(with_images: Study):
-    recorded(with_images.out)
     render(with_images, Path("one"), absent={"pairs-b": "by hand"})
     render(with_images, Path("two"), absent={"pairs-b": "by hand"})
-    names = {f"{name}.{kind}" for name in (*NAMES, *arrays.KNOWN) for kind in ("pdf", "png")}
+    names = {f"{name}.{kind}" for name in NAMES for kind in ("pdf", "png")}
     assert {path.name for path in Path("one").iterdir()} == names
     for name in names:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
-    for name in (*NAMES, *arrays.KNOWN):
+    for name in NAMES:
         picture = np.asarray(Image.open(Path("one", f"{name}.png")).convert("L"))
         assert picture.std() > 5, f"{name} is blank"
 

@@ -7,7 +7,7 @@ rule tables:
         sidecars=graph.scores("json"),
         cards=graph.images(),
         published=graph.published(),
-        cost=graph.recorded("cost.csv"),
+        cost=graph.cost(),
     output:
         report(graph.tables("html"), caption="../report/tables.rst", category="Tables"),
         graph.tables("md", "tex", "csv"),
@@ -36,7 +36,7 @@ rule figures:
         scores=graph.scores("csv"),
         images=graph.images(),
         curves=graph.training_logs(),
-        arrays=graph.recorded("*.npz"),
+        arrays=graph.analysed(),
     output:
         report(graph.figures("png"), caption="../report/figures.rst", category="Figures"),
         graph.figures("pdf"),

@@ -1,0 +1,139 @@
+"""What trains, kept as it is at some moments of a training, for analyses.
+
+They lie in the hidden folders of the run's checkpoints, which Snakemake does not delete, and when the run is done in
+`snapshots/` beside its weights, too:
+
+    step-N.safetensors     what a run of N steps with the same schedule would hold, to the byte
+    heads-N.safetensors    FRAMER's heads at that step, where the backbone has some; also at the end of the run
+"""
+
+import shutil
+from collections.abc import Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from framer import provenance
+from framer.backbones.base import Backbone, load_exactly
+from framer.engine.checkpoint import load_adapted, load_run, read_weights
+from framer.engine.resume import FINISHED, FOLDER
+from framer.errors import UserError
+
+SNAPSHOTS = "snapshots"
+
+
+def adapter_file(step: int) -> str:
+    """The file of the weights after a step."""
+    return f"step-{step}.safetensors"
+
+
+def heads_file(step: int) -> str:
+    """The file of the heads after a step."""
+    return f"heads-{step}.safetensors"
+
+
+class Snapshots:
+    """The snapshots of one training.
+
+    Args:
+        out: folder of the run.
+        steps: after which steps, counted over all stages; there may be none.
+    """
+
+    def __init__(self, out: Path, steps: tuple[int, ...]):
+        self.out, self.steps = out, steps
+        self.folder, self.end = out / FOLDER / SNAPSHOTS, out / FINISHED / SNAPSHOTS
+
+    def clear(self) -> None:
+        """Forget those of a training that is not gone on from."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def take(self, step: int, backbone: Backbone) -> None:
+        """Keep what trains after a step. A checkpoint of that step is written later: it needs this one."""
+        self._write(adapter_file(step), backbone.adapter_state(), backbone)
+        self._take_heads(step, backbone)
+
+    def finish(self, step: int, backbone: Backbone) -> None:
+        """Keep them, and the heads after the last step, with what the results of the run are made of again."""
+        if self.steps:
+            self._take_heads(step, backbone)
+            _copy(self.folder, self.end)
+
+    def _take_heads(self, step: int, backbone: Backbone) -> None:
+        if heads := dict(backbone.heads.state_dict()):
+            self._write(heads_file(step), heads, backbone)
+
+    def check(self, done: int) -> None:
+        """Make sure that those of the steps that are done are there, before a training goes on.
+
+        Raises:
+            UserError: one is missing.
+        """
+        for step in self.steps:
+            if step <= done and not (self.folder / adapter_file(step)).is_file():
+                raise UserError(
+                    f"{self.folder / adapter_file(step)}: not there, though step {done} is done; start anew with"
+                    " --resume none"
+                )
+
+    def publish(self) -> dict[str, str]:
+        """Copy them beside the finished run, and give the sha256 of each; none of an earlier run stay."""
+        folder = self.out / SNAPSHOTS
+        shutil.rmtree(folder, ignore_errors=True)
+        names = _copy(self.end, folder) if self.steps else []
+        return {name: provenance.sha256_file(folder / name) for name in names}
+
+    def _write(self, name: str, state: Mapping[str, Tensor], backbone: Backbone) -> None:
+        with provenance.atomic(self.folder / name) as part:
+            save_file({key: value.detach().contiguous() for key, value in state.items()}, part, backbone.metadata)
+
+
+def _copy(source: Path, folder: Path) -> list[str]:
+    """Make a folder hold the files of another, and no more."""
+    shutil.rmtree(folder, ignore_errors=True)
+    names = sorted(path.name for path in source.glob("[!.]*"))
+    for name in names:
+        with provenance.atomic(folder / name) as part:
+            shutil.copyfile(source / name, part)
+    return names
+
+
+def kept(folder: Path, card: Mapping[str, Any], name: str) -> Path:
+    """A file of a finished run's snapshots, checked against the run's card.
+
+    Raises:
+        UserError: the run has none of that name, or it is missing or damaged.
+    """
+    hashes = card.get(SNAPSHOTS, {})
+    if name not in hashes:
+        raise UserError(f"{folder}: kept no {name}; name its step under analysis.snapshots and train it again")
+    provenance.verify_payload(folder, {"payload": {f"{SNAPSHOTS}/{name}": hashes[name]}})
+    return folder / SNAPSHOTS / name
+
+
+def load_moment(folder: Path, step: int | None) -> Backbone:
+    """A run's model as it was after a step, with the heads that FRAMER had then.
+
+    Args:
+        folder: of the run.
+        step: one of its snapshots; None for the end.
+
+    Raises:
+        UserError: the run is incomplete or damaged, or kept no such snapshot.
+    """
+    card = provenance.read_card(folder, "run")
+    stages = {name: int(stage["steps"]) for name, stage in card["job"]["stages"].items()}
+    if step is None:
+        model, _ = load_run(folder)
+    else:
+        before = dict(zip(stages, accumulate(stages.values(), initial=0), strict=False))
+        begun = [name for name in stages if before[name] < step]
+        model = load_adapted(folder, begun, kept(folder, card, adapter_file(step)))
+    model.add_heads()
+    if heads := dict(model.heads.state_dict()):
+        path = kept(folder, card, heads_file(sum(stages.values()) if step is None else step))
+        load_exactly(heads, read_weights(path), str(path))
+    return model

@@ -1,0 +1,28 @@
+"""What the figures show, in words: the report needs no drawing to say it."""
+
+from framer.jobs import EARLY
+from framer.study import Study
+
+OF_STUDIES = {
+    "scatter": "Every test image: its baseline's score against FRAMER's, mean over training seeds.",
+    "plane": "Distortion against perception; bars are 95% intervals over images.",
+    "curves": "Training loss without FRAMER's own term, and its running mean; dots are the held-out loss.",
+    "spectra": "Radial power of SR over that of HR; dotted: the highest frequency of LR.",
+}
+OF_BACKBONES = {
+    "densities": "magnitudes log(1 + |F|) of the final layer in the two rings; bands of one deviation over images.",
+    "layers": "cosine of every layer to the final one; bands of one deviation over images.",
+    "images": "cosine between the final layer's maps of two images.",
+    "weights": "FAW and FAM of every layer at some moments of training.",
+    EARLY: "images in early training: a column a moment, a row an image and recipe.",
+}
+
+
+def captions(study: Study) -> dict[str, str]:
+    """What each figure shows that a study can have, by name, in the order of the page."""
+    of_backbones = {
+        f"{backbone}-{name}": f"{backbone}: {text}"
+        for name, text in OF_BACKBONES.items()
+        for backbone in study.config.backbones
+    }
+    return OF_STUDIES | of_backbones
