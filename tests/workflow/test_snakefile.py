@@ -1,5 +1,6 @@
 """The Snakefile as Snakemake sees it: dry runs of real Snakemake processes in a copy of the workflow."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", *arguments]
-    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {key: value for key, value in os.environ.items() if key not in ("FRAMER_WEIGHTS", "HF_HUB_OFFLINE")}
+    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
 def jobs(output: str) -> dict[str, int]:
@@ -25,6 +27,13 @@ def jobs(output: str) -> dict[str, int]:
     table = re.search(r"Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", output)
     assert table, output
     return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+
+
+METRIC_WEIGHTS = {
+    "framer": {"lpips-alex", "niqe", "maniqa-koniq", "musiq-koniq"},
+    "osediff": {"lpips-alex", "niqe", "maniqa-pipal", "musiq-koniq"},
+}
+"""Of the six metrics; a tiny study fetches none."""
 
 
 def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict[str, int]:
@@ -45,12 +54,15 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     data = {*sets} | {item for backbone in backbones.values() for item in backbone["data"]["sets"]}
     degraded = {item for item in data if manifests[item]["sources"][0]["kind"] == "degraded"}
     data |= {manifests[item]["sources"][0]["of"] for item in degraded}
+    weights = set().union(*(METRIC_WEIGHTS[protocol] for protocol in config["protocols"]))
+    weights |= {"lpips-vgg"} if "pisa_sr" in backbones else set()
     counts = {
         "all": 1,
         "fetch": len(data - degraded),
         "degrade": len(degraded),
         "pretrain": len(tiny),
         "base": len(bases - tiny),
+        "weights": len(weights) if len(tiny) < len(bases) or not bases else 0,
         "train": seeds * len(trained),
         "restore": seeds * (len(arms) - len(plain)) * len(sets),
         "bicubic": len(plain) * len(sets),
@@ -109,7 +121,17 @@ def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
 
 def test_with_nothing_brought_by_hand_bicubic_is_left(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "all")
-    planned = {"all": 1, "fetch": 2, "bicubic": 2, "score": 4, "figures": 1, "tables": 1, "report": 1, "total": 12}
+    planned = {
+        "all": 1,
+        "fetch": 2,
+        "bicubic": 2,
+        "score": 4,
+        "weights": 5,
+        "figures": 1,
+        "tables": 1,
+        "report": 1,
+        "total": 17,
+    }
     assert (done.returncode, jobs(done.stdout)) == (0, planned)
 
 

@@ -89,6 +89,7 @@ rule train:
         base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
         captions=lambda wildcards: graph.training_captions(graph.study.arm(wildcards.run).backbone),
         encoded=lambda wildcards: graph.encoded(wildcards.run),
+        weights=lambda wildcards: graph.training_weights(wildcards.run),
     output:
         card=f"{graph.out}/runs/{{run}}/card.json",
         weights=f"{graph.out}/runs/{{run}}/model.safetensors",
