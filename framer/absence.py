@@ -10,6 +10,7 @@ from framer.data.fetch import how_to_get, present
 from framer.data.weights import WeightsManifest
 from framer.study import SUPPLIED, Study
 from framer.weights import folder
+from framer.workflow_weights import Weights
 
 
 def absent(study: Study, datasets: Path) -> dict[str, str]:
@@ -19,10 +20,7 @@ def absent(study: Study, datasets: Path) -> dict[str, str]:
         source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest
         if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
-    for name in dict.fromkeys(study.released.values()):
-        weights = WeightsManifest.load(name)
-        if weights.missing(folder()) and not all(file.at for file in weights.files):
-            names.append(name)
+    names += weights_of(study).absent(study.released.values())
     for arm in study.supplied:
         for name in study.sets_of(arm):
             images = SUPPLIED / arm / name
@@ -36,12 +34,15 @@ def reason(study: Study, name: str, datasets: Path) -> str:
     if "/" in name:
         return study.how_to_supply(*name.split("/"))
     if name in study.released.values():
-        weights = WeightsManifest.load(name)
-        files = " and ".join(str(folder() / missing) for missing in weights.missing(folder()))
-        return f"{weights.title}: put it at {files} ({weights.note}; {weights.where[0]})"
+        return WeightsManifest.load(name).how_to_get(folder())
     manifest = study.manifests[name]
     source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest
     return how_to_get(source, datasets)
+
+
+def weights_of(study: Study) -> Weights:
+    """The weights of metrics, losses and published models, as they stand. A tiny study fetches none."""
+    return Weights(network=not (study.tiny and study.config.backbones))
 
 
 def weights_file(name: str) -> Path:

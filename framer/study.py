@@ -151,6 +151,11 @@ class Study:
         return [name for name in self.config.sets if chosen is None or name in chosen]
 
     @property
+    def tiny(self) -> bool:
+        """Whether all networks are tiny: they train on CPUs, and nothing of them is fetched."""
+        return all(backbone.base == "tiny" for backbone in self.config.backbones.values())
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
         """Every row with each of its test sets: all that is restored and scored."""
         return [(row, name) for row in self.rows for name in self.sets_of(row)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from framer import analyses
-from framer.absence import absent, weights_file
+from framer.absence import absent, weights_file, weights_of
 from framer.backbones.settings import backbone_module, settings_of
 from framer.data.captions import captions_file, read_captions
 from framer.data.weights import WeightsManifest
@@ -20,10 +20,9 @@ from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
 from framer.provenance import digest, sha256_file
 from framer.scoring.protocols import Protocol
-from framer.scoring.weights import missing, state
 from framer.study import OWN_BASES, SUPPLIED, Study
-from framer.weights import folder as weights_folder
 from framer.weights import pipeline
+from framer.workflow_weights import Weights
 
 DATASETS = Path("datasets")
 WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
@@ -67,13 +66,17 @@ class Graph:
         """A study, with what of its data is here.
 
         Raises:
-            UserError: an absent set in a strict one.
+            UserError: an absent set, or absent weights, in a strict one.
         """
         lacking = absent(study, DATASETS)
         if study.config.strict and (first := next(iter(lacking), None)):
             kind = "a set" if first in study.manifests else "something"
             raise UserError(f"{study.path}: strict: {kind} is absent: {lacking[first]}")
-        return cls(study, lacking)
+        graph = cls(study, lacking)
+        weights = graph.weights.absent(graph.needed_weights()) if study.config.strict else {}
+        if weights:
+            raise UserError(f"{study.path}: strict: weights are absent: {next(iter(weights.values()))}")
+        return graph
 
     @cached_property
     def stopped(self) -> dict[str, str]:
@@ -107,22 +110,43 @@ class Graph:
         lines = self.left_out()
         for name in self.study.config.protocols:
             metrics = Protocol.named(name).select(self.study.config.metrics)
-            if lacking := ", ".join(metric.title for metric in metrics if missing(metric)):
-                lines.append(f"Without weights: {lacking} of {name}; they come by: framer fetch --protocol {name}")
-        for name in self._needed_weights():
-            if WeightsManifest.load(name).missing(weights_folder()):
-                lines.append(f"Without weights: training needs {name}; it comes by: framer fetch --weights {name}")
-        return lines
-
-    def _needed_weights(self) -> list[str]:
-        """Manifests of the weights that training needs besides data and bases."""
-        needed: list[str] = []
+            if lacking := [metric for metric in metrics if self.weights.absent(self.weights.of_metrics([metric]))]:
+                titles = ", ".join(metric.title for metric in lacking)
+                lines.append(f"Without weights: {titles} of {name}; they come by: framer fetch --protocol {name}")
         for run in self.study.runs:
-            job = self.study.train_job(run)
             if run not in self.stopped:
-                stages = [stage for stage, optimisation in job.stages.items() if optimisation.steps]
-                needed += settings_of(job.backbone, job.settings).needs(stages)
-        return list(dict.fromkeys(needed))
+                lines += [f"Without weights: training needs {how}" for how in self._training_absent(run)]
+        return list(dict.fromkeys(lines))
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Weights of metrics and losses. A tiny study needs no network: what of them is missing is `n/a`."""
+        return weights_of(self.study)
+
+    def needed_weights(self) -> list[str]:
+        """The manifests of all weights that scoring and training need besides bases."""
+        scored = [self._metric_weights(name) for name in self.study.config.protocols]
+        trained = [self._loss_weights(run) for run in self.study.runs if run not in self.stopped]
+        return list(dict.fromkeys(name for names in (*scored, *trained) for name in names))
+
+    def weights_cards(self, protocol: str) -> list[str]:
+        """The cards of the weights of the metrics, those that are here or can be fetched."""
+        return self.weights.cards(self._metric_weights(protocol))
+
+    def training_weights(self, run: str) -> list[str]:
+        """The cards of the weights of the losses of a run."""
+        return self.weights.cards(self._loss_weights(run))
+
+    def _metric_weights(self, protocol: str) -> list[str]:
+        return self.weights.of_metrics(Protocol.named(protocol).select(self.study.config.metrics))
+
+    def _loss_weights(self, run: str) -> tuple[str, ...]:
+        job = self.study.train_job(run)
+        stages = [stage for stage, optimisation in job.stages.items() if optimisation.steps]
+        return settings_of(job.backbone, job.settings).needs(stages)
+
+    def _training_absent(self, run: str) -> list[str]:
+        return list(self.weights.absent(self._loss_weights(run)).values())
 
     @property
     def out(self) -> str:
@@ -147,7 +171,7 @@ class Graph:
     @property
     def tiny(self) -> bool:
         """Whether all networks are tiny: they train on CPUs and ask a cluster for no GPU."""
-        return all(backbone.base == "tiny" for backbone in self.study.config.backbones.values())
+        return self.study.tiny
 
     @property
     def sets(self) -> list[str]:
@@ -344,8 +368,8 @@ class Graph:
         return f"--hr {DATASETS}/{name}/HR" if self.study.manifests[name].paired else ""
 
     def weights_state(self, protocol: str) -> str:
-        """Which metric weights are on this machine: a metric that was n/a is scored once its weights are there."""
-        return state(protocol, self.study.config.metrics)
+        """What the metrics are computed with: one that was n/a is scored once its weights are there."""
+        return self.weights.state(protocol, self.study.config.metrics)
 
     def presentation(self) -> str:
         """A digest of what tables and report show beside the scores."""

@@ -1,8 +1,7 @@
 """Which metrics can be computed with the weights on this machine. Scoring reads weights and never downloads any."""
 
 from framer import weights
-from framer.provenance import digest
-from framer.scoring.protocols import Metric, Protocol
+from framer.scoring.protocols import Metric
 
 
 def missing(metric: Metric) -> list[str]:
@@ -17,23 +16,6 @@ def unavailable(metric: Metric, *, has_hr: bool) -> str | None:
     if absent := missing(metric):
         return f"{metric.title} needs weights that are not on this machine: {', '.join(absent)}"
     return None
-
-
-def state(protocol: str, metrics: list[str]) -> str:
-    """What some metrics would be computed with, such as `psnr@rgb,c0 musiq@koniq=1f0e6c2a9b3d`.
-
-    Names the exact id of each metric whose weights are here, and a digest of their content: it changes when a
-    definition does, when weights come or go and when their bytes change.
-
-    Raises:
-        UserError: unknown protocol or metric.
-    """
-    said = []
-    for metric in Protocol.named(protocol).select(metrics):
-        if not missing(metric):
-            content = digest(weights.hashes(metric.weights)) if metric.weights else ""
-            said.append(metric.id + (f"={content}" if content else ""))
-    return " ".join(said)
 
 
 def hashes(metrics: list[Metric]) -> dict[str, str]:

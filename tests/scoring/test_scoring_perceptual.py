@@ -22,8 +22,8 @@ from framer.scoring import perceptual, protocols, work  # noqa: E402
 from framer.scoring.pairing import pair_up  # noqa: E402
 from framer.scoring.protocols import Metric, Protocol  # noqa: E402
 from framer.scoring.score import Task, score  # noqa: E402
-from framer.scoring.weights import PUBLISHED  # noqa: E402
 from framer.scoring.work import Scorer  # noqa: E402
+from framer.weights import PUBLISHED  # noqa: E402
 
 METRICS = {metric.name: metric for metric in Protocol.named("osediff").metrics}
 METRICS["maniqa"] = replace(METRICS["maniqa"], options=MappingProxyType(NARROW | {"test_sample": 4}))

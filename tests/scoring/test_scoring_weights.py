@@ -24,23 +24,6 @@ def test_reasons(weights: Path):
     assert module.unavailable(NIQE, has_hr=False) is None
 
 
-def test_state_follows_what_is_in_the_weights(weights: Path):
-    def state() -> str:
-        return module.state("osediff", ["musiq", "ssim"])
-
-    assert state() == "ssim@y-bt601-limited,c0"
-    seen = {state()}
-    for content in (b"one", b"two"):
-        (weights / MUSIQ.weights[0]).write_bytes(content)
-        assert state().startswith("ssim@y-bt601-limited,c0 musiq@koniq=")
-        seen.add(state())
-    assert len(seen) == 3
-    (weights / MUSIQ.weights[0]).touch()
-    assert state() in seen, "a touched file changes nothing"
-    with pytest.raises(UserError, match="unknown metric"):
-        module.state("osediff", ["vif"])
-
-
 def test_only_weights_as_published_are_hashed_for_scores(weights: Path):
     for name in (*MUSIQ.weights, *NIQE.weights):
         (weights / name).write_bytes(b"x")

@@ -1,5 +1,6 @@
 """The Snakefile as Snakemake sees it: dry runs of real Snakemake processes in a copy of the workflow."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ PAPER_SETS = ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"
 
 def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", *arguments]
-    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {key: value for key, value in os.environ.items() if key not in ("FRAMER_WEIGHTS", "HF_HUB_OFFLINE")}
+    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
 def jobs(output: str) -> dict[str, int]:
@@ -28,6 +30,13 @@ def jobs(output: str) -> dict[str, int]:
     table = re.search(r"Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", output)
     assert table, output
     return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+
+
+METRIC_WEIGHTS = {
+    "framer": {"lpips-alex", "niqe", "maniqa-koniq", "musiq-koniq"},
+    "osediff": {"lpips-alex", "niqe", "maniqa-pipal", "musiq-koniq"},
+}
+"""Of the six metrics; a tiny study fetches none."""
 
 
 def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict[str, int]:
@@ -42,7 +51,7 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     trainable = {key for key, value in backbones.items() if not absent & {*value["data"]["sets"]}}
     sets = [item for item in config["sets"] if item not in absent]
     counts = Counter(all=1, figures=1, tables=1, report=1)
-    bases, weights, data, captioned, encoded = set(), set(), {*sets}, set(), set()
+    bases, weights, data, captioned, encoded, released = set(), set(), {*sets}, set(), set(), set()
 
     def based(backbone: str, untrained: bool) -> None:
         own = backbones[backbone]["base"] == "tiny"
@@ -58,7 +67,7 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
         seeds = len(arm.get("seeds", [0] if "checkpoint" in arm else config["seeds"])) if backbone else 1
         if "checkpoint" in arm and arm["checkpoint"] not in absent:
             counts["release"] += 1
-            weights.add(arm["checkpoint"])
+            released |= {arm["checkpoint"]} - {"pisa_sr"}  # which is brought by hand
             based(backbone, False)
         elif "checkpoint" in arm or (backbone and backbone not in trainable):
             continue
@@ -81,6 +90,10 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     data |= {manifests[item]["sources"][0]["of"] for item in degraded}
     counts |= {"fetch": len(data - degraded), "degrade": len(degraded), "pretrain": len(bases), "base": len(weights)}
     counts |= {"caption": len(captioned), "encode": len(encoded)}
+    if len(trained_bases := {value["base"] for value in backbones.values()}) > 1 or trained_bases != {"tiny"}:
+        files = set().union(*(METRIC_WEIGHTS[protocol] for protocol in config["protocols"]))
+        files |= {"lpips-vgg"} if counts["train"] and "pisa_sr" in trainable else set()
+        counts["weights"] = len(files | released)
     return {rule: count for rule, count in counts.items() if count} | {"total": sum(counts.values())}
 
 
@@ -127,7 +140,7 @@ def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
     for name in absent:
         assert len(re.findall(f": {name}: put the images into datasets/{name}/", done.stdout)) == 1
     assert re.search(r"n/a in the tables: dit4sr-baseline-s0, .*: training needs div8k", done.stdout)
-    assert "n/a in the tables: PiSA-SR (pisa_sr.pkl): put it at weights/pisa_sr/pisa_sr.pkl" in done.stdout
+    assert "n/a in the tables: pisa_sr: put weights/pisa_sr/pisa_sr.pkl there by hand" in done.stdout
     assert len(re.findall("n/a in the tables: images of ", done.stdout)) == 4
     seesr = " and ".join(f"supplied/seesr/{name}/" for name in PAPER_SETS if name != "realsr-crop128")
     assert f"images of SeeSR: put them, named as the LR images, into {seesr}\n" in done.stdout

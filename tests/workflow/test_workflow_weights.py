@@ -1,16 +1,22 @@
 """Weights as jobs: what is fetched, what jobs hang on, and what makes them run again."""
 
 import hashlib
+import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from test_snakefile import jobs, snakemake
 
 from framer import weights as of_folder
 from framer.data.weights import WeightsManifest
 from framer.provenance import write_card
 from framer.scoring.protocols import PROTOCOLS
 from framer.workflow_weights import Weights
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))  # the local hub lies with the tests of the data
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ["psnr", "niqe", "musiq"]
@@ -114,3 +120,34 @@ def test_the_card_that_is_compared_is_the_one_that_fetch_writes(folder: Path) ->
     fetch_weights(WeightsManifest.load("niqe"), of_folder.folder())
     assert Weights(True).standing("niqe") == "kept"
     assert of_folder.hashes([NIQE]) == {NIQE: hashlib.sha256(b"parameters").hexdigest()}
+
+
+def test_the_workflow_fetches_scores_and_rests(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights come once; nothing runs again because they are there now, and the score does when their bytes change."""
+    from hub_server import IMPATIENT, Hub
+
+    if not (given := os.environ.get("FRAMER_TEST_WEIGHTS")):
+        pytest.skip("set FRAMER_TEST_WEIGHTS to a folder with NIQE's parameters")
+    [parameters] = Path(given).rglob("niqe_modelparameters.mat")
+    study = {"title": "Mine", "seed": 1, "sets": ["photos-crop128"], "protocols": ["framer"], "backbones": {}}
+    study |= {"metrics": ["psnr", "niqe"], "arms": {"bicubic": {"label": "Bicubic"}}}
+    (clone / "config" / "mine.yaml").write_text(yaml.safe_dump(study))
+    scores = "results/mine/scores/bicubic/photos-crop128/framer.csv"
+    run = ("--cores", "1", "--config", "study=mine", "--", scores)
+    with Hub("chaofengc/IQA-PyTorch-Weights", {parameters.name: parameters.read_bytes()}).serve() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_HOME", str(clone / "home"))
+        monkeypatch.setenv("PYTHONPATH", IMPATIENT)
+        done = snakemake(clone, *run)
+        assert done.returncode == 0, done.stdout
+    assert jobs(done.stdout) == {"bicubic": 1, "degrade": 1, "fetch": 1, "score": 1, "weights": 1, "total": 5}
+    sidecar = json.loads((clone / scores).with_suffix(".json").read_text())
+    assert sidecar["unavailable"] == {} and NIQE in sidecar["weights"]
+    assert "Nothing to be done" in snakemake(clone, *run).stdout
+    path = clone / "weights" / NIQE
+    path.write_bytes(path.read_bytes() + b" ")
+    assert jobs(snakemake(clone, "-n", *run).stdout) == {"score": 1, "total": 1}
+    path.unlink()
+    again = snakemake(clone, "-n", *run).stdout
+    assert jobs(again) == {"score": 1, "total": 1}
+    assert "Without weights: NIQE of framer; they come by: framer fetch --protocol framer" in again

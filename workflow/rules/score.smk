@@ -5,6 +5,7 @@ rule score:
     input:
         sr=f"{graph.out}/images/{{row}}/{{set}}/card.json",
         data=f"{DATASETS}/{{set}}/card.json",
+        weights=lambda wildcards: graph.weights_cards(wildcards.protocol),
     output:
         scores=f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv",
         sidecar=f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.json",

@@ -92,6 +92,7 @@ rule train:
         base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
         captions=lambda wildcards: graph.training_captions(graph.study.arm(wildcards.run).backbone),
         encoded=lambda wildcards: graph.encoded(wildcards.run),
+        weights=lambda wildcards: graph.training_weights(wildcards.run),
     output:
         card=f"{graph.out}/runs/{{run}}/card.json",
         weights=f"{graph.out}/runs/{{run}}/model.safetensors",
@@ -127,7 +128,7 @@ rule train:
 rule release:
     input:
         base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
-        weights=lambda wildcards: f"{WEIGHTS}/{graph.study.released[wildcards.run]}/card.json",
+        weights=lambda wildcards: graph.weights.cards([graph.study.released[wildcards.run]]),
     output:
         card=f"{graph.out}/runs/{{run}}/card.json",
         weights=f"{graph.out}/runs/{{run}}/model.safetensors",
@@ -144,6 +145,7 @@ rule release:
         runtime=60,
     params:
         file=lambda wildcards: graph.released_file(wildcards.run),
+        loose=lambda wildcards: graph.weights.loose([graph.study.released[wildcards.run]]),
         backbone=lambda wildcards: graph.released_backbone(wildcards.run),
         code=lambda wildcards: graph.code("convert", graph.released_backbone(wildcards.run)),
         base=lambda wildcards: graph.base(wildcards.run),

@@ -12,7 +12,7 @@ rule weights:
     log:
         "logs/weights/{weights}.log",
     wildcard_constraints:
-        weights="|".join(map(re.escape, graph.weights.manifests)) or "(?!)",
+        weights="|".join(graph.weights.manifests) or "(?!)",
     conda:
         "../../environment.yml"
     message:
