@@ -63,12 +63,15 @@ class Plan:
         fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
         released, captions = graph.released, self._captions(runs)
         published = {base for base in map(graph.base, [*runs, *released]) if not base.startswith(graph.out)}
-        published |= {self.study.released[arm] for arm in released} | {Path(file).parent.name for file in captions}
+        published |= {Path(file).parent.name for file in captions}
+        weights = {*graph.needed_weights(), *(self.study.released[arm] for arm in released)}
+        fetched_weights = [name for name in weights if graph.weights.standing(name) == "wanted"]
         plain = [row for row, _ in graph.pairs if row in graph.untrained_rows]
         supplied = [row for row, _ in graph.pairs if row in self.study.supplied]
         parts = [
             Part("fetch", len(fetched), how="the network's speed"),
             Part("base", len(published), bytes=float(self.table["base"]) * len(published), how="the network's speed"),
+            Part("weights", len(fetched_weights), how="the network's speed"),
             self._plain("degrade", len(derived)),
             self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
             self._counted("caption", [self.study.manifests[name].count or 0 for name in captions.values()]),
