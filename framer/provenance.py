@@ -1,9 +1,10 @@
 """Where every result comes from: hashes, seeds, cards, atomic writes. The ground floor: standard library only.
 
 A *card* is a small JSON file that stands for a large payload beside it (weights, a folder of images): it lists the
-payload's sha256, the settings that made it and the cards it was made from. It holds no time, host or absolute path,
-so that the same work gives the same bytes, and is small enough for Snakemake to compare by content: a job runs again
-when a card changed, not when a file was touched.
+payload's sha256, the settings that made it and the cards it was made from. What was made and not fetched also names
+the code that made it (`framer.fingerprint`) and the lock of its environment. A card holds no time, host or absolute
+path, so that the same work gives the same bytes, and is small enough for Snakemake to compare by content: a job runs
+again when a card changed, not when a file was touched. What was measured on the way lies in `run.json` beside it.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from typing import Any
 from framer.errors import UserError
 
 CARD = "card.json"
+MEASURED = "run.json"
+"""Beside a card: devices and time. It differs between two runs that are the same, so no card, hash or id knows it."""
+LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
 
 
 def sha256_file(path: Path) -> str:
@@ -50,6 +55,15 @@ def derive_seed(study_seed: int, *axes: str | int) -> int:
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The installed versions of some distributions, as a card or a sidecar lists them."""
     return {name: metadata.version(name) for name in sorted(packages)}
+
+
+@cache
+def lock() -> str:
+    """The sha256 of `requirements.lock`, of which the environment is made; without one, of all that is installed."""
+    if LOCK.is_file():
+        return sha256_file(LOCK)
+    installed = sorted(f"{found.name}=={found.version}" for found in metadata.distributions())
+    return hashlib.sha256("\n".join(installed).encode()).hexdigest()
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from framer.data.manifest import DegradedSource, Manifest
 from framer.data.pairs import to_rgb, to_tensor
 from framer.data.presets import Degradation
 from framer.errors import UserError
-from framer.provenance import CARD, derive_seed, read_card, sha256_file
+from framer.fingerprint import fingerprint
+from framer.provenance import CARD, derive_seed, lock, read_card, sha256_file
 
 
 def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool = True) -> None:
@@ -37,7 +38,7 @@ def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress:
     with staging(datasets / manifest.id, manifest) as scratch:
         for stem, path in tqdm(photographs.items(), f"degrade {manifest.id}", unit="image", disable=not progress):
             _degrade_photograph(source, stem, path, scratch)
-        seal(scratch, manifest, source, made_from=made_from)
+        seal(scratch, manifest, source, made_from=made_from, code=fingerprint("degrade"), lock=lock())
 
 
 def _degrade_photograph(source: DegradedSource, stem: str, path: Path, out: Path) -> None:

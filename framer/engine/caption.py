@@ -13,6 +13,7 @@ from framer.data.captions import write_captions
 from framer.data.images import list_images, read_rgb
 from framer.engine.runtime import deterministic, seeded
 from framer.errors import UserError
+from framer.fingerprint import fingerprint
 from framer.provenance import derive_seed
 
 MODEL = "llava-hf/llava-1.5-13b-hf"
@@ -62,7 +63,7 @@ def caption(
     """
     if out.suffix != ".csv":
         raise UserError(f"{out}: captions are written as CSV; name a file that ends in .csv")
-    files = list_images(images)
+    code, files = fingerprint("caption"), list_images(images)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":  # sampling has no deterministic kernels on GPUs
         deterministic(threads)
@@ -82,6 +83,8 @@ def caption(
         "sampling": SAMPLING,
         "seed": seed,
         "inputs": provenance.digest(inputs),
+        "code": code,
+        "lock": provenance.lock(),
         "versions": provenance.versions(["torch", "transformers"]),
     }
     provenance.write_json(out.with_suffix(".json"), facts)

@@ -33,6 +33,7 @@ def save(
     job: PretrainJob,
     logs: list[str],
     data: list[Path],
+    made: Mapping[str, Any],
     base: tuple[Path, str] | None = None,
 ) -> None:
     """Write weights, configuration and card of a base or run.
@@ -44,9 +45,10 @@ def save(
         state: what of it to keep.
         job: the settings that made it.
         data: folders of the training images.
+        made: what else goes into the card: the code's fingerprint, and a digest of the captions where there are some.
         base: folder and sha256 of the base of a run.
     """
-    facts = {"job": job.as_dict(), "data": data_digests(data)}
+    facts = {"job": job.as_dict(), "data": data_digests(data), **made}
     write(folder, kind, backbone, state, {"settings": job.settings, "stages": list(job.stages)}, facts, logs, base)
 
 
@@ -60,12 +62,16 @@ def write(
     logs: list[str],
     base: tuple[Path, str] | None = None,
 ) -> None:
-    """`save` of a model whatever made it: `config` has its settings and stages, `facts` go into the card."""
+    """`save` of a model whatever made it: `config` has its settings and stages, `facts` go into the card.
+
+    Args:
+        facts: `code`, the fingerprint of what made it, and more.
+    """
     (folder / provenance.CARD).unlink(missing_ok=True)  # a folder with a card is complete
     with provenance.atomic(folder / MODEL) as part:
         save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part, backbone.metadata)
     content: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config, **config}
-    card = dict(facts)
+    card = {**facts, "lock": provenance.lock()}
     if base:
         where, card["base"] = base
         relative = Path(os.path.relpath(where.resolve(), folder.resolve())).as_posix()

@@ -22,6 +22,7 @@ from framer.engine import checkpoint
 from framer.engine.cache import PAIRS, PROMPTS, SHARD, shard_name
 from framer.engine.prompts import training_prompts
 from framer.engine.runtime import deterministic
+from framer.fingerprint import fingerprint
 from framer.jobs import EncodeJob
 
 
@@ -39,6 +40,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
         UserError: base, data, captions or settings that cannot be used.
     """
     deterministic(job.threads)
+    made = {"code": fingerprint("encode", f"framer.backbones.{job.backbone}"), "lock": provenance.lock()}
     (out / provenance.CARD).unlink(missing_ok=True)  # a folder with a card is complete
     for path in out.glob("*.safetensors"):
         path.unlink()
@@ -69,7 +71,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
 
     facts = {"job": job.as_dict(), "base": sha256, "data": checkpoint.data_digests(data)}
     versions = provenance.versions(checkpoint.PACKAGES)
-    provenance.write_card(out, "encoded", [PAIRS, PROMPTS, *files], **facts, versions=versions)
+    provenance.write_card(out, "encoded", [PAIRS, PROMPTS, *files], **facts, **made, versions=versions)
 
 
 def _write(out: Path, kind: str, make: Callable[[int], Mapping[str, Tensor]], numbers: Iterator[int]) -> list[str]:

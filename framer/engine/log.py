@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from framer.engine.session import Session
+from framer.engine.spent import device_name
 from framer.errors import UserError
 from framer.jobs import PretrainJob
 from framer.provenance import write_json, write_text
@@ -51,7 +52,7 @@ class Trackers:
         settings, device = job.stages[stage], self.accelerator.device
         said: Row = {"backbone": job.backbone, "base": job.base, "stage": stage, "crop": settings.crop}
         said["seconds"] = seconds * self.accelerator.num_processes / (steps * settings.batch)
-        said["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{job.threads} CPU threads"
+        said["device"] = device_name(device, job.threads)
         write_json(self.folder / f"speed-{stage}.json", said)
 
     def show(self, stage: str, row: Mapping[str, Any], last: bool) -> None:

@@ -21,6 +21,7 @@ from framer.engine.log import Bar, Row, Trackers, write_csv
 from framer.engine.resume import Checkpoints, Saved
 from framer.engine.runtime import DTYPES
 from framer.engine.session import Session
+from framer.engine.spent import Spent
 from framer.engine.step import BatchLoss, Stepper
 from framer.engine.stop import SlurmJob, Stop
 from framer.errors import Stopped
@@ -83,6 +84,7 @@ class Training:
         self.accelerator.wait_for_everyone()
         finished = self.checkpoints.finished()
         saved = finished or self.checkpoints.read()
+        self.spent = Spent(task.out, self.accelerator, job.threads, resumed=saved is not None)
         if saved:
             self.rows = saved.rows
             if self.accelerator.is_main_process:
@@ -107,6 +109,7 @@ class Training:
             write_csv(task.out / "log.csv", self.rows["log"], ["stage", "step", "loss"])
             if self.rows["heldout"]:
                 write_csv(task.out / "heldout.csv", self.rows["heldout"], [])
+        self.spent.write()
         return ["log.csv", "heldout.csv"] if self.rows["heldout"] else ["log.csv"]
 
     def _train(self, stage: str, settings: Optimisation, before: int, saved: Saved | None) -> None:
@@ -192,6 +195,7 @@ class Training:
             tensors = {f"{group}/{name}": tensor for group, found in groups for name, tensor in found.items()}
             saved = Saved(stage, step, self.rows, {**tensors, **stepper.state()}, stepper.scaler())
             self.checkpoints.write(before + step, saved)
+            self.spent.write()
         self.accelerator.wait_for_everyone()  # a rank that goes first has the others killed
         self.written = time.monotonic()
         self.stop.took(self.written - started)

@@ -19,7 +19,7 @@ def pretrain(
     Args:
         job: the settings.
         data: folders of HR photographs.
-        out: folder of the base: model.safetensors, config.json, log.csv, heldout.csv, card.json.
+        out: folder of the base: model.safetensors, config.json, log.csv, heldout.csv, card.json, run.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
         session: how it is carried out.
 
@@ -40,8 +40,10 @@ def pretrain(
             heldout=heldout,
             out=out,
         )
-        checkpoints = Checkpoints(out, **checkpoint.identity("pretrain", job, data))
+        same = checkpoint.identity("pretrain", job, data)
+        checkpoints = Checkpoints(out, **same)
         logs = Training(task, session, checkpoints, accelerator).run()
         if accelerator.is_main_process:
-            checkpoint.save(out, "base", backbone, backbone.base_state(), job, logs, data)
+            made = {"code": same["code"]}
+            checkpoint.save(out, "base", backbone, backbone.base_state(), job, logs, data, made)
             checkpoints.delete()

@@ -33,7 +33,7 @@ from framer.provenance import sha256_file
 FOLDER = ".unfinished"
 FINISHED = ".finished"
 KEPT = 2
-WRITTEN = ("model.safetensors", "config.json", "log.csv", "heldout.csv", "card.json")
+WRITTEN = ("model.safetensors", "config.json", "log.csv", "heldout.csv", "card.json", "run.json")
 """What a finished run or base consists of."""
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 _PART = "part"

@@ -30,7 +30,7 @@ def train(
         job: the settings.
         base: folder of the base. The run keeps its relative path and hash, and needs it for restoring.
         data: folders of HR photographs.
-        out: folder of the run: model.safetensors, config.json, log.csv, heldout.csv, card.json.
+        out: folder of the run: model.safetensors, config.json, log.csv, heldout.csv, card.json, run.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
         session: how it is carried out.
         encoded: folder of `framer encode` with the same pairs; they are made on the fly without it.
@@ -72,5 +72,6 @@ def train(
         checkpoints = Checkpoints(out, **same)
         logs = Training(task, session, checkpoints, accelerator).run()
         if accelerator.is_main_process:
-            checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, base=(base, sha256))
+            made = {"code": same["code"]} | ({"captions": same["captions"]} if job.captions else {})
+            checkpoint.save(out, "run", backbone, backbone.adapter_state(), job, logs, data, made, (base, sha256))
             checkpoints.delete()

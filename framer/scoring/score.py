@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from framer.data.imageset import verify
 from framer.errors import UserError
-from framer.provenance import sha256_file, versions
+from framer.fingerprint import fingerprint
+from framer.provenance import lock, sha256_file, versions
 from framer.scoring import fid, weights
 from framer.scoring.journal import Journal, Scored
 from framer.scoring.pairing import Pair, check, pair_up
@@ -121,6 +122,8 @@ class _Plan:
             "protocol": protocol,
             "metrics": {metric.name: metric.id for metric in self.selected},
             "unavailable": self.unavailable,
+            "code": fingerprint("score"),
+            "lock": lock(),
             "versions": versions(packages(self.computed)),
             "weights": {name: hashes[name] for name in sorted({n for m in self.computed for n in m.weights})},
         }

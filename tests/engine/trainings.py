@@ -14,7 +14,7 @@ from framer.data.images import write_png
 from framer.engine.session import Session
 from framer.errors import Stopped, UserError
 from framer.jobs import HeldOut, PretrainJob, TrainingData, TrainJob
-from framer.provenance import sha256_file
+from framer.provenance import MEASURED, sha256_file
 from framer.schema import Optimisation
 
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
@@ -118,8 +118,9 @@ def wait_for_step(out: Path, step: int, processes: list) -> None:
 
 
 def files(out: Path) -> dict[str, str]:
-    """The sha256 of every file of a folder, with what lies in its subfolders."""
-    return {str(path.relative_to(out)): sha256_file(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    """The sha256 of every file of a folder, with what lies in its subfolders, but for the times in `run.json`."""
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name != MEASURED]
+    return {str(path.relative_to(out)): sha256_file(path) for path in paths}
 
 
 def _child(rank: int, ranks: int, root: Path, job: PretrainJob, out: Path, session: Session, port: int) -> None:
