@@ -35,6 +35,6 @@ def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | N
     model, identity = checkpoint.load_base(base, backbone, {})
     settings, stages = model.load_published(source)
     config = {"settings": settings_of(backbone, settings).training, "stages": stages}
-    facts = {"published": {"file": source.name, "sha256": provenance.sha256_file(source)}}
-    facts |= {"code": fingerprint("convert", f"framer.backbones.{backbone}")}
+    published = {"file": source.name, "sha256": provenance.sha256_file(source)}
+    facts = {"published": published, "code": fingerprint("convert", f"framer.backbones.{backbone}")}
     checkpoint.write(out, "run", model, model.adapter_state(), config, facts, [], (base, identity))

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from framer.report.cells import Line, Table
+from framer.report.cells import Cell, Line, Table, mean_of, shared_seeds
+from framer.report.fairness import unfair
 from framer.report.grid import Entry, Grid, Group, Row
-from framer.report.layout import caption, reading
-from framer.report.marks import Tier, tiers
+from framer.report.layout import caption, marks
+from framer.report.marks import tiers
 from framer.study import Study
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -42,33 +43,56 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
     """One grid a set and backbone that has at least two recipes of one question; marks are among its rows alone."""
     for section in table.sections:
         for backbone in study.config.backbones:
-            arms = {
-                config.recipe: line
-                for line in section.methods
-                if (config := study.config.arms.get(line.arm)) and config.backbone == backbone and config.recipe
-            }
-            groups = [_group(name, [arms[r] for r in recipes if r in arms], arms) for name, recipes in TABLES]
-            having = tuple(group for group in groups if len(group.rows) > 1)
-            if having:
+            arms = _by_recipe(study, backbone, (*section.methods, *section.ablations))
+            blocks = [(name, [arms[r] for r in recipes if r in arms]) for name, recipes in TABLES]
+            groups = tuple(_group(study, name, lines) for name, lines in blocks if len(lines) > 1)
+            if groups:
                 yield Grid(
                     f"ablation-{table.protocol.name}-{section.set}-{backbone}",
                     f"{title}: ablations of FRAMER in {backbone}, {section.title} ({section.set})",
-                    caption(table),
+                    f"{caption(table)} All rows of a block are over the training seeds that all of them have.",
                     ("Recipe", *(metric.heading for metric in table.metrics)),
-                    having,
-                    reading(table).replace("its column", "its column and block").replace("a column", "a block"),
+                    groups,
+                    f"Means over images, then over the training seeds of the block. {marks('its column and block')}",
                 )
 
 
-def _group(heading: str, lines: Sequence[Line], arms: dict[str, Line]) -> Group:
-    names = {line.arm: recipe for recipe, line in arms.items()}
-    marks = []
-    for column in zip(*(line.cells for line in lines), strict=True):
-        having = [cell.values.mean(0) for cell in column if cell.values is not None]
-        found = iter(tiers(having, column[0].metric.higher_is_better))
-        marks.append([Tier.NONE if cell.values is None else next(found) for cell in column])
+def _by_recipe(study: Study, backbone: str, lines: Sequence[Line]) -> dict[str, Line]:
+    """The row of each recipe, the first where there are several; none of an arm that is not for this set."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        config = study.arms.get(line.arm)
+        if config and config.backbone == backbone and config.recipe and any(cell.asked for cell in line.cells):
+            found.setdefault(config.recipe, line)
+    return found
+
+
+def _group(study: Study, heading: str, lines: Sequence[Line]) -> Group:
+    """One block; its rows are compared with the paper's reading, or with the first where that is not there."""
+    cells = [cell for line in lines for cell in line.cells]
+    seeds = shared_seeds(cells)
+    columns = [_column(column, seeds) for column in zip(*(line.cells for line in lines), strict=True)]
+    recipes = [str(study.arms[line.arm].recipe) for line in lines]
+    reference = lines[recipes.index("paper") if "paper" in recipes else 0]
     rows = []
-    for number, line in enumerate(lines):
-        entries = [Entry(c.text, m[number], c.reason, c.id) for c, m in zip(line.cells, marks, strict=True)]
-        rows.append(Row(names[line.arm], tuple(entries)))
-    return Group(heading, tuple(rows))
+    for recipe, line, entries in zip(recipes, lines, zip(*columns, strict=True), strict=True):
+        pairs = [(one, other) for one, other in zip(line.cells, reference.cells, strict=True) if one.id and other.id]
+        found = (unfair(study, one, other, seeds) for one, other in pairs if line is not reference)
+        rows.append(Row(recipe, entries, next((text for text in found if text), None)))
+    if len(seeds) == 0 or all(cell.values is None for cell in cells):
+        return Group(heading, tuple(rows))
+    return Group(f"{heading} (training seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))})", tuple(rows))
+
+
+def _column(cells: Sequence[Cell], seeds: Sequence[int | None]) -> list[Entry]:
+    """The entries of one metric in a block, at the seeds that all rows have."""
+    values = [cell.at(seeds) if seeds else None for cell in cells]
+    found = iter(tiers([one.mean(0) for one in values if one is not None], cells[0].metric.higher_is_better))
+    entries = []
+    for cell, one in zip(cells, values, strict=True):
+        if one is not None:
+            entries.append(Entry(f"{mean_of(one):.{cell.metric.digits}f}", next(found), title=cell.id))
+        else:
+            none = "no training seed that all rows of the block have"
+            entries.append(Entry("n/a" * cell.asked, note=none if cell.id else cell.reason))
+    return entries

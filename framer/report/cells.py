@@ -1,7 +1,7 @@
 """What a table says, as data: one cell a row, set and metric. Markdown, CSV, LaTeX and HTML all print these."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,7 +35,8 @@ class Cell:
     metric: Metric
     mean: float | None
     n_images: int = 0
-    n_seeds: int = 0
+    seeds: tuple[int | None, ...] = ()
+    """The seeds of the rows of `values`; None for a method without."""
     reason: str | None = None
     tier: Tier = Tier.NONE
     """Whether the mean is tied with the best of its column, or with the next; never of a control."""
@@ -52,9 +53,23 @@ class Cell:
     """Shape (seeds, images), images in the order of their stems; (seeds, 1) of a metric of whole sets."""
 
     @property
+    def n_seeds(self) -> int:
+        """How many training seeds the mean is over; 1 for a method without."""
+        return len(self.seeds)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the study asks for it: an arm may be for some of the sets alone."""
+        return self.mean is not None or self.reason is not None
+
+    @property
     def text(self) -> str:
-        """The mean with the metric's decimals, or `n/a`."""
-        return "n/a" if self.mean is None else f"{self.mean:.{self.metric.digits}f}"
+        """The mean with the metric's decimals, `n/a`, or nothing where nothing is asked for."""
+        return "n/a" * self.asked if self.mean is None else f"{self.mean:.{self.metric.digits}f}"
+
+    def at(self, seeds: Sequence[int | None]) -> Array | None:
+        """Its values at some of its seeds, shape (len(seeds), images); None where there are none."""
+        return None if self.values is None else self.values[[self.seeds.index(seed) for seed in seeds]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """The rows of one test set: methods in study order, then controls, which no method competes with."""
+    """The rows of one test set: methods in study order; controls and ablations, which no method competes with."""
 
     set: str
     title: str
@@ -78,6 +93,7 @@ class Section:
     """Its images, sorted; none where nothing is scored."""
     methods: tuple[Line, ...]
     controls: tuple[Line, ...]
+    ablations: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +106,9 @@ class Table:
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells in reading order."""
-        return [c for s in self.sections for line in (*s.methods, *s.controls) for c in line.cells]
+        """All cells that the study asks for, in reading order."""
+        lines = (line for one in self.sections for line in (*one.methods, *one.controls, *one.ablations))
+        return [cell for line in lines for cell in line.cells if cell.asked]
 
 
 def tables(
@@ -101,8 +118,8 @@ def tables(
 
     Args:
         study: its `out / "scores" / ROW / SET / PROTOCOL.csv` are read.
-        absent: sets that are not on this machine, each with the reason; their cells are `n/a`, and the rows that are
-            trained on them.
+        absent: what is not on this machine, each with what to do: sets, published weights, and images that are to be
+            supplied, as ARM/SET. What hangs on it is `n/a`.
         datasets: folder of the data, whose cards are part of where a cell comes from.
         ledger: the published numbers; None for those in `results/published`.
 
@@ -117,13 +134,15 @@ def tables(
 def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     """The cell of an id (its first digits, where they are enough) or of `ARM/SET/PROTOCOL/METRIC`.
 
-    Sets whose scores are not here are left out, so that one cell can be asked for before a study is finished.
+    Rows whose scores are not here are left out, so that one cell can be asked for before a study is finished.
 
     Raises:
         UserError: there is none, or the first digits are those of several.
     """
-    scored = {path.parts[-2] for path in study.out.glob("scores/*/*/*.csv")}
-    absent = {set_id: f"{set_id} is not scored" for set_id in study.config.sets if set_id not in scored}
+    absent = {}
+    for row, set_id in study.pairs:
+        if not all((study.out / "scores" / row / set_id / f"{name}.csv").is_file() for name in study.config.protocols):
+            absent[f"{study.rows[row].arm}/{set_id}"] = f"{row} is not scored on {set_id}"
     cells = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells if cell.id]
     if "/" in name:
         names = {f"{cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}": cell for cell in cells}
@@ -139,8 +158,15 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
 
 def paper_name(study: Study, arm: str) -> str | None:
     """The papers' name of an arm; None for bicubic, controls, ablations and networks that are not theirs."""
-    config = study.config.arms[arm]
-    if config.backbone is None or config.untrained or config.recipe not in (None, "paper", "released"):
+    config = study.arms[arm]
+    if config.images:
+        return config.label
+    if (
+        arm in study.ablation_arms
+        or config.backbone is None
+        or config.untrained
+        or config.recipe not in (None, "paper", "released")
+    ):
         return None
     if study.config.backbones[config.backbone].base in OWN_BASES:
         return None
@@ -157,31 +183,56 @@ class _Builder:
         return Table(protocol, metrics, tuple(self.section(protocol, metrics, s) for s in self.study.config.sets))
 
     def section(self, protocol: Protocol, metrics: tuple[Metric, ...], set_id: str) -> Section:
-        scores: dict[str, dict[str, Scores]] = {arm: {} for arm in self.study.config.arms}
-        reasons = {}
-        for row, name in self.study.pairs:
-            arm = self.study.rows[row].arm
-            if name != set_id or arm in self.study.ablation_arms:
-                continue
-            if (row, name) in self.unmade:
-                reasons[arm] = self.unmade[row, name]
+        reasons: dict[str, str] = {}
+        scores: dict[str, dict[str, Scores]] = {}
+        for row in [self.study.rows[row] for row, name in self.study.pairs if name == set_id]:
+            path = self.study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
+            reason = self.unmade.get((row.id, set_id))
+            if reason is None and row.arm in self.study.supplied and not path.is_file():
+                reason = self.study.how_to_supply(row.arm, set_id)
+            if reason:
+                reasons[row.arm] = reason
             else:
-                path = self.study.out / "scores" / row / set_id / f"{protocol.name}.csv"
-                scores[arm][row] = read_scores(path, protocol)
+                scores.setdefault(row.arm, {})[row.id] = read_scores(path, protocol)
         stems = self.stems(scores)
-        lines: dict[bool, list[Line]] = {False: [], True: []}
-        for arm, config in self.study.config.arms.items():
-            reason = reasons.get(arm)
-            blank = [Cell(arm, set_id, protocol.name, metric, None, reason=reason) for metric in metrics]
-            cells = [cell if reason else self.measured(cell, scores[arm]) for cell in blank]
-            lines[config.untrained or config.of is not None].append(Line(arm, config.label, tuple(cells)))
+        methods: list[Line] = []
+        controls: list[Line] = []
+        ablations: list[Line] = []
+        for arm, config in self.study.arms.items():
+            cells = tuple(self.cell(arm, set_id, protocol, metric, scores, reasons) for metric in metrics)
+            line = Line(arm, config.label, cells, self.origin(arm) if any(cell.id for cell in cells) else None)
+            control = config.untrained or config.of is not None
+            (controls if control else ablations if arm in self.study.ablation_arms else methods).append(line)
         if stems:
-            lines[False] += [
+            methods += [
                 self.imported(name, set_id, protocol, metrics, found, stems)
-                for name, found in read_methods(set_id, protocol, self.study.config.arms).items()
+                for name, found in read_methods(set_id, protocol, self.study.arms).items()
             ]
         title = self.study.manifests[set_id].title
-        return Section(set_id, title, stems, _marked(lines[False]), tuple(lines[True]))
+        return Section(set_id, title, stems, _marked(methods), tuple(controls), tuple(ablations))
+
+    def cell(
+        self,
+        arm: str,
+        set_id: str,
+        protocol: Protocol,
+        metric: Metric,
+        scores: Mapping[str, Mapping[str, Scores]],
+        reasons: Mapping[str, str],
+    ) -> Cell:
+        """An arm's cell; empty where the study does not ask for it."""
+        name = paper_name(self.study, arm) if arm in scores or arm in reasons else None
+        published = self.ledger.score(name, set_id, metric) if name else ()
+        cell = Cell(arm, set_id, protocol.name, metric, None, reason=reasons.get(arm), published=published)
+        return self.measured(cell, scores[arm]) if arm in scores and cell.reason is None else cell
+
+    def origin(self, arm: str) -> str | None:
+        """What must be said of a row whose model this study did not train."""
+        if self.study.arms[arm].images:
+            return "Images that others restored, supplied by hand"
+        if weights := self.study.released.get(arm):
+            return f"Published weights, {weights}; their training is not ours: shown, compared with nothing"
+        return None
 
     def stems(self, scores: Mapping[str, Mapping[str, Scores]]) -> tuple[str, ...]:
         """The images of a set. Means over different images must not stand in one column."""
@@ -203,10 +254,9 @@ class _Builder:
                 return replace(cell, reason=column)
             columns.append(column)
         trees = {self.branch(row): self.lineage.of_row(row, cell.set, cell.metric, one) for row, one in rows.items()}
-        name = paper_name(self.study, cell.arm)
-        published = self.ledger.score(name, cell.set, cell.metric) if name else ()
+        seeds = tuple(self.study.rows[row].seed for row in rows)
         n_images = len(next(iter(rows.values())).stems)
-        return _filled(replace(cell, n_images=n_images), np.stack(columns), trees, published)
+        return _filled(replace(cell, n_images=n_images, seeds=seeds), np.stack(columns), trees)
 
     def branch(self, row: str) -> str:
         """The name of a row's part of the tree; rows of two arms have equal ones, so that they can be compared."""
@@ -233,20 +283,29 @@ class _Builder:
                 cells.append(replace(cell, n_images=0, reason=column))
             else:
                 tree = {"published": self.lineage.of_method(metric, scores)}
-                cells.append(_filled(cell, column[None], tree, self.ledger.score(label, set_id, metric)))
+                published = self.ledger.score(label, set_id, metric)
+                cells.append(_filled(replace(cell, seeds=(None,), published=published), column[None], tree))
         return Line(name, label, tuple(cells), source=f"Scores of {label} as published: {scores.sidecar['source']}")
 
 
-def _filled(cell: Cell, values: Array, tree: Tree, published: tuple[Published, ...]) -> Cell:
-    """Mean over images first, so that every seed weighs the same."""
+def shared_seeds(cells: Iterable[Cell]) -> tuple[int | None, ...]:
+    """The seeds that all of some cells have, in the order of the first; cells without values do not count."""
+    having = [cell.seeds for cell in cells if cell.values is not None]
+    return tuple(seed for seed in having[0] if all(seed in seeds for seeds in having)) if having else ()
+
+
+def mean_of(values: Array) -> float:
+    """Mean over images first, so that every seed weighs the same; values of shape (seeds, images)."""
     means = [math.fsum(of_seed) / len(of_seed) for of_seed in values]
+    return math.fsum(means) / len(means)
+
+
+def _filled(cell: Cell, values: Array, tree: Tree) -> Cell:
     return replace(
         cell,
-        mean=math.fsum(means) / len(means),
-        n_seeds=len(values),
+        mean=mean_of(values),
         interval=over_images(values.mean(0)),
-        seeds_interval=over_seeds(np.array(means)),
-        published=published,
+        seeds_interval=over_seeds(np.array([mean_of(of_seed[None]) for of_seed in values])),
         id=cell_id(tree),
         tree=tree,
         values=values,

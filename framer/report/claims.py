@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
-from framer.report.cells import Cell, Table, paper_name
+from framer.report.cells import Cell, Table, mean_of, paper_name, shared_seeds
+from framer.report.fairness import unfair
 from framer.report.published import Ledger, Published, same_definition
 from framer.report.statistics import (
     LEVEL,
@@ -37,7 +38,7 @@ class Verdict(Enum):
     UNDECIDED = "undecided"
     """An interval holds zero, or there is none."""
     INCOMPARABLE = "not comparable"
-    """The claim is about another definition of the metric, or about other networks."""
+    """The claim is about another definition of the metric or about other networks, or the arms differ in more."""
     MISSING = "n/a"
     """There is no score of the one or the other."""
 
@@ -55,6 +56,10 @@ class Claim:
     baseline_label: str
     verdict: Verdict
     reason: str | None = None
+    unfair: str | None = None
+    """In what the two differ besides FRAMER, where they do; the verdict is then `INCOMPARABLE`."""
+    seeds: tuple[int | None, ...] = ()
+    """The training seeds that both have; all that is said here is over these."""
     difference: float | None = None
     interval: Interval | None = None
     """Of the difference over images, at `level`."""
@@ -93,19 +98,33 @@ class Claim:
     @property
     def text(self) -> str:
         """The verdict in words."""
-        return ", ".join(part for part in (self.verdict.value, self.size_text, self.need_text) if part)
+        parts = (self.verdict.value, "unfair" * bool(self.unfair), self.size_text, self.need_text)
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def by_image(self) -> Array | None:
+        """The difference on each image, mean over `seeds`, shape (images,)."""
+        ours, base = self.ours.at(self.seeds), self.baseline.at(self.seeds)
+        return None if ours is None or base is None or not self.seeds else ours.mean(0) - base.mean(0)
 
 
 def baseline_of(study: Study, arm: str) -> str | None:
-    """The arm that is trained alike but without the loss; None for arms without it or without such a partner."""
-    config = study.config.arms[arm]
-    if config.recipe is None:
+    """The arm that is trained without the loss, with the same settings if there is one: `unfair` says what differs.
+
+    Published weights are none, since their training is not ours; neither are images that others restored.
+
+    Returns:
+        None for arms without the loss, or without such a partner.
+    """
+    config = study.arms[arm]
+    if config.recipe is None or config.untrained:
         return None
-    for name, other in study.config.arms.items():
-        alike = (other.backbone, other.settings, other.untrained) == (config.backbone, config.settings, False)
-        if alike and other.recipe is None and other.of is None:
-            return name
-    return None
+    others = [
+        name
+        for name, other in study.config.arms.items()
+        if other.backbone == config.backbone and not (other.recipe or other.untrained or other.checkpoint)
+    ]
+    return min(others, key=lambda name: study.arms[name].settings != config.settings, default=None)
 
 
 def claims(study: Study, table: Table, ledger: Ledger) -> list[Claim]:
@@ -119,6 +138,7 @@ def claims(study: Study, table: Table, ledger: Ledger) -> list[Claim]:
         lines = {line.arm: line for line in section.methods}
         for number in range(len(table.metrics)):
             column = [(lines[arm], lines[other]) for arm, other in pairs if {arm, other} <= lines.keys()]
+            column = [(a, b) for a, b in column if a.cells[number].asked and b.cells[number].asked]
             tested = sum(a.cells[number].mean is not None and b.cells[number].mean is not None for a, b in column)
             level = 1 - (1 - LEVEL) / max(tested, 1)
             for ours, base in column:
@@ -139,49 +159,52 @@ def _claim(study: Study, ledger: Ledger, ours: Cell, base: Cell, label: str, bas
     name = paper_name(study, ours.arm)
     printed = ledger.gain(name, ours.set, ours.metric) if name else ()
     published = printed[0] if printed else None
-    if ours.values is None or base.values is None:
-        reason = ours.reason or base.reason
-        return Claim(ours, base, label, base_label, Verdict.MISSING, reason, published=published)
+    missing = Claim(ours, base, label, base_label, Verdict.MISSING, ours.reason or base.reason, published=published)
+    seeds = shared_seeds((ours, base))
+    values, base_values = ours.at(seeds), base.at(seeds)
+    if values is None or base_values is None:
+        return missing
+    more = unfair(study, ours, base, seeds)
+    if not seeds:
+        return replace(missing, verdict=Verdict.INCOMPARABLE, reason=more, unfair=more)
     better = 1 if ours.metric.higher_is_better else -1
-    by_image = ours.values.mean(0) - base.values.mean(0)
-    by_seed, gain_by_seed = _by_seed(ours.values, base.values)
+    by_image = values.mean(0) - base_values.mean(0)
+    by_seed = (values - base_values).mean(1)
     difference = math.fsum(by_image) / len(by_image)
-    interval, seeds = over_images(by_image, level=level), over_seeds(by_seed, level)
-    over_base = over_images(by_image, base.values.mean(0)) if len(by_seed) < 2 else over_seeds(gain_by_seed)
+    interval, over = over_images(by_image, level=level), over_seeds(by_seed, level)
+    over_base = (
+        over_images(by_image, base_values.mean(0)) if len(seeds) < 2 else over_seeds(_relative(by_seed, base_values))
+    )
     gain_interval = over_base and Interval(100 * over_base.low, 100 * over_base.high)
-    base_mean = base.mean or math.nan
-    reason = _incomparable(study, ours, published)
-    verdict = Verdict.INCOMPARABLE if reason else _verdict(better, interval, seeds, ours.n_seeds)
+    reason = more or _incomparable(study, ours, published)
+    verdict = Verdict.INCOMPARABLE if reason else _verdict(better, interval, over, len(seeds))
     size = None
     if verdict in DIRECT and published and published.status != "conflict" and gain_interval:
         size = gain_interval.holds(published.number - published.rounding, published.number + published.rounding)
-    return Claim(
-        ours,
-        base,
-        label,
-        base_label,
-        verdict,
-        reason,
-        difference,
-        interval,
-        seeds,
-        level,
-        float(sign_flip(by_image[None])[0]),
-        100 * difference / base_mean,
-        gain_interval,
-        published,
-        size,
-        *_needed(verdict, interval, by_image, by_seed, level),
+    images, more_seeds = _needed(verdict, interval, by_image, by_seed, level)
+    return replace(
+        missing,
+        verdict=verdict,
+        reason=reason,
+        unfair=more,
+        seeds=seeds,
+        difference=difference,
+        interval=interval,
+        seeds_interval=over,
+        level=level,
+        p=float(sign_flip(by_image[None])[0]),
+        gain=100 * difference / (mean_of(base_values) or math.nan),
+        gain_interval=gain_interval,
+        size=size,
+        images_needed=images,
+        seeds_needed=more_seeds,
     )
 
 
-def _by_seed(ours: Array, base: Array) -> tuple[Array, Array]:
-    """Difference and relative gain of each training seed. Arms share their seeds, so that equal seeds are pairs."""
-    if len(ours) != len(base):
-        return np.empty(0), np.empty(0)
-    difference = (ours - base).mean(1)
+def _relative(by_seed: Array, base: Array) -> Array:
+    """The gain of each training seed. Arms share their seeds, so that equal seeds are pairs."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return difference, difference / base.mean(1)
+        return np.asarray(by_seed / base.mean(1))
 
 
 def _verdict(better: int, interval: Interval | None, seeds: Interval | None, n_seeds: int) -> Verdict:
@@ -208,7 +231,7 @@ def _needed(
 
 def _incomparable(study: Study, ours: Cell, published: Published | None) -> str | None:
     """Why the paper's claim is not about this cell."""
-    backbone = study.config.arms[ours.arm].backbone
+    backbone = study.arms[ours.arm].backbone
     if backbone and study.config.backbones[backbone].base in OWN_BASES:
         return "the networks are tiny and are not the paper's"
     if published and not same_definition(published, ours.metric):

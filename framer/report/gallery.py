@@ -110,11 +110,9 @@ def extremes_of(claims: Sequence[Claim], stems: dict[str, tuple[str, ...]]) -> d
     """
     found: dict[str, tuple[Extreme, ...]] = {}
     for claim in claims:
-        ours, base = claim.ours.values, claim.baseline.values
-        if ours is None or base is None or ours.shape[1] != len(stems[claim.ours.set]):
+        by_image, metric = claim.by_image, claim.ours.metric
+        if by_image is None or len(by_image) != len(stems[claim.ours.set]):
             continue
-        metric = claim.ours.metric
-        by_image = ours.mean(0) - base.mean(0)
         order = np.argsort(-by_image if metric.higher_is_better else by_image, kind="stable")
         named = [(stems[claim.ours.set][i], signed(float(by_image[i]), metric.digits)) for i in order]
         text = f"{claim.label} against {claim.baseline_label}, {metric.heading}"

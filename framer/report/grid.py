@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from textwrap import fill
 
 import pandas as pd
 from tabulate import tabulate
 
 from framer.report.marks import Tier
+
+TERMINAL = 120
+"""Columns of a terminal, into which the text around a table is wrapped; the tables of the paper study fit too."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,13 @@ def markdown(grid: Grid) -> str:
         rows += [_markdown_row(row, grid) for row in group.rows]
     alignment = ["left", *("left" if grid.words else "right" for _ in grid.columns[1:])]
     body = tabulate(rows, headers=list(grid.columns), tablefmt="pipe", colalign=alignment, disable_numparse=True)
-    notes = "\n".join(f"[{number}] {_escape_markdown(note)}.  " for note, number in grid.notes.items())
-    parts = [f"## {_escape_markdown(grid.title)}", grid.caption, body, notes, grid.reading]
+    notes = "\n".join(_wrapped(f"[{number}] {_escape_markdown(note)}.") + "  " for note, number in grid.notes.items())
+    parts = [f"## {_escape_markdown(grid.title)}", _wrapped(grid.caption), body, notes, _wrapped(grid.reading)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, TERMINAL, break_long_words=False, break_on_hyphens=False)
 
 
 def latex(grid: Grid) -> str:
@@ -93,7 +101,7 @@ def latex(grid: Grid) -> str:
     )
     columns = len(grid.columns) - 1
     notes = " ".join(f"${{}}^{{{number}}}$\\,{_escape_latex(note)}." for note, number in grid.notes.items())
-    caption = _escape_latex(f"{grid.title}. {grid.caption} {grid.reading}".strip())
+    caption = _escape_latex(f"{grid.title}. {grid.caption} {underlined(grid.reading)}".strip())
     text = frame.style.to_latex(
         hrules=True,
         column_format="@{}l" + ("l" * (columns - 1) + "p{25mm}" if grid.words else "r" * columns) + "@{}",
@@ -122,6 +130,11 @@ def html(grid: Grid) -> str:
     return "\n".join(lines) + "\n"
 
 
+def underlined(reading: str) -> str:
+    """How a table is read where the next tier is underlined, which Markdown cannot do."""
+    return reading.replace("italic", "underlined")
+
+
 def page(grids: list[Grid]) -> str:
     """Tables as an HTML document of their own."""
     style = (
@@ -135,7 +148,7 @@ def page(grids: list[Grid]) -> str:
     parts.append("<body>")
     for grid in grids:
         parts += [f"<h2>{escape(grid.title)}</h2>", f"<p>{escape(grid.caption)}</p>", html(grid).rstrip()]
-        parts.append(f"<p>{escape(grid.reading)}</p>")
+        parts.append(f"<p>{escape(underlined(grid.reading))}</p>")
     return "\n".join([*parts, "</body>", "</html>"]) + "\n"
 
 

@@ -3,20 +3,24 @@
 import base64
 import hashlib
 import json
+import math
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from framer.provenance import CARD, digest, sha256_file, write_text
+from framer.errors import UserError
+from framer.provenance import CARD, MEASURED, digest, lock, sha256_file, write_text
 from framer.report.cells import Table, tables
 from framer.report.claims import claims, summary
 from framer.report.curves import read_curves, svg
 from framer.report.gallery import ImageScores, extremes_of, galleries
 from framer.report.grid import html as grid_html
+from framer.report.grid import underlined
 from framer.report.published import Ledger
 from framer.report.tables import grids_of
 from framer.study import Study
@@ -61,7 +65,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
         study: whose results are shown; pictures, logs and cards that are not on this machine are left out.
         out: the HTML file.
         datasets: folder of the data, for LR and HR pictures.
-        absent: sets that are not on this machine, each with the reason; their cells are `n/a`.
+        absent: what is not on this machine, as `framer.report.cells.tables` takes it.
 
     Raises:
         UserError: scores are missing or do not fit together, or a log or image is damaged.
@@ -78,6 +82,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
         .get_template("report.html.j2")
         .render(
             study=study,
+            underlined=underlined,
             grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
             verdicts=[(table.protocol.name, summary(of_table)) for table, of_table in zip(found, judged, strict=True)],
             drawings=list(_drawings(study)),
@@ -130,13 +135,22 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
 def _facts(study: Study) -> Iterator[tuple[str, str]]:
     """What the whole study hangs on, beside its cards."""
     yield "Commit", _commit()
-    lock = Path("requirements.lock")
-    yield "Lock (sha256)", sha256_file(lock) if lock.is_file() else "not on this machine"
+    yield "Lock (sha256)", lock()
     yield "Settings", digest(study.config.model_dump(mode="json"))
-    cards = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(study.out.glob(f"runs/*/{CARD}"))]
-    for key, name in (("hardware", "Hardware"), ("gpu_hours", "GPU-hours")):
-        said = sorted({str(card[key]) for card in cards if key in card})
-        yield name, ", ".join(said) or "not recorded by the runs"
+    measured = [_read(path) for path in sorted(study.out.glob(f"*/*/{MEASURED}"))]
+    devices = {name for one in measured for start in one["starts"] for name in start["devices"]}
+    hours = math.fsum(one["seconds"] for one in measured) / 3600
+    gpu_hours = math.fsum(one["gpu_hours"] for one in measured)
+    unknown = "not recorded by the runs"
+    yield "Hardware", ", ".join(sorted(devices)) or unknown
+    yield "GPU-hours", f"{gpu_hours:.2f}, in {hours:.2f} hours of training, all starts" if measured else unknown
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: no JSON; delete it and make it again") from None
 
 
 def _commit() -> str:
@@ -167,11 +181,12 @@ def _drawings(study: Study) -> Iterator[Drawing]:
 def _records(study: Study, datasets: Path) -> Iterator[Record]:
     """Cards and sidecars in the order of the stages. Paths are relative, so that machines agree."""
     data = [(f"datasets/{name}/{CARD}", datasets / name / CARD) for name in sorted(study.manifests)]
-    stages = [f"{stage}/*/{CARD}" for stage in ("bases", "runs")] + [f"images/*/*/{CARD}", "scores/*/*/*.json"]
-    made = [(path.relative_to(study.out).as_posix(), path) for glob in stages for path in sorted(study.out.glob(glob))]
+    stages = ("bases/*/*", "runs/*/*", f"images/*/*/{CARD}", "scores/*/*/*.json")
+    found = [path for stage in stages for path in sorted(study.out.glob(stage))]
+    made = [(path.relative_to(study.out).as_posix(), path) for path in found]
     for name, path in (*data, *made):
-        if path.is_file():
-            yield Record(name, sha256_file(path)[:12], _readable(json.loads(path.read_text(encoding="utf-8"))))
+        if path.is_file() and (path.name in (CARD, MEASURED) or name.startswith("scores/")):
+            yield Record(name, sha256_file(path)[:12], _readable(_read(path)))
 
 
 def _readable(card: dict[str, object]) -> str:

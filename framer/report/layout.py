@@ -8,26 +8,31 @@ from framer.report.grid import Entry, Grid, Group, Row
 from framer.report.statistics import Interval
 from framer.scoring.protocols import Metric
 
-MARKS = (
-    "Bold: tied with the best of its column; {next}: tied with the best of the rest (sign-flip tests over images, Holm "
-    "over all pairs of a column at 5%). Controls are not methods and are never marked."
-)
-
 
 def caption(table: Table) -> str:
     """What the numbers are, in words, without which they must not be read."""
     return f"Protocol {table.protocol.name}: {table.protocol.summary}."
 
 
-def reading(table: Table, *, next_tier: str = "italic") -> str:
+def reading(table: Table) -> str:
     """How the cells were made and what the marks mean."""
-    seeds = max((cell.n_seeds for cell in table.cells), default=0)
+    seeds = max(
+        (cell.n_seeds for section in table.sections for line in section.methods for cell in line.cells), default=0
+    )
     means = "Means over images"
     if seeds == 1:
         means += ", from one training seed: a difference holds for these checkpoints only"
     elif seeds > 1:
         means += f", then over {seeds} training seeds; the marks are about these checkpoints"
-    return f"{means}. {MARKS.format(next=next_tier)}"
+    return f"{means}. {marks()} Controls are not methods and are never marked."
+
+
+def marks(column: str = "its column") -> str:
+    """What bold and italics mean; HTML and LaTeX underline instead."""
+    return (
+        f"Bold: tied with the best of {column}; italic: tied with the best of the rest (sign-flip tests over images, "
+        "Holm over all pairs of a column at 5%)."
+    )
 
 
 def section_heading(section: Section) -> str:
@@ -37,7 +42,10 @@ def section_heading(section: Section) -> str:
 
 
 def main_grid(table: Table, title: str, claims: Sequence[Claim]) -> Grid:
-    """The main table: each method's means and, below them, FRAMER's gain and what was published."""
+    """The main table: each method's means and, below them, FRAMER's gain and what was published.
+
+    A gain over an arm that differs in more than FRAMER is called unfair, with what differs in a footnote.
+    """
     gains = {(claim.ours.arm, claim.ours.set, claim.ours.metric.name): claim for claim in claims}
     groups = []
     one = len(table.sections) == 1
@@ -59,7 +67,7 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
         rows = [claims_row(claim) for claim in claims if claim.ours.set == section.set]
         if rows:
             groups.append(Group(section_heading(section), tuple(rows)))
-    seeds = max((claim.ours.n_seeds for claim in claims), default=0)
+    seeds = max((len(claim.seeds) for claim in claims), default=0)
     unit = "over training seeds (t)" if seeds > 1 else "over images (studentised bootstrap)"
     return Grid(
         f"claims-{table.protocol.name}",
@@ -95,7 +103,9 @@ def _rows(line: Line, gains: dict[tuple[str, str, str], Claim]) -> list[Row]:
     if any(claim and claim.gain is not None for claim in found):
         base = next(claim.baseline_label for claim in found if claim)
         texts = [f"{signed(claim.gain, 1)}%" if claim and claim.gain is not None else "" for claim in found]
-        rows.append(Row(f"gain over {base}", tuple(Entry(text) for text in texts), minor=True))
+        unfair = next((claim.unfair for claim in found if claim and claim.unfair), None)
+        label = f"gain over {base}" + ", unfair" * bool(unfair)
+        rows.append(Row(label, tuple(Entry(text) for text in texts), unfair, minor=True))
     if any(cell.published for cell in line.cells):
         rows.append(Row("published", tuple(_published(cell) for cell in line.cells), minor=True))
         rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))

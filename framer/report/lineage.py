@@ -2,7 +2,8 @@
 
 The tree is read from sidecars and cards, the small files that travel with scores. It holds what decides a value: the
 hashes of LR, SR and HR images, the checkpoint's hash and all that trained it, settings and seeds, the metric's exact
-definition, weight hashes, versions. It leaves out what only watched: training logs and the held-out loss.
+definition, weight hashes, versions; and of each stage the fingerprint of its code and the lock of its environment. It
+leaves out what only watched: training logs, the held-out loss, and how long it took on what.
 """
 
 import csv
@@ -69,16 +70,16 @@ class Lineage:
         if trained is not None and "checkpoint" in card and card["checkpoint"] != digest(trained):
             raise UserError(f"{path}: restored with another checkpoint than runs/{run} holds now; run snakemake")
         tree = _without(card, "kind", "checkpoint")
-        return tree | {"checkpoint": ABSENT if trained is None else self._checkpoint(run, trained)}
+        return tree | {"checkpoint": ABSENT if trained is None else self._checkpoint(row, trained)}
 
-    def _checkpoint(self, run: str, card: Tree) -> Tree:
+    def _checkpoint(self, row: str, card: Tree) -> Tree:
         tree = _without(card, "kind", "base")
         if isinstance(tree.get("job"), dict):
             tree["job"] = _without(tree["job"], "heldout")
         tree["payload"] = _without(card["payload"], *WATCHED)
-        base = self.study.config.backbones[str(self.study.arm(run).backbone)].base
+        base = self.study.config.backbones[str(self.study.arm(row).backbone)].base
         own = base in OWN_BASES
-        folder = self.study.out / "bases" / self.study.base_of(run) if own else pipeline(base)
+        folder = self.study.out / "bases" / self.study.base_of(row) if own else pipeline(base)
         below = _card(folder / CARD)
         if below is not None:
             below = _without(below, "kind")

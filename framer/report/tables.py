@@ -35,7 +35,7 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     Args:
         study: whose scores are read.
         out: folder of the tables.
-        absent: sets that are not on this machine, each with the reason; their cells are `n/a`.
+        absent: what is not on this machine, as `framer.report.cells.tables` takes it.
         datasets: folder of the data, whose cards are part of a cell's id.
 
     Raises:
@@ -94,7 +94,7 @@ def tidy_claims(found: Iterable[Claim]) -> str:
         tested = (_exact(claim.difference), _exact(claim.level), *_ends(claim.interval), *_ends(claim.seeds_interval))
         gain = (_exact(claim.gain), *_ends(claim.gain_interval), claim.published.value if claim.published else "")
         verdict = (claim.verdict.value, claim.size_text, claim.need_text, claim.reason or "")
-        rows.append([*where, ours.n_images, ours.n_seeds, *tested, _exact(claim.p), *gain, *verdict])
+        rows.append([*where, ours.n_images, len(claim.seeds), *tested, _exact(claim.p), *gain, *verdict])
     return _csv(CLAIM_COLUMNS, rows)
 
 
