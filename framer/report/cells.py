@@ -187,11 +187,10 @@ class _Builder:
         scores: dict[str, dict[str, Scores]] = {}
         for row in [self.study.rows[row] for row, name in self.study.pairs if name == set_id]:
             path = self.study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
-            reason = self.unmade.get((row.id, set_id))
-            if reason is None and row.arm in self.study.supplied and not path.is_file():
-                reason = self.study.how_to_supply(row.arm, set_id)
-            if reason:
-                reasons[row.arm] = reason
+            if row.arm in self.study.supplied and not path.is_file():
+                reasons[row.arm] = self.absent.get(set_id) or self.to_supply(row.arm, protocol)
+            elif (row.id, set_id) in self.unmade:
+                reasons[row.arm] = self.unmade[row.id, set_id]
             else:
                 scores.setdefault(row.arm, {})[row.id] = read_scores(path, protocol)
         stems = self.stems(scores)
@@ -225,6 +224,12 @@ class _Builder:
         published = self.ledger.score(name, set_id, metric) if name else ()
         cell = Cell(arm, set_id, protocol.name, metric, None, reason=reasons.get(arm), published=published)
         return self.measured(cell, scores[arm]) if arm in scores and cell.reason is None else cell
+
+    def to_supply(self, arm: str, protocol: Protocol) -> str:
+        """How the images of a method come here, for all sets together: one footnote."""
+        folder = self.study.out / "scores" / arm
+        lacking = [name for name in self.study.sets_of(arm) if not (folder / name / f"{protocol.name}.csv").is_file()]
+        return self.study.how_to_supply(arm, *(name for name in lacking if name not in self.absent))
 
     def origin(self, arm: str) -> str | None:
         """What must be said of a row whose model this study did not train."""
