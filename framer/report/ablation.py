@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from framer.report.cells import Cell, Line, Table, mean_of, shared_seeds
-from framer.report.fairness import unfair
+from framer.report.fairness import Fairness
 from framer.report.grid import Entry, Grid, Group, Row
 from framer.report.layout import caption, marks
 from framer.report.marks import tiers
@@ -11,12 +11,12 @@ from framer.study import Study
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Table 2: what is distilled", ("noise_only", "l2", "paper")),
-    ("Table 3: who teaches, against what", ("fixed_teacher_no_negatives", "fixed_teacher", "no_negatives", "paper")),
+    ("Table 3: teacher and negatives", ("fixed_teacher_no_negatives", "fixed_teacher", "no_negatives", "paper")),
     ("Table 4: which loss on which band", ("intra_both", "inter_both", "swapped", "paper")),
     ("Table 5: the two weights", ("no_faw_no_fam", "no_faw", "no_fam", "paper")),
-    ("The paper's reading and the released code", ("paper", "released")),
+    ("The paper and the released code", ("paper", "released")),
     (
-        "From the paper's reading to the released code, a step at a time",
+        "Step by step to the released code",
         ("paper", "all_students", "quantile_masks", "hard_keys", "mean_layers", "weight_0.1", "released"),
     ),
     (
@@ -41,16 +41,17 @@ TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
     """One grid a set and backbone that has at least two recipes of one question; marks are among its rows alone."""
+    fairness = Fairness(study)
     for section in table.sections:
         for backbone in study.config.backbones:
             arms = _by_recipe(study, backbone, (*section.methods, *section.ablations))
             blocks = [(name, [arms[r] for r in recipes if r in arms]) for name, recipes in TABLES]
-            groups = tuple(_group(study, name, lines) for name, lines in blocks if len(lines) > 1)
+            groups = tuple(_group(study, fairness, name, lines) for name, lines in blocks if len(lines) > 1)
             if groups:
                 yield Grid(
                     f"ablation-{table.protocol.name}-{section.set}-{backbone}",
                     f"{title}: ablations of FRAMER in {backbone}, {section.title} ({section.set})",
-                    f"{caption(table)} All rows of a block are over the training seeds that all of them have.",
+                    f"{caption(table)} A block is over the training seeds that all of its rows have.",
                     ("Recipe", *(metric.heading for metric in table.metrics)),
                     groups,
                     f"Means over images, then over the training seeds of the block. {marks('its column and block')}",
@@ -67,7 +68,7 @@ def _by_recipe(study: Study, backbone: str, lines: Sequence[Line]) -> dict[str, 
     return found
 
 
-def _group(study: Study, heading: str, lines: Sequence[Line]) -> Group:
+def _group(study: Study, fairness: Fairness, heading: str, lines: Sequence[Line]) -> Group:
     """One block; its rows are compared with the paper's reading, or with the first where that is not there."""
     cells = [cell for line in lines for cell in line.cells]
     seeds = shared_seeds(cells)
@@ -77,11 +78,11 @@ def _group(study: Study, heading: str, lines: Sequence[Line]) -> Group:
     rows = []
     for recipe, line, entries in zip(recipes, lines, zip(*columns, strict=True), strict=True):
         pairs = [(one, other) for one, other in zip(line.cells, reference.cells, strict=True) if one.id and other.id]
-        found = (unfair(study, one, other, seeds) for one, other in pairs if line is not reference)
+        found = (fairness.objection(one, other, seeds) for one, other in pairs if line is not reference)
         rows.append(Row(recipe, entries, next((text for text in found if text), None)))
     if len(seeds) == 0 or all(cell.values is None for cell in cells):
         return Group(heading, tuple(rows))
-    return Group(f"{heading} (training seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))})", tuple(rows))
+    return Group(f"{heading} (seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))})", tuple(rows))
 
 
 def _column(cells: Sequence[Cell], seeds: Sequence[int | None]) -> list[Entry]:

@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 
 from framer.report.cells import Cell, Table, mean_of, paper_name, shared_seeds
-from framer.report.fairness import unfair
+from framer.report.fairness import Fairness
 from framer.report.published import Ledger, Published, same_definition
 from framer.report.statistics import (
     LEVEL,
@@ -133,6 +133,7 @@ def claims(study: Study, table: Table, ledger: Ledger) -> list[Claim]:
     A column of claims, those of one set and metric, is corrected together: each interval has level 1 - 0.05 / m.
     """
     found = []
+    fairness = Fairness(study)
     pairs = [(arm, partner) for arm in study.config.arms if (partner := baseline_of(study, arm))]
     for section in table.sections:
         lines = {line.arm: line for line in section.methods}
@@ -143,7 +144,7 @@ def claims(study: Study, table: Table, ledger: Ledger) -> list[Claim]:
             level = 1 - (1 - LEVEL) / max(tested, 1)
             for ours, base in column:
                 cells = (ours.cells[number], base.cells[number])
-                found.append(_claim(study, ledger, *cells, ours.label, base.label, level))
+                found.append(_claim(study, ledger, fairness, *cells, ours.label, base.label, level))
     return found
 
 
@@ -155,7 +156,9 @@ def summary(found: Sequence[Claim]) -> str:
     return f"{len(found)} claims: {', '.join(parts)}" + (f"; size reproduced in {sizes}." if sizes else ".")
 
 
-def _claim(study: Study, ledger: Ledger, ours: Cell, base: Cell, label: str, base_label: str, level: float) -> Claim:
+def _claim(
+    study: Study, ledger: Ledger, fairness: Fairness, ours: Cell, base: Cell, label: str, base_label: str, level: float
+) -> Claim:
     name = paper_name(study, ours.arm)
     printed = ledger.gain(name, ours.set, ours.metric) if name else ()
     published = printed[0] if printed else None
@@ -164,7 +167,7 @@ def _claim(study: Study, ledger: Ledger, ours: Cell, base: Cell, label: str, bas
     values, base_values = ours.at(seeds), base.at(seeds)
     if values is None or base_values is None:
         return missing
-    more = unfair(study, ours, base, seeds)
+    more = fairness.objection(ours, base, seeds)
     if not seeds:
         return replace(missing, verdict=Verdict.INCOMPARABLE, reason=more, unfair=more)
     better = 1 if ours.metric.higher_is_better else -1

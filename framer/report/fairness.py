@@ -1,6 +1,7 @@
 """Whether two arms differ in FRAMER alone: by the study's settings, and by what the cards say was really done."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from framer.report.cells import Cell
 from framer.report.lineage import differences
@@ -20,32 +21,38 @@ MOST = 4
 """Differences that are named."""
 
 
-def unfair(study: Study, ours: Cell, theirs: Cell, seeds: Sequence[int | None]) -> str | None:
-    """In what two cells differ besides the recipe, in words; None for a fair comparison.
+class Fairness:
+    """Compares arms of a study; the settings of each pair are resolved once."""
 
-    Args:
-        study: whose settings are compared.
-        ours: of an arm that the study trains.
-        theirs: of another one; the same set, protocol and metric.
-        seeds: training seeds of both, which are compared.
+    def __init__(self, study: Study):
+        self.study = study
+        self._settings = cache(study.differences)
 
-    Raises:
-        UserError: one of the arms is not trained by the study.
-    """
-    found = {text.partition(":")[0]: text for text in study.differences(ours.arm, theirs.arm)}
-    if not seeds:
-        found.setdefault("seeds", f"seeds: {_listed(ours)}, not {_listed(theirs)}")
-    for seed in seeds:
-        branch = f"seed {seed}"
-        for path, one, other in differences(ours.tree[branch], theirs.tree[branch]):
-            key = _named(path)
-            if not path.startswith(EFFECTS):
-                found.setdefault(key, f"{key}: {one}, not {other}")
-    if not found:
-        return None
-    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
-    label = study.arms[theirs.arm].label
-    return f"Unfair: more than FRAMER differs from {label}: {'; '.join(list(found.values())[:MOST])}{more}"
+    def objection(self, ours: Cell, theirs: Cell, seeds: Sequence[int | None]) -> str | None:
+        """In what two cells differ besides the recipe, in words; None for a fair comparison.
+
+        Args:
+            ours: of an arm that the study trains.
+            theirs: of another one; the same set, protocol and metric.
+            seeds: training seeds of both, which are compared.
+
+        Raises:
+            UserError: one of the arms is not trained by the study.
+        """
+        found = {text.partition(":")[0]: text for text in self._settings(ours.arm, theirs.arm)}
+        if not seeds:
+            found.setdefault("seeds", f"seeds: {_listed(ours)}, not {_listed(theirs)}")
+        for seed in seeds:
+            branch = f"seed {seed}"
+            for path, one, other in differences(ours.tree[branch], theirs.tree[branch]):
+                key = _named(path)
+                if not path.startswith(EFFECTS):
+                    found.setdefault(key, f"{key}: {one}, not {other}")
+        if not found:
+            return None
+        more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+        label = self.study.arms[theirs.arm].label
+        return f"Unfair: more than FRAMER differs from {label}: {'; '.join(list(found.values())[:MOST])}{more}"
 
 
 def _listed(cell: Cell) -> str:

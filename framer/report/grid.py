@@ -1,7 +1,8 @@
 """A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from html import escape
 from textwrap import fill
 
@@ -10,6 +11,8 @@ from tabulate import tabulate
 
 from framer.report.marks import Tier
 
+PAGE = 48
+"""Rows of a table in LaTeX that fit on a page of the class article, below a caption."""
 TERMINAL = 120
 """Columns of a terminal, into which the text around a table is wrapped; the tables of the paper study fit too."""
 
@@ -42,6 +45,8 @@ class Group:
 
     heading: str
     rows: tuple[Row, ...]
+    continued: bool = False
+    """Whether it belongs to the group above it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Grid:
     reading: str
     words: bool = False
 
-    @property
+    @cached_property
     def notes(self) -> dict[str, int]:
         """The number of each footnote, in order of first use."""
         notes = dict.fromkeys(note for group in self.groups for row in group.rows for note in _notes(row))
@@ -74,17 +79,30 @@ class Grid:
 
 
 def markdown(grid: Grid) -> str:
-    """One Markdown table with a heading row a group; footnotes below. Bold and italics stand for the marks."""
-    rows = []
-    for group in grid.groups:
-        if group.heading:
-            rows.append([f"*{_escape_markdown(group.heading)}*"] + [""] * (len(grid.columns) - 1))
-        rows += [_markdown_row(row, grid) for row in group.rows]
+    """A table for each group, with its heading; footnotes below. Bold and italics stand for the marks."""
+    parts = [f"## {_escape_markdown(grid.title)}", _wrapped(grid.caption)]
     alignment = ["left", *("left" if grid.words else "right" for _ in grid.columns[1:])]
-    body = tabulate(rows, headers=list(grid.columns), tablefmt="pipe", colalign=alignment, disable_numparse=True)
-    notes = "\n".join(_wrapped(f"[{number}] {_escape_markdown(note)}.") + "  " for note, number in grid.notes.items())
-    parts = [f"## {_escape_markdown(grid.title)}", _wrapped(grid.caption), body, notes, _wrapped(grid.reading)]
+    for first, *rest in _together(grid.groups):
+        rows = [_markdown_row(row, grid) for row in first.rows]
+        for group in rest:
+            rows.append([f"*{_escape_markdown(group.heading)}*"] + [""] * (len(grid.columns) - 1))
+            rows += [_markdown_row(row, grid) for row in group.rows]
+        parts.append(f"### {_escape_markdown(first.heading)}" if first.heading else "")
+        parts.append(tabulate(rows, list(grid.columns), "pipe", colalign=alignment, disable_numparse=True))
+    notes = (_wrapped(f"[{number}] {_escape_markdown(note)}.") + "  " for note, number in grid.notes.items())
+    parts += ["\n".join(notes), _wrapped(grid.reading)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _together(groups: Sequence[Group]) -> list[list[Group]]:
+    """Groups, each with those that belong to it."""
+    found: list[list[Group]] = []
+    for group in groups:
+        if found and group.continued:
+            found[-1].append(group)
+        else:
+            found.append([group])
+    return found
 
 
 def _wrapped(text: str) -> str:
@@ -92,25 +110,39 @@ def _wrapped(text: str) -> str:
 
 
 def latex(grid: Grid) -> str:
-    """A `table` environment; needs the package booktabs."""
+    """A `table` environment, or one for each group where all rows do not fit on a page; needs the package booktabs."""
+    if len(grid.groups) == 1 or sum(1 + len(group.rows) for group in grid.groups) <= PAGE:
+        return _float(grid)
+    return "\n".join(_float(_part(grid, number, groups)) for number, groups in enumerate(_together(grid.groups), 1))
+
+
+def _part(grid: Grid, number: int, groups: list[Group]) -> Grid:
+    first, *rest = groups
+    title = f"{grid.title}, {first.heading}" if first.heading else grid.title
+    return replace(grid, key=f"{grid.key}-{number}", title=title, groups=(replace(first, heading=""), *rest))
+
+
+def _float(grid: Grid) -> str:
     rows = [row for group in grid.groups for row in group.rows]
     frame = pd.DataFrame(
         [[_latex_entry(entry, row, grid) for entry in row.entries] for row in rows],
         index=[_latex_label(row, grid) for row in rows],
         columns=[_escape_latex(heading) for heading in grid.columns[1:]],
     )
-    columns = len(grid.columns) - 1
-    notes = " ".join(f"${{}}^{{{number}}}$\\,{_escape_latex(note)}." for note, number in grid.notes.items())
-    caption = _escape_latex(f"{grid.title}. {grid.caption} {underlined(grid.reading)}".strip())
+    columns = "p{25mm}lllp{22mm}" if grid.words else "l" + "r" * (len(grid.columns) - 1)
     text = frame.style.to_latex(
         hrules=True,
-        column_format="@{}l" + ("l" * (columns - 1) + "p{25mm}" if grid.words else "r" * columns) + "@{}",
+        column_format=f"@{{}}{columns}@{{}}",
         position="tbp",
         position_float="centering",
-        caption=f"{caption} {notes}".strip(),
+        caption=_escape_latex(f"{grid.title}. {grid.caption}"),
         label=f"tab:{grid.key}",
     )
-    return _laid_out(text, grid)
+    footnotes = (f"${{}}^{{{number}}}$\\,{_escape_latex(note)}." for note, number in grid.notes.items())
+    below = " ".join([_escape_latex(underlined(grid.reading)), *footnotes])
+    return _laid_out(text, grid).replace(
+        "\\end{table}", f"\\par\\medskip\\parbox{{\\textwidth}}{{\\scriptsize {below}}}\n\\end{{table}}"
+    )
 
 
 def html(grid: Grid) -> str:
@@ -183,8 +215,7 @@ def _html_row(row: Row, grid: Grid) -> str:
 def _laid_out(text: str, grid: Grid) -> str:
     r"""Put each group's heading and the rule above it between the rows that Styler wrote."""
     # Six metrics and a long name fit the text width of a standard article only like this.
-    size = "\\scriptsize" if grid.words else "\\footnotesize"
-    text = text.replace("\\begin{tabular}", f"{size}\n\\setlength{{\\tabcolsep}}{{2.5pt}}\n\\begin{{tabular}}", 1)
+    text = text.replace("\\begin{tabular}", "\\scriptsize\n\\setlength{\\tabcolsep}{2pt}\n\\begin{tabular}", 1)
     head, rule, rest = text.partition("\\midrule\n")
     body, end, tail = rest.partition("\\bottomrule\n")
     rows = iter(body.splitlines(keepends=True))

@@ -1,6 +1,7 @@
 """The tables of a study as grids: the main table, the claims, the ablations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from framer.report.cells import Cell, Line, Section, Table
 from framer.report.claims import Claim, Verdict
@@ -54,7 +55,7 @@ def main_grid(table: Table, title: str, claims: Sequence[Claim]) -> Grid:
         groups.append(Group("" if one else section_heading(section), tuple(rows)))
         if section.controls:
             controls = [row for line in section.controls for row in _rows(line, gains)]
-            groups.append(Group("Controls", tuple(controls)))
+            groups.append(Group("Controls", tuple(controls), continued=True))
     heading = f"{title}: {section_heading(table.sections[0])}" if one else title
     columns = ("Method", *(metric.heading for metric in table.metrics))
     return Grid(f"main-{table.protocol.name}", heading, caption(table), columns, tuple(groups), reading(table))
@@ -108,7 +109,8 @@ def _rows(line: Line, gains: dict[tuple[str, str, str], Claim]) -> list[Row]:
         rows.append(Row(label, tuple(Entry(text) for text in texts), unfair, minor=True))
     if any(cell.published for cell in line.cells):
         rows.append(Row("published", tuple(_published(cell) for cell in line.cells), minor=True))
-        rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))
+        if any(cell.published and cell.mean is not None for cell in line.cells):
+            rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))
     return rows
 
 
@@ -142,14 +144,12 @@ def claims_row(claim: Claim) -> Row:
     """One line of the claims."""
     digits = claim.ours.metric.digits
     label = f"{claim.label}, {claim.ours.metric.heading}"
-    printed = signed(claim.published.number, 1) if claim.published else ""
+    paper = Entry(signed(claim.published.number, 1) if claim.published else "")
     if claim.published and claim.published.status == "conflict":
-        printed += " (in conflict)"
+        paper = replace(paper, note="The sources tell this number differently: it decides nothing")
     if claim.difference is None or claim.gain is None:
-        return Row(label, (Entry(""), Entry(""), Entry(printed), Entry(Verdict.MISSING.value, note=claim.reason)))
+        return Row(label, (Entry(""), Entry(""), paper, Entry(Verdict.MISSING.value, note=claim.reason)))
     difference = f"{signed(claim.difference, digits)} {span(claim.interval, digits)}".strip()
     gain = f"{signed(claim.gain, 1)} {span(claim.gain_interval, 1)}".strip()
     title = f"{claim.ours.id} against {claim.baseline.id}, sign-flip p {claim.p:.3g}"
-    return Row(
-        label, (Entry(difference), Entry(gain), Entry(printed), Entry(claim.text, note=claim.reason, title=title))
-    )
+    return Row(label, (Entry(difference), Entry(gain), paper, Entry(claim.text, note=claim.reason, title=title)))

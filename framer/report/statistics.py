@@ -61,16 +61,17 @@ def over_images(difference: Array, base: Array | None = None, level: float = LEV
         None for fewer than `MIN_IMAGES`, and for a base whose mean is zero.
     """
     n = len(difference)
-    base = np.ones(n) if base is None else base
-    if n < MIN_IMAGES or math.fsum(base) == 0:
+    whole = float(n) if base is None else math.fsum(base)
+    if n < MIN_IMAGES or whole == 0:
         return None
-    theta = math.fsum(difference) / math.fsum(base)
-    residual = difference - theta * base
-    moments = np.stack([residual, base, residual**2, residual * base, base**2], axis=1)
+    theta = math.fsum(difference) / whole
+    residual = difference - theta * (1.0 if base is None else base)
+    parts = [residual, residual**2] if base is None else [residual, residual**2, residual * base, base, base**2]
+    moments = np.stack(parts, axis=1)
     offset, errors = _ratio((_resamples(n) @ moments / n).T)
     error = float(_ratio(moments.mean(0))[1])
     # Differences that are constant up to rounding have no spread to studentise by.
-    if error <= 1e-12 * float(np.abs(difference).max()) / abs(float(base.mean())):
+    if error <= 1e-12 * float(np.abs(difference).max()) / abs(whole / n):
         return Interval(theta, theta)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.nan_to_num(offset / errors, nan=0.0, posinf=np.inf, neginf=-np.inf)
@@ -165,11 +166,15 @@ def seeds_needed(values: Array, level: float = LEVEL) -> int | None:
 
 
 def _ratio(moments: Array) -> tuple[Array, Array]:
-    """Ratio of means r / b and its standard error by linearisation, from the mean r, b, r^2, r b and b^2 (first axis).
+    """Ratio of means r / b and its standard error by linearisation, from the means of r, r^2, r b, b and b^2.
 
-    The error lacks a factor 1 / sqrt(n), which every quotient of two of them does without.
+    The first axis has these five, or the first two where b is 1. The error lacks a factor 1 / sqrt(n), which every
+    quotient of two of them does without.
     """
-    r, b, rr, rb, bb = moments
+    if len(moments) == 2:
+        mean, square = moments
+        return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
+    r, rr, rb, b, bb = moments
     ratio: Array = r / b
     error: Array = np.sqrt(np.maximum(rr - 2 * ratio * rb + ratio**2 * bb, 0.0)) / np.abs(b)
     return ratio, error
