@@ -1,12 +1,14 @@
 import hashlib
 import os
 import stat
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from framer import provenance
 from framer.errors import UserError
 from framer.provenance import (
     atomic,
@@ -92,3 +94,18 @@ def test_a_spoilt_folder_is_refused_in_one_line(tmp_path: Path, spoil, words: st
         verify_payload(tmp_path, read_card(tmp_path, "run"))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_the_lock_is_its_file_or_else_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.lock() == sha256_file(Path(__file__).resolve().parents[1] / "requirements.lock")
+    found = []
+    for text in ("torch==1\n", "torch==2\n", None):
+        monkeypatch.setattr(provenance, "LOCK", tmp_path / "requirements.lock")
+        provenance.LOCK.write_text(text) if text else provenance.LOCK.unlink()
+        provenance.lock.cache_clear()
+        found.append(provenance.lock())
+    monkeypatch.undo()
+    provenance.lock.cache_clear()
+    installed = sorted(f"{one.name}=={one.version}" for one in metadata.distributions())
+    assert found[2] == hashlib.sha256("\n".join(installed).encode()).hexdigest()
+    assert len(set(found)) == 3

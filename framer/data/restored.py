@@ -48,14 +48,13 @@ def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
     except BaseException:
         discard(out, hashes)
         raise
-    facts = {"inputs": provenance.digest(hashes), "code": fingerprint("import-images"), "lock": provenance.lock()}
-    seal(out, inputs, checkpoint="supplied", **facts)
+    seal(out, inputs, fingerprint("import-images"), checkpoint="supplied", inputs=provenance.digest(hashes))
 
 
-def seal(out: Path, stems: Mapping[str, Path], **facts: object) -> None:
-    """Write index and card: the folder is complete."""
+def seal(out: Path, stems: Mapping[str, Path], code: str, **facts: object) -> None:
+    """Write index and card: the folder is complete. `code` is the fingerprint of what filled it."""
     write_index(out, [f"{stem}.png" for stem in stems])
-    provenance.write_card(out, "images", ["index.csv"], **facts)
+    provenance.write_card(out, "images", ["index.csv"], **facts, code=code, lock=provenance.lock())
 
 
 def discard(out: Path, stems: Mapping[str, str]) -> None:

@@ -184,12 +184,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
 
 
+def code_of(command: str, backbone: str) -> str:
+    """The fingerprint of `framer COMMAND` with a backbone, which it loads by name; computed once, before it starts."""
+    return fingerprint(command, backbone_module(backbone))
+
+
 def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]:
     """What a checkpoint of an unfinished `framer COMMAND` must share with the training that goes on from it."""
     return {
         "settings": job.digest,
         "data": provenance.digest(data_digests(data)),
-        "code": fingerprint(command, backbone_module(job.backbone)),
+        "code": code_of(command, job.backbone),
         "package versions": provenance.digest(provenance.versions(PACKAGES)),
     }
 

@@ -7,7 +7,6 @@ from framer.backbones import backbone_class
 from framer.backbones.settings import settings_of
 from framer.engine import checkpoint
 from framer.errors import UserError
-from framer.fingerprint import fingerprint
 
 
 def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | None = None) -> None:
@@ -36,5 +35,5 @@ def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | N
     settings, stages = model.load_published(source)
     config = {"settings": settings_of(backbone, settings).training, "stages": stages}
     published = {"file": source.name, "sha256": provenance.sha256_file(source)}
-    facts = {"published": published, "code": fingerprint("convert", f"framer.backbones.{backbone}")}
+    facts = {"published": published, "code": checkpoint.code_of("convert", backbone)}
     checkpoint.write(out, "run", model, model.adapter_state(), config, facts, [], (base, identity))

@@ -22,7 +22,6 @@ from framer.engine import checkpoint
 from framer.engine.cache import PAIRS, PROMPTS, SHARD, shard_name
 from framer.engine.prompts import training_prompts
 from framer.engine.runtime import deterministic
-from framer.fingerprint import fingerprint
 from framer.jobs import EncodeJob
 
 
@@ -40,7 +39,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
         UserError: base, data, captions or settings that cannot be used.
     """
     deterministic(job.threads)
-    made = {"code": fingerprint("encode", f"framer.backbones.{job.backbone}"), "lock": provenance.lock()}
+    made = {"code": checkpoint.code_of("encode", job.backbone), "lock": provenance.lock()}
     (out / provenance.CARD).unlink(missing_ok=True)  # a folder with a card is complete
     for path in out.glob("*.safetensors"):
         path.unlink()

@@ -18,7 +18,7 @@ from framer.data.images import list_images, read_rgb, write_png
 from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
 from framer.data.restored import check, clear, discard, seal
-from framer.engine.checkpoint import PACKAGES, load_run
+from framer.engine.checkpoint import PACKAGES, code_of, load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic
 from framer.errors import UserError
@@ -69,7 +69,7 @@ def restore(
     code = fingerprint("restore")
     if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
-        code = fingerprint("restore", f"framer.backbones.{model.name}")
+        code = code_of("restore", model.name)
         options = settings_of(model.name, {"restore": dict(settings)}).restore
         device = "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
         if options.precision == "fp16" and device == "cpu":
@@ -102,5 +102,5 @@ def restore(
     except BaseException:
         discard(out, inputs)
         raise
-    facts |= {"inputs": provenance.digest(inputs), "code": code, "lock": provenance.lock()}
-    seal(out, images, **facts, versions=provenance.versions(PACKAGES))
+    versions = provenance.versions(PACKAGES)
+    seal(out, images, code, **facts, inputs=provenance.digest(inputs), versions=versions)

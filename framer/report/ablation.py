@@ -44,7 +44,7 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
     fairness = Fairness(study)
     for section in table.sections:
         for backbone in study.config.backbones:
-            arms = _by_recipe(study, backbone, (*section.methods, *section.ablations))
+            arms = _by_recipe(study, backbone, (*section.ablations, *section.methods))
             blocks = [(name, [arms[r] for r in recipes if r in arms]) for name, recipes in TABLES]
             groups = tuple(_group(study, fairness, name, lines) for name, lines in blocks if len(lines) > 1)
             if groups:
@@ -59,7 +59,10 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
 
 
 def _by_recipe(study: Study, backbone: str, lines: Sequence[Line]) -> dict[str, Line]:
-    """The row of each recipe, the first where there are several; none of an arm that is not for this set."""
+    """The row of each recipe, the first where there are several; none of an arm that is not for this set.
+
+    An arm of the main table that is not as the ablations are has a twin among them, which comes first.
+    """
     found: dict[str, Line] = {}
     for line in lines:
         config = study.arms.get(line.arm)
@@ -78,7 +81,7 @@ def _group(study: Study, fairness: Fairness, heading: str, lines: Sequence[Line]
     rows = []
     for recipe, line, entries in zip(recipes, lines, zip(*columns, strict=True), strict=True):
         pairs = [(one, other) for one, other in zip(line.cells, reference.cells, strict=True) if one.id and other.id]
-        found = (fairness.objection(one, other, seeds) for one, other in pairs if line is not reference)
+        found = (fairness.objection(one, other, seeds) for one, other in pairs if seeds and line is not reference)
         rows.append(Row(recipe, entries, next((text for text in found if text), None)))
     if len(seeds) == 0 or all(cell.values is None for cell in cells):
         return Group(heading, tuple(rows))

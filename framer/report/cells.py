@@ -236,7 +236,8 @@ class _Builder:
         if self.study.arms[arm].images:
             return "Images that others restored, supplied by hand"
         if weights := self.study.released.get(arm):
-            return f"Published weights, {weights}; their training is not ours: shown, compared with nothing"
+            seeds = ", seeds of the sampling" if len(self.study.arms[arm].seeds or []) > 1 else ""
+            return f"Published weights, {weights}{seeds}; their training is not ours: shown, compared with nothing"
         return None
 
     def stems(self, scores: Mapping[str, Mapping[str, Scores]]) -> tuple[str, ...]:

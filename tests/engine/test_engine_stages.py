@@ -87,7 +87,7 @@ def test_each_stage_leaves_a_complete_folder(study):
     for kind, path in (("base", "bases/b"), ("run", "runs/baseline"), ("run", "runs/framer")):
         card = read_card(root / path, kind)
         verify_payload(root / path, card)
-        assert {p.name for p in (root / path).glob("[!.]*")} == {*card["payload"], "card.json", "run.json"}
+        assert {p.name for p in (root / path).iterdir()} == {*card["payload"], "card.json", "run.json", ".finished"}
         assert set(card["payload"]) == {"model.safetensors", "config.json", "log.csv", "heldout.csv"}
         assert str(root) not in json.dumps(card)
 

@@ -5,7 +5,7 @@ import pytest
 from finished_study import MANIFEST, PHOTOS, PSNR, STUDY, write_scores
 
 from framer.data.images import write_png
-from framer.provenance import write_card
+from framer.provenance import write_card, write_json
 from framer.study import Study
 
 
@@ -50,4 +50,6 @@ def with_images(study: Study) -> Study:
         (folder / "log.csv").write_text("stage,step,loss,lr\n" + rows)
         (folder / "heldout.csv").write_text("stage,step,loss\npixel,0,0.5\npixel,50,0.125\n")
         write_card(folder, "run", ["log.csv"])
+        start = {"devices": {"Some GPU <8>": 8}, "gpus": 8, "seconds": 2700.0}
+        write_json(folder / "run.json", {"seconds": 5400.0, "gpu_hours": 12.0, "starts": [start, start]})
     return study

@@ -6,7 +6,9 @@ import io
 import json
 from pathlib import Path
 
+from framer.provenance import digest, write_card
 from framer.scoring.protocols import Protocol
+from framer.study import Study
 
 ARMS = """
   bicubic: {label: Bicubic}
@@ -81,3 +83,32 @@ def write_scores(
         "images": {image: {} for image in values},
     }
     path.with_suffix(".json").write_text(json.dumps(sidecar))
+
+
+def made(stage: str) -> dict[str, str]:
+    return {"code": stage, "lock": "l"}
+
+
+def trained(study: Study, **changes: object) -> None:
+    """Cards of base, runs and images as the stages write them."""
+    base = study.out / "bases" / "pisa_sr"
+    base.mkdir(parents=True, exist_ok=True)
+    (base / "model.safetensors").write_text("weights")
+    write_card(base, "base", ["model.safetensors"], job={"heldout": {"seed": 1}, "steps": 4}, **made("pretrain"))
+    for row in study.rows.values():
+        facts: dict[str, object] = {"checkpoint": "bicubic"}
+        if row.run:
+            folder = study.out / "runs" / row.run
+            folder.mkdir(parents=True, exist_ok=True)
+            log = f"{row.run} {changes.get('log', '')}"
+            for name, text in (("model.safetensors", row.run), ("log.csv", log)):
+                (folder / name).write_text(text)
+            recipe = "released" if "framer" in row.run else None
+            job = {"recipe": recipe, "lr": 0.1, "heldout": {"seed": changes.get("heldout")}}
+            facts = {"job": job, "data": {"photos": "p"}, "base": "b", **made("train")}
+            write_card(folder, "run", ["model.safetensors", "log.csv"], **facts)
+            facts = {"checkpoint": digest(json.loads((folder / "card.json").read_text())), "seed": row.seed}
+        for set_id in study.config.sets:
+            images = study.out / "images" / row.id / set_id
+            images.mkdir(parents=True, exist_ok=True)
+            write_card(images, "images", [], **facts, **made("restore"))

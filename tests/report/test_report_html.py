@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from framer.data.images import read_rgb
+from framer.errors import UserError
 from framer.report import gallery
 from framer.report.html import render
 from framer.study import Study
@@ -148,6 +149,20 @@ def test_each_strip_starts_with_baseline_and_framer(page: str):
 def test_facts(page: str):
     for name in ("Commit", "Lock (sha256)", "Settings", "Hardware", "GPU-hours"):
         assert f"<dt>{name}</dt>" in page
+    assert "<dt>Hardware</dt><dd>Some GPU &lt;8&gt;</dd>" in page
+    assert "<dt>GPU-hours</dt><dd>48.00, in 6.00 hours of training, all starts</dd>" in page, "four runs"
+
+
+def test_run_cards_have_their_measurement_beside_them(page: str):
+    names = re.findall(r"<summary>(runs/pisa_sr-framer-s1/\S+) <code>", page)
+    assert names == ["runs/pisa_sr-framer-s1/card.json", "runs/pisa_sr-framer-s1/run.json"]
+    assert "&#34;gpu_hours&#34;: 12.0" in page
+
+
+def test_a_damaged_measurement_is_said(with_images: Study):
+    (with_images.out / "runs/pisa_sr-framer-s1/run.json").write_text("{")
+    with pytest.raises(UserError, match=r"runs/pisa_sr-framer-s1/run\.json: no JSON; delete it"):
+        render(with_images, Path("report.html"))
 
 
 def test_space_is_bounded(with_images: Study, monkeypatch: pytest.MonkeyPatch):

@@ -1,17 +1,16 @@
 """Ids of cells: one flipped byte of one LR image reaches exactly the cells that hang on it."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_study import trained
 
 from framer.cli import main
 from framer.data.fetch import fetch
 from framer.data.images import write_png
 from framer.data.manifest import Manifest
 from framer.errors import UserError
-from framer.provenance import digest, write_card
 from framer.report.cells import Cell, find, tables
 from framer.report.lineage import differences
 from framer.study import Study
@@ -100,30 +99,6 @@ def test_one_byte_of_one_hr_image(pairs: Path):
 
 def cell(study: Study, arm: str, metric: str = "psnr") -> Cell:
     return find(study, f"{arm}/pairs-a/osediff/{metric}")
-
-
-def trained(study: Study, **changes: object) -> None:
-    """Cards of base, runs and images as the stages write them."""
-    base = study.out / "bases" / "pisa_sr"
-    base.mkdir(parents=True, exist_ok=True)
-    (base / "model.safetensors").write_text("weights")
-    write_card(base, "base", ["model.safetensors"], job={"heldout": {"seed": 1}, "steps": 4})
-    for row in study.rows.values():
-        facts: dict[str, object] = {"checkpoint": "bicubic"}
-        if row.run:
-            folder = study.out / "runs" / row.run
-            folder.mkdir(parents=True, exist_ok=True)
-            log = f"{row.run} {changes.get('log', '')}"
-            for name, text in (("model.safetensors", row.run), ("log.csv", log)):
-                (folder / name).write_text(text)
-            recipe = "released" if "framer" in row.run else None
-            job = {"recipe": recipe, "lr": 0.1, "heldout": {"seed": changes.get("heldout")}}
-            write_card(folder, "run", ["model.safetensors", "log.csv"], job=job, base="b")
-            facts = {"checkpoint": digest(json.loads((folder / "card.json").read_text())), "seed": row.seed}
-        for set_id in study.config.sets:
-            images = study.out / "images" / row.id / set_id
-            images.mkdir(parents=True, exist_ok=True)
-            write_card(images, "images", [], **facts)
 
 
 def test_the_tree_reaches_the_checkpoint(study: Study):
