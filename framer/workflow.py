@@ -170,6 +170,7 @@ class Graph:
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{folder}/{name}" for folder in folders for name in WEIGHTS]
         made = [f"{self.out}/{name}" for name in (*weights, *images, *scores, "report.html")]
+        made += [*self.analysed(), *self.cost()]
         return [*made, *self.tables("md", "tex", "html", "csv"), *self.figures("png", "pdf")]
 
     def tables(self, *kinds: str) -> list[str]:
