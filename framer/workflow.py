@@ -209,6 +209,7 @@ class Graph:
         folders = [*(f"bases/{base}" for base in bases), *(f"runs/{run}" for run in runs)]
         weights = [f"{self.out}/{folder}/{name}" for folder in folders for name in WEIGHTS]
         made = [*weights, *self.images(), *self.scores("csv", "json"), f"{self.out}/report.html"]
+        made += [*self.analysed(), *self.cost()]
         return [*made, *self.tables("md", "tex", "html", "csv"), *self.figures("png", "pdf")]
 
     def tables(self, *kinds: str) -> list[str]:

@@ -24,6 +24,8 @@ def analyse(args: argparse.Namespace) -> None:
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
+    if study.config.analysis is None:
+        raise UserError(f"{args.study}: has no section 'analysis'; docs/analyses.md says what it holds")
     if args.backbone not in (known := analysed(study, {})):
         raise UserError(f"{args.study}: --backbone: {unknown('backbone with an analysis', str(args.backbone), known)}")
     job = analyse_job(study, args.backbone)

@@ -18,7 +18,7 @@ from framer.data.captions import captions_file
 from framer.data.images import image_size, read_rgb, write_png
 from framer.data.imageset import verify
 from framer.data.pairs import paired, to_rgb, to_tensor
-from framer.engine.checkpoint import PACKAGES, load_run
+from framer.engine.checkpoint import PACKAGES, data_digests, load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic, seeded
 from framer.engine.snapshots import load_moment
@@ -109,16 +109,20 @@ def analyse(job: AnalyseJob, datasets: Path, runs: Path, out: Path, progress: bo
     prompts = image_prompts(captions, folder / "LR", job.captions.missing if job.captions else "error")
     cards = {run: provenance.digest(provenance.read_card(runs / run, "run")) for run in job.needed}
     clear(out)
-    total = len(job.runs) + bool(job.compared) * (len(job.compared) * len(job.snapshots) + 1)
+    moments = len(job.compared) * len(job.snapshots) + ("paper" in job.compared) * (len(job.snapshots) + 1)
+    total = len(job.runs) + moments
     with tqdm(total=total, desc=f"analyse {job.backbone}", unit="model", file=sys.stderr, disable=not progress) as bar:
         _record_ends(job, folder, runs, out, prompts, bar.update)
-        _record_beginnings(job, folder, runs, out, prompts, bar.update)
+        _record_weights(job, folder, runs, out, prompts, bar.update)
+        _restore_early(job, folder, runs, out, prompts, bar.update)
     provenance.write_card(
         out,
         "analysis",
         sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.suffix in (".npz", ".png")),
         job=job.as_dict(),
         runs=cards,
+        data=data_digests([folder / "LR"]),
+        captions=provenance.digest(prompts),
         versions=provenance.versions(PACKAGES),
     )
 
@@ -166,28 +170,24 @@ def _record_finals(finals: Tensor, out: Path, about: dict[str, str]) -> None:
     arrays.write(out / "images.npz", values, {"band": BANDS}, about)
 
 
-def _record_beginnings(
+def _record_weights(
     job: AnalyseJob, folder: Path, runs: Path, out: Path, prompts: dict[str, str], done: Callable[[], object]
 ) -> None:
-    """Images of every snapshot; of the recipe `paper` also FAW and FAM, then and at the end."""
+    """FAW and FAM in the run of the recipe `paper`, at every snapshot and at the end."""
+    if "paper" not in job.compared:
+        return
+    run = job.compared["paper"]
     weights: dict[str, list[np.ndarray]] = {"faw": [], "fam": []}
-    moments = []
-    for recipe, run in job.compared.items():
-        for step in (*job.snapshots, *([None] if recipe == "paper" else [])):
-            model = load_moment(runs / run, step)
-            if recipe == "paper":
-                moments.append("end" if step is None else f"step {step}")
-                _place(model, job.precision, prompts)
-                seen = Inputs(job, folder, model.multiple).read(model, _weights, fitted=False)
-                for name, kept in weights.items():
-                    kept.append(_joined([{band: both[name] for band, both in of_image.items()} for of_image in seen]))
-            if step is not None:
-                _restore(job, model, folder, out / EARLY / recipe / str(step), prompts)
-            done()
-    if moments:
-        labels = {"band": BANDS, "moment": tuple(moments)}
-        about = _about(job, job.compared["paper"], "those that were trained with the run")
-        arrays.write(out / "weights.npz", {name: np.stack(kept) for name, kept in weights.items()}, labels, about)
+    for step in (*job.snapshots, None):
+        model = load_moment(runs / run, step)
+        _place(model, job.precision, prompts)
+        seen = Inputs(job, folder, model.multiple).read(model, _weights, fitted=False)
+        for name, kept in weights.items():
+            kept.append(_joined([{band: both[name] for band, both in of_image.items()} for of_image in seen]))
+        done()
+    labels = {"band": BANDS, "moment": (*(f"step {step}" for step in job.snapshots), "end")}
+    about = _about(job, run, "those that were trained with the run" if _parts(model.heads) else "")
+    arrays.write(out / "weights.npz", {name: np.stack(kept) for name, kept in weights.items()}, labels, about)
 
 
 def _weights(students: list[Tensor], teacher: Tensor) -> dict[str, dict[str, Tensor]]:
@@ -195,13 +195,20 @@ def _weights(students: list[Tensor], teacher: Tensor) -> dict[str, dict[str, Ten
     return layer_weights(students[:-1], teacher, READING)
 
 
-def _restore(job: AnalyseJob, model: Backbone, folder: Path, out: Path, prompts: dict[str, str]) -> None:
-    options = settings_of(model.name, {"restore": job.settings}).restore
-    _place(model, options.precision, prompts)
-    for stem, lr, _ in paired(folder / "LR", folder / "HR")[: min(EARLY_IMAGES, job.images)]:
-        draws = Draws((generator(job.sampling, stem),), generator(job.sampling))
-        image = model.restore_image(to_tensor(read_rgb(lr)).unsqueeze(0), draws, options, prompt=prompts.get(stem, ""))
-        write_png(out / f"{stem}.png", to_rgb(image[0]))
+def _restore_early(
+    job: AnalyseJob, folder: Path, runs: Path, out: Path, prompts: dict[str, str], done: Callable[[], object]
+) -> None:
+    """The first images by every snapshot of the compared recipes."""
+    for recipe, run in job.compared.items():
+        for step in job.snapshots:
+            model = load_moment(runs / run, step)
+            options = settings_of(model.name, {"restore": job.settings}).restore
+            _place(model, options.precision, prompts)
+            for stem, lr, _ in paired(folder / "LR", folder / "HR")[:EARLY_IMAGES]:
+                image, draws = to_tensor(read_rgb(lr)), Draws((generator(job.sampling, stem),), generator(job.sampling))
+                restored = model.restore_image(image.unsqueeze(0), draws, options, prompt=prompts.get(stem, ""))
+                write_png(out / EARLY / recipe / str(step) / f"{stem}.png", to_rgb(restored[0]))
+            done()
 
 
 def _place(model: Backbone, precision: str, prompts: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from tqdm import tqdm
 
 from framer import provenance
@@ -125,6 +126,7 @@ def _block(cost: CostJob, job: TrainJob, run: Path) -> Block:
 
 
 def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator) -> dict[str, list[float]]:
+    images = _images(cost)
     backbone, _ = checkpoint.load_base(checkpoint.base_of(run), job.backbone, job.settings)
     framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
     first, *_ = job.stages
@@ -146,7 +148,8 @@ def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator)
         stepper = Stepper(backbone, lambda batch: backbone.training_loss(batch, framer), settings, accelerator)
 
         def step(number: int, stepper: Stepper = stepper, rate: float = settings.lr) -> None:
-            stepper.backward(iter([_batch(cost, number)]))
+            draws = Draws.of_step(0, 0, number, cost.batch)
+            stepper.backward(iter([Batch(*images, ("",) * cost.batch, draws)]))
             stepper.clip()
             stepper.update(number, rate)
 
@@ -157,21 +160,21 @@ def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator)
 
 def _restoring(cost: CostJob, job: TrainJob, run: Path) -> tuple[list[float], int]:
     deterministic(job.threads)
+    lr, _ = _images(cost)
     model, _ = checkpoint.load_run(run)
     options = settings_of(model.name, {"restore": cost.restoring[run.name]}).restore
     model.to("cuda" if torch.cuda.is_available() and not model.tiny else "cpu", DTYPES[options.precision])
 
     def restore(number: int) -> None:
-        batch = _batch(cost, number)
-        model.restore_image(batch.lr[:1], Draws(batch.draws.samples[:1], batch.draws.shared), options)
+        model.restore_image(lr[:1], Draws.of_step(0, 0, number, 1), options)
 
     return _timed(restore, 1, RESTORED), _peak()
 
 
-def _batch(cost: CostJob, number: int) -> Batch:
-    hr = torch.rand(cost.batch, 3, cost.crop, cost.crop, generator=generator(0, "cost", number))
-    lr = hr[..., ::SCALE, ::SCALE].contiguous()
-    return Batch(lr, hr, ("",) * cost.batch, Draws.of_step(0, 0, number, cost.batch))
+def _images(cost: CostJob) -> tuple[Tensor, Tensor]:
+    """LR and HR, of noise: what they show costs nothing."""
+    hr = torch.rand(cost.batch, 3, cost.crop, cost.crop, generator=generator(0, "cost"))
+    return hr[..., ::SCALE, ::SCALE].contiguous(), hr
 
 
 def _timed(work: Callable[[int], None], warmup: int, count: int) -> list[float]:

@@ -179,6 +179,15 @@ def test_early_images_are_those_of_a_shorter_run(root, recorded, backbone):
         assert early == (out / f"{stem}.png").read_bytes()
 
 
+def test_every_image_has_its_own_draws_each_time_anew(root):
+    inputs = Inputs(job_of("dit4sr"), root / "data/pairs", 8)
+    first, again, other = (inputs.batch(k).draws.normal(5) for k in (0, 0, 1))
+    assert first.equal(again)
+    assert not first.equal(other)
+    elsewhere = Inputs(job_of("dit4sr", seed=6), root / "data/pairs", 8).batch(0).draws.normal(5)
+    assert not first.equal(elsewhere)
+
+
 def test_no_image_is_read_by_heads_that_have_seen_it(root):
     seen: list[tuple[str, list[str]]] = []
 
