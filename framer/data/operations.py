@@ -19,6 +19,7 @@ Size = tuple[int, int]
 Mode = Literal["area", "bilinear", "bicubic"]
 TILE = 4
 RUN = 2**16
+STRIP = 64
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,35 @@ def resize(image: Tensor, size: Size, mode: Mode) -> Tensor:
 
     Computed in float64: devices agree on what is left of it in float32.
     """
-    if image.shape[-2:] == size:
+    h, w = image.shape[-2:]
+    if (h, w) == size:
         return image.float()
     resized = image.new_empty(len(image), *size, dtype=torch.float32)
     # A plane at a time stays in the cache.
     for plane, out in zip(image, resized, strict=True):
-        out.copy_(F.interpolate(plane.double()[None, None], size=size, mode=mode)[0, 0])
+        if mode == "area" and size[0] >= h and size[1] >= w:
+            _enlarge_area(plane, out)
+        else:
+            out.copy_(F.interpolate(plane.double()[None, None], size=size, mode=mode)[0, 0])
     return resized
+
+
+def _enlarge_area(plane: Tensor, out: Tensor) -> None:
+    """Area averaging of (h, w) to an `out` that is no smaller: the mean of one or two pixels along each axis.
+
+    Pixel i of m is the mean from floor(i n / m) to below ceil((i + 1) n / m). Torch's own pooling, for any number of
+    pixels, takes twice as long.
+    """
+    (top, bottom), (left, right) = (
+        (i * n // m, ((i + 1) * n - 1) // m)
+        for n, m in zip(plane.shape, out.shape, strict=True)
+        for i in [torch.arange(m, device=plane.device)]
+    )
+    columns = plane.index_select(1, left).double().add_(plane.index_select(1, right))
+    for start in range(0, len(out), STRIP):
+        rows = slice(start, start + STRIP)
+        pairs = columns.index_select(0, top[rows]).add_(columns.index_select(0, bottom[rows]))
+        torch.mul(pairs, 0.25, out=out[rows])
 
 
 def add_noise(image: Tensor, noise: Noise) -> Tensor:

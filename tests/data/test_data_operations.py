@@ -6,6 +6,7 @@ import scipy.ndimage
 import scipy.stats
 import skimage.data
 import torch
+import torch.nn.functional as F
 
 from framer.data.kernels import gaussian, plateau, sinc
 from framer.data.operations import (
@@ -171,3 +172,14 @@ def test_a_pixel_has_the_noise_of_its_place_in_any_run():
     shot = ShotNoise(levels)
     whole = shot.field(0, chance)
     assert torch.equal(torch.cat([shot.field(0, chance[:123]), shot.field(123, chance[123:])]), whole)
+
+
+@pytest.mark.parametrize("size", [(40, 33), (41, 33), (40, 66), (71, 50), (97, 33)])
+def test_enlarging_by_areas_is_torchs_pooling_to_the_bit(size):
+    """Of whole levels and of what a blur leaves, in strips and without."""
+    generator = torch.Generator().manual_seed(3)
+    whole_levels = torch.randint(0, 256, (3, 40, 33), generator=generator).float()
+    blurred = torch.randint(-1000, 256 << 16, (3, 40, 33), generator=generator) / 65536
+    for image in (whole_levels, blurred, blurred.double() / 3):
+        expected = F.interpolate(image.double()[None], size=size, mode="area")[0].float()
+        assert torch.equal(resize(image, size, "area"), expected)
