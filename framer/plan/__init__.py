@@ -82,6 +82,8 @@ class Plan:
             self._plain("bicubic", len(plain)),
             self._plain("supplied", len(supplied)),
             self._scoring(),
+            self._plain("analyse", len(graph.analysed())),
+            self._plain("cost", len(graph.cost())),
             self._plain("figures", 1),
             self._plain("tables", 1),
             self._plain("report", 1),

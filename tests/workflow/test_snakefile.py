@@ -90,6 +90,14 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     data |= {manifests[item]["sources"][0]["of"] for item in degraded}
     counts |= {"fetch": len(data - degraded), "degrade": len(degraded), "pretrain": len(bases), "base": len(weights)}
     counts |= {"caption": len(captioned), "encode": len(encoded)}
+    if analysis := config.get("analysis"):
+        analysed = [
+            key
+            for key in trainable
+            if any(arm.get("backbone") == key and "checkpoint" not in arm for arm in arms.values())
+        ]
+        counts["analyse"] = len(analysed) if analysis["set"] not in absent else 0
+        counts["cost"] = int("cost" in analysis and bool(analysed))
     if len(trained_bases := {value["base"] for value in backbones.values()}) > 1 or trained_bases != {"tiny"}:
         files = set().union(*(METRIC_WEIGHTS[protocol] for protocol in config["protocols"]))
         files |= {"lpips-vgg"} if counts["train"] and "pisa_sr" in trainable else set()
