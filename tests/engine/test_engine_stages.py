@@ -86,7 +86,7 @@ def test_each_stage_leaves_a_complete_folder(study):
     for kind, path in (("base", "bases/b"), ("run", "runs/baseline"), ("run", "runs/framer")):
         card = read_card(root / path, kind)
         verify_payload(root / path, card)
-        assert {p.name for p in (root / path).iterdir()} == {*card["payload"], "card.json"}
+        assert {p.name for p in (root / path).iterdir()} == {*card["payload"], "card.json", ".finished"}
         assert set(card["payload"]) == {"model.safetensors", "config.json", "log.csv", "heldout.csv"}
         assert str(root) not in json.dumps(card)
 
@@ -121,8 +121,9 @@ def test_the_same_work_gives_the_same_bytes(study, folder, tmp_path):
         run_job(name, recipe="released"), tmp_path / "bases/b", data, tmp_path / "runs/framer", heldout, session=QUIET
     )
     for path in ("bases/b", "runs/framer"):
-        for file in (root / path).iterdir():
-            assert sha256_file(file) == sha256_file(tmp_path / path / file.name), file
+        made = [file for file in (root / path).rglob("*") if file.is_file()]
+        for file in made:
+            assert sha256_file(file) == sha256_file(tmp_path / file.relative_to(root)), file
 
 
 def test_restoring_gives_four_times_the_size_whoever_is_in_the_folder(study, folder, tmp_path):
