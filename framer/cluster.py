@@ -22,7 +22,7 @@ PROFILE = "slurm/profile.yaml"
 SAVING = 30
 """Seconds that a checkpoint may take."""
 ANSWER = 10.0
-"""Seconds in which Slurm's controller must answer; Snakemake's plugin for Slurm waits no longer, either."""
+"""Seconds in which Slurm's controller must answer."""
 
 
 @dataclass(frozen=True)

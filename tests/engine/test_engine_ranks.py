@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -172,5 +173,7 @@ def test_torchrun_from_the_command_line(tmp_path):
     for out, more in (("one", []), ("two", ["--gpus", "2"])):
         done = subprocess.run([*command, "--out", out, *more], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert files(tmp_path / "one").keys() == files(tmp_path / "two").keys()
+    # The name of a checkpoint holds its hash, and one rank rounds as two do not.
+    one, two = ({re.sub(r"[0-9a-f]{64}", "", name) for name in files(tmp_path / out)} for out in ("one", "two"))
+    assert one == two
     assert list((tmp_path / "logs/study/tracking").rglob("events*"))
