@@ -1,6 +1,7 @@
 # make smoke   the whole study on embedded photographs, on this machine's CPUs
 # make test    the test suite
 # make smoke-test   checks what make smoke made
+# make micro-test   the paper study in small: every rule and every recipe
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
 # make bench   the speeds that docs/benchmarks.md lists; fails where a target is missed
 # make lint    formatters, linters, types
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 .DEFAULT_GOAL := smoke
-.PHONY: smoke smoke-test test slurm-test bench lint lock schema
+.PHONY: smoke smoke-test test micro-test slurm-test bench lint lock schema
 
 # uv installs itself first, from its own hashed entry in the lock, and then everything else.
 .venv/.ready: requirements.lock pyproject.toml
@@ -32,12 +33,16 @@ smoke: .venv/.ready
 	@echo "Tables: results/smoke/tables   Report: results/smoke/report.html"
 
 test: .venv/.ready
-	$(BIN)/python -m pytest --ignore tests/smoke --ignore tests/slurm
+	$(BIN)/python -m pytest --ignore tests/smoke --ignore tests/slurm --ignore tests/micro
 
 # Holds what `make smoke` made to its promises, and runs the study a second time from clean to compare the bytes.
 smoke-test: smoke
 	$(BIN)/python -m pytest tests/smoke --ignore tests/smoke/test_repeat.py
 	$(BIN)/python -m pytest -n 0 tests/smoke/test_repeat.py
+
+# The paper study in small, to its end: every rule and every recipe.
+micro-test: .venv/.ready
+	$(BIN)/python -m pytest -n 0 tests/micro
 
 slurm-test: .venv/.ready
 	$(BIN)/python -m pytest -n 0 -rs tests/slurm
