@@ -219,7 +219,7 @@ def test_arms_that_differ_in_the_recipe_alone_are_fair(smoke: Study, tmp_path: P
         "settings.csd: 2.0, not 1.0",
         "restore.settings.lambda_sem: 0.5, not None",
     ]
-    assert smoke.differences("dit4sr-untrained", "dit4sr-baseline") == ["stages.control.steps: 0, not 400"]
+    assert smoke.differences("dit4sr-untrained", "dit4sr-baseline") == ["stages.control.steps: 0, not 320"]
     apart = Study.load(spoilt(tmp_path, (["arms", "pisa_sr-framer", "seeds"], [8])), DATASETS)
     assert apart.differences("pisa_sr-framer", "pisa_sr-baseline") == ["seeds: [8], not [0]"]
     with pytest.raises(UserError, match=r"arms\.bicubic: is not trained"):
