@@ -144,7 +144,7 @@ def test_a_study_is_validated_by_its_settings(study: Path, tmp_path: Path) -> No
 
 
 def test_a_plan_says_that_its_speed_is_not_known(study: Path) -> None:
-    graph = Graph(Study.load(study / "config/third.yaml", study / "datasets"), absent={}, stopped={})
+    graph = Graph(Study.load(study / "config/third.yaml", study / "datasets"), absent={})
     assert any("not known" in line for line in Plan(graph, study / "logs").table_lines(1))
 
 
