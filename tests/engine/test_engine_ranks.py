@@ -60,6 +60,9 @@ def losses(backbone, photos, more):
             means = accelerator.reduce(torch.tensor(list(values.values()), dtype=torch.float64), "mean")
             rows.append([*means.tolist(), stepper.clip()])
             stepper.update(step, settings.lr)
+        # A training has its process for itself; here the next one begins, which must not find half of this one's group.
+        accelerator.wait_for_everyone()
+        del stepper
     # None of them lives from step to step. That is why a checkpoint has no state of generators in it.
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert (np.random.get_state()[1].tolist(), random.getstate()) == generators[1:]
