@@ -35,7 +35,7 @@ smoke: .venv/.ready
 test: .venv/.ready
 	$(BIN)/python -m pytest --ignore tests/smoke --ignore tests/slurm --ignore tests/micro
 
-# Holds what `make smoke` made to its promises, and runs the study a second time from clean to compare the bytes.
+# Holds what `make smoke` made to its promises, and runs a part of it a second time from clean to compare the bytes.
 smoke-test: smoke
 	$(BIN)/python -m pytest tests/smoke --ignore tests/smoke/test_repeat.py
 	$(BIN)/python -m pytest -n 0 tests/smoke/test_repeat.py

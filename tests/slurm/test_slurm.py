@@ -185,4 +185,6 @@ def test_a_whole_study_without_accounting(clone: Path) -> None:
     assert asked["rule_restore"] == {**one, "mem": "4000M"}
     assert asked["rule_score"] == {**one, "mem": "4000M"}
     assert asked["rule_bicubic"] == {**one, "mem": "2000M"}
-    assert asked["rule_report"] == {**one, "mem": "2000M"}  # the tables and the report in one job
+    # Figures and tables side by side, then the report: one job.
+    together = {"cpu": "2", "node": "1", "billing": "2", "mem": "6000M"}
+    assert asked["rule_report_figures_report_tables"] == together
