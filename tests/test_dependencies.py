@@ -20,7 +20,7 @@ DECLARED = {canonicalize_name(Requirement(text).name) for text in PROJECT["depen
 # Imported for what a declared dependency does with it, and of no use without that one.
 THROUGH = {"timm": "pyiqa", "markupsafe": "jinja2"}
 # Used without being imported: by the Snakefile and by slurm/profile.yaml.
-STARTED = {"snakemake", "snakemake-executor-plugin-slurm"}
+STARTED = {"snakemake", "snakemake-executor-plugin-slurm", "tensorboard"}
 
 
 def imported() -> dict[str, set[str]]:
