@@ -183,12 +183,13 @@ class CostJob(Job):
     Attributes:
         runs: one of each arm, a baseline before what is compared with it.
         restoring: settings of `restore` by run, where they are not at their defaults.
-        steps, warmup, batch, crop: as in the study.
+        steps, warmup, blocks, batch, crop: as in the study.
         threads: CPU threads.
     """
 
     runs: dict[str, str]
     restoring: dict[str, dict[str, Any]]
+    blocks: int
     steps: int
     warmup: int
     batch: int

@@ -297,6 +297,7 @@ class CostConfig(Strict):
 
     steps: int = Field(50, ge=1, description="training steps a block that are timed; blocks of the arms alternate")
     warmup: int = Field(5, ge=1, description="steps a block before those")
+    blocks: int = Field(4, ge=1, description="blocks an arm, each a process of its own")
     batch: int = Field(1, ge=1, description="images a step")
     crop: int = Field(512, ge=32, multiple_of=32, description="side of the HR crop, pixels")
 

@@ -35,8 +35,6 @@ from framer.method.loss import FramerLoss
 from framer.method.recipe import Recipe
 from framer.report.cost import COLUMNS, QUANTITIES
 
-BLOCKS = 4
-"""Blocks an arm."""
 RESTORED = 3
 """Images a block whose restoring is timed, after one that is not."""
 
@@ -81,7 +79,9 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
         provenance.read_card(runs / run, "run")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-        for arm in tqdm(order(list(job.runs)), "measure", unit="block", file=sys.stderr, disable=not progress):
+        for arm in tqdm(
+            order(list(job.runs), job.blocks), "measure", unit="block", file=sys.stderr, disable=not progress
+        ):
             run = job.runs[arm]
             found[arm].append(pool.submit(_block, job, jobs[run], runs / run).result())
     devices = {block.device for blocks in found.values() for block in blocks}
@@ -97,9 +97,9 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
     provenance.write_text(out, text.getvalue())
 
 
-def order(arms: list[str]) -> list[str]:
+def order(arms: list[str], blocks: int) -> list[str]:
     """The arm of each block: forwards and backwards in turn."""
-    return [arm for number in range(BLOCKS) for arm in arms[:: -1 if number % 2 else 1]]
+    return [arm for number in range(blocks) for arm in arms[:: -1 if number % 2 else 1]]
 
 
 def _summary(blocks: list[Block], job: TrainJob) -> tuple[float, float, float, float]:

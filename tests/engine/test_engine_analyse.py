@@ -218,10 +218,9 @@ def test_what_cannot_be_recorded_is_one_line(root, tmp_path, change, words):
     assert not (tmp_path / "card.json").exists()
 
 
-def test_cost_is_measured_in_a_process_of_its_own(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(analyse_cost, "BLOCKS", 1)
+def test_cost_is_measured_in_a_process_of_its_own(root, tmp_path):
     run = "pisa_sr-ours-s0"
-    job = CostJob({"ours": run}, {run: {}}, steps=2, warmup=1, batch=2, crop=32, threads=1)
+    job = CostJob({"ours": run}, {run: {}}, blocks=1, steps=2, warmup=1, batch=2, crop=32, threads=1)
     measure(job, {run: training("pisa_sr", "paper")}, root / "runs", tmp_path / "cost.csv", progress=False)
     with (tmp_path / "cost.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -233,7 +232,7 @@ def test_cost_is_measured_in_a_process_of_its_own(root, tmp_path, monkeypatch):
 
 
 def test_blocks_of_the_arms_alternate():
-    assert analyse_cost.order(["a", "b"]) == ["a", "b", "b", "a", "a", "b", "b", "a"]
+    assert analyse_cost.order(["a", "b"], 4) == ["a", "b", "b", "a", "a", "b", "b", "a"]
 
 
 def test_cost_weighs_stages_by_their_steps():

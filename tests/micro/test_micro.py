@@ -60,7 +60,10 @@ def hub(clone: Path, tmp_path: Path) -> Hub:
 def test_every_rule_and_every_recipe(clone: Path, hub: Hub) -> None:
     with hub.serve():
         first, said = snakemake(clone, HF_ENDPOINT=hub.url)
-    assert "n/a in the tables: images of SwinIR" in said and "n/a in the tables: PiSA-SR (pisa_sr.pkl)" in said
+    assert (
+        "n/a in the tables: images of SwinIR" in said
+        and "n/a in the tables: pisa_sr: put weights/pisa_sr/pisa_sr.pkl" in said
+    )
 
     # What is brought by hand: a run in the form of the published weights, and the images of another method.
     run = (OUT / "runs/pisa_sr-baseline-s0").as_posix()
