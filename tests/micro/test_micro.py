@@ -76,7 +76,7 @@ def test_every_rule_and_every_recipe(clone: Path, hub: Hub) -> None:
     with hub.serve():
         second, said = snakemake(clone, HF_ENDPOINT=hub.url)
         assert "n/a in the tables: " not in said
-        expected = {"base": 1, "release": 1, "supplied": 1, "restore": 1, "score": 4}
+        expected = {"release": 1, "supplied": 1, "restore": 1, "score": 2}
         assert {rule: second[rule] for rule in expected} == expected and "train" not in second
         assert scores(clone, "pisa_sr-published-s0") == scores(clone, "pisa_sr-baseline-s0")
         assert scores(clone, "swinir") == scores(clone, "bicubic")
@@ -90,7 +90,8 @@ def test_every_rule_and_every_recipe(clone: Path, hub: Hub) -> None:
             re.MULTILINE,
         )
     )
-    assert rules <= first.keys() | second.keys()
+    # A study of tiny networks fetches no weights of metrics; tests/workflow has that rule run.
+    assert rules - first.keys() - second.keys() == {"weights"}
 
     ablation = (clone / OUT / "tables/ablation.md").read_text()
     main = (clone / OUT / "tables/main.md").read_text()
