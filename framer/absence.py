@@ -4,9 +4,11 @@ Each is known by a name: a set by its id, published weights by the id of their m
 restored by ARM/SET.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from framer.data.fetch import how_to_get, present
+from framer.data.manifest import Manifest
 from framer.data.weights import WeightsManifest
 from framer.study import SUPPLIED, Study
 from framer.weights import folder
@@ -17,7 +19,7 @@ def absent(study: Study, datasets: Path) -> dict[str, str]:
     """All of it, each with one line that says what to do."""
     names = []
     for name, manifest in study.manifests.items():
-        source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest
+        source = _source(study, name)
         if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
     names += weights_of(study).absent(study.released.values())
@@ -26,18 +28,25 @@ def absent(study: Study, datasets: Path) -> dict[str, str]:
             images = SUPPLIED / arm / name
             if not images.is_dir() or not any(images.iterdir()):
                 names.append(f"{arm}/{name}")
-    return {name: reason(study, name, datasets) for name in names}
+    return reasons(study, names, datasets)
 
 
-def reason(study: Study, name: str, datasets: Path) -> str:
-    """What to do about something that is absent."""
+def reasons(study: Study, names: Iterable[str], datasets: Path) -> dict[str, str]:
+    """What to do about each of some things that are absent."""
+    return {name: _reason(study, name, datasets) for name in names}
+
+
+def _reason(study: Study, name: str, datasets: Path) -> str:
     if "/" in name:
         return study.how_to_supply(*name.split("/"))
     if name in study.released.values():
         return WeightsManifest.load(name).how_to_get(folder())
-    manifest = study.manifests[name]
-    source = study.manifests[manifest.derived_from] if manifest.derived_from else manifest
-    return how_to_get(source, datasets)
+    return how_to_get(_source(study, name), datasets)
+
+
+def _source(study: Study, name: str) -> Manifest:
+    """The set that must come: the one that another is derived from, or the set itself."""
+    return study.manifests[study.manifests[name].derived_from or name]
 
 
 def weights_of(study: Study) -> Weights:

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from framer.errors import UserError, unknown
 
+_Model = TypeVar("_Model", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*$")]
 
 
@@ -61,9 +62,16 @@ _Loader.add_implicit_resolver(
 )
 
 
-def explain(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
-    """The first mistake in a file that `model` describes, as one line: file, key, what is wrong, what to do."""
-    return f"{path}: {complaint(error, model)}"
+def read_model(path: Path, model: type[_Model]) -> _Model:
+    """A file that `model` describes.
+
+    Raises:
+        UserError: it cannot be read, or has a wrong key or value: file, key, what is wrong, what to do.
+    """
+    try:
+        return model.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {complaint(error, model)}") from None
 
 
 def complaint(error: ValidationError, model: type[BaseModel]) -> str:

@@ -11,15 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from framer.backbones.settings import settings_of
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
 from framer.jobs import Captions, EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
 from framer.provenance import derive_seed
 from framer.schema import ArmConfig, BackboneConfig, Optimisation, StudyConfig
-from framer.strict_yaml import explain, read_yaml
+from framer.strict_yaml import read_model
 
 OWN_BASES = ("tiny", "random")
 """Bases that need no download."""
@@ -69,10 +67,7 @@ class Study:
             UserError: the file is missing, is no YAML, has an unknown key, a wrong value or names that do not resolve;
                 one line with the file, the key and what is known.
         """
-        try:
-            config = StudyConfig.model_validate(read_yaml(path))
-        except ValidationError as error:
-            raise UserError(explain(path, error, StudyConfig)) from None
+        config = read_model(path, StudyConfig)
         manifests: dict[str, Manifest] = {}
 
         def load(key: str, name: str) -> Manifest:

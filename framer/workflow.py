@@ -14,7 +14,6 @@ from framer import analyses
 from framer.absence import absent, weights_file, weights_of
 from framer.backbones.settings import backbone_module, settings_of
 from framer.data.captions import captions_file, read_captions
-from framer.data.weights import WeightsManifest
 from framer.errors import UserError, unknown
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
@@ -318,10 +317,6 @@ class Graph:
         row = next(row.id for row in self.study.rows.values() if row.run == run)
         base = self.study.config.backbones[str(self.study.arm(row).backbone)].base
         return f"{self.out}/bases/{self.study.base_of(row)}" if base in OWN_BASES else pipeline(base).as_posix()
-
-    def weights_name(self, folder: str) -> str:
-        """What `framer fetch --weights` calls the weights of a folder."""
-        return folder if folder in WeightsManifest.known() else folder.replace("--", "/", 1)
 
     @property
     def released(self) -> list[str]:

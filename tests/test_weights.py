@@ -58,7 +58,7 @@ def test_the_workflow_reads_and_writes_the_same_folder(clone: Path, tmp_path: Pa
     assert done.returncode == 0, text
     for name in ("stable-diffusion-2-1-base", "stable-diffusion-3.5-medium"):
         assert f"Missing output files: {elsewhere}/stabilityai--{name}/card.json" in text
-        assert f"framer fetch --weights stabilityai--{name} " in text
+        assert f"framer fetch --weights stabilityai/{name} " in text
         assert f"--base {elsewhere}/stabilityai--{name} " in text
     assert not [word for word in text.split() if word.startswith("weights/")]
 

@@ -6,28 +6,30 @@ from pathlib import Path
 from framer.arguments import arg, command, one_thread
 from framer.errors import UserError
 
+ABSENT = arg(
+    "--absent",
+    nargs="*",
+    default=[],
+    metavar="NAME",
+    help="what is not on this machine: sets, weights, ARM/SET: n/a",
+)
+
 
 @command(
     "render a study's tables from its scores",
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the tables"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
-    arg(
-        "--absent",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="what is not on this machine: sets, weights, ARM/SET: n/a",
-    ),
+    ABSENT,
 )
 def tables(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.absence import reason
+    from framer.absence import reasons
     from framer.report.tables import render
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = {name: reason(study, name, args.datasets) for name in args.absent}
+    absent = reasons(study, args.absent, args.datasets)
     render(study, args.out, absent=absent, datasets=args.datasets)
 
 
@@ -36,16 +38,16 @@ def tables(args: argparse.Namespace) -> None:
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg("--absent", nargs="*", default=[], metavar="NAME", help="what is not on this machine: a set, weights, ARM/SET"),
+    ABSENT,
 )
 def figures(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.absence import reason
+    from framer.absence import reasons
     from framer.report.figures import render
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = {name: reason(study, name, args.datasets) for name in args.absent}
+    absent = reasons(study, args.absent, args.datasets)
     render(study, args.out, absent=absent, datasets=args.datasets)
 
 
@@ -54,22 +56,16 @@ def figures(args: argparse.Namespace) -> None:
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg(
-        "--absent",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="what is not on this machine: sets, weights, ARM/SET: n/a",
-    ),
+    ABSENT,
 )
 def report(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.absence import reason
+    from framer.absence import reasons
     from framer.report.html import render
     from framer.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = {name: reason(study, name, args.datasets) for name in args.absent}
+    absent = reasons(study, args.absent, args.datasets)
     render(study, args.out, datasets=args.datasets, absent=absent)
 
 

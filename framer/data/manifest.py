@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from framer.data.presets import PRESETS
 from framer.data.remote import Remote
 from framer.errors import UserError, unknown
-from framer.strict_yaml import Name, Strict, explain, read_yaml
+from framer.strict_yaml import Name, Strict, read_model
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+/.*/$")]
@@ -163,10 +163,7 @@ class Manifest(Strict):
         if name not in known:
             raise UserError(f"{where or datasets}: {unknown('set', name, known)}")
         path = datasets / f"{name}.yaml"
-        try:
-            manifest = cls.model_validate(read_yaml(path))
-        except ValidationError as error:
-            raise UserError(explain(path, error, cls)) from None
+        manifest = read_model(path, cls)
         if manifest.id != name:
             raise UserError(f"{path}: id: {manifest.id!r} is not the file's name; rename one of them")
         return manifest

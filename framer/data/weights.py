@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from framer.data.remote import FileAddress, Remote, RepoAddress
 from framer.errors import UserError, unknown
 from framer.provenance import CARD, read_card
-from framer.strict_yaml import Strict, explain, read_yaml
+from framer.strict_yaml import Strict, read_model
 
 MANIFESTS = Path("weights")
 """The manifests' own folder, under version control; the weights themselves are in `framer.weights.folder()`."""
@@ -76,10 +76,7 @@ class WeightsManifest(Strict):
                 }
                 return cls.model_validate(keys)
             raise UserError(f"{weights}: {unknown('weights', name, cls.known(weights))}")
-        try:
-            manifest = cls.model_validate(read_yaml(path))
-        except ValidationError as error:
-            raise UserError(explain(path, error, cls)) from None
+        manifest = read_model(path, cls)
         if manifest.id != stem:
             raise UserError(f"{path}: id: {manifest.id!r} is not the file's name; rename one of them")
         return manifest

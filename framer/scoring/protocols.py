@@ -8,11 +8,9 @@ those beside this module, and a user's own.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from framer.errors import UserError, unknown
 from framer.scoring.definitions import Metric, ProtocolFile
-from framer.strict_yaml import explain, read_yaml
+from framer.strict_yaml import read_model
 
 __all__ = ["PROTOCOLS", "USERS", "Metric", "Protocol"]
 
@@ -74,10 +72,7 @@ class Protocol:
 
 
 def _read(path: Path) -> Protocol:
-    try:
-        content = ProtocolFile.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise UserError(explain(path, error, ProtocolFile)) from None
+    content = read_model(path, ProtocolFile)
     if not content.metrics.metrics:
         raise UserError(
             f"{path}: metrics: defines none; define some of {', '.join(type(content.metrics).model_fields)}"

@@ -5,22 +5,18 @@ localrules:
     base,
 
 
-# Weights by the name of their folder: a manifest's id, or OWNER--NAME of a pipeline.
+# A pipeline of diffusers or a model of transformers; single files come by the rule `weights`.
 rule base:
     output:
-        card=f"{WEIGHTS}/{{weights}}/card.json",
+        card=f"{WEIGHTS}/{{owner}}--{{name}}/card.json",
     log:
-        "logs/weights/{weights}.log",
-    wildcard_constraints:
-        weights=r"[\w.-]+",
+        "logs/weights/{owner}--{name}.log",
     conda:
         "../../environment.yml"
-    params:
-        name=lambda wildcards: graph.weights_name(wildcards.weights),
     message:
-        "Fetch {wildcards.weights}"
+        "Fetch {wildcards.owner}/{wildcards.name}"
     shell:
-        "framer fetch --weights {params.name} 2> {log}"
+        "framer fetch --weights {wildcards.owner}/{wildcards.name} 2> {log}"
 
 
 rule pretrain:
