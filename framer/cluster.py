@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from framer.engine.lock import exclusive
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.finding import Finding
 
 NO_REQUEUE = "slurm-no-requeue"
@@ -101,7 +101,7 @@ def _profile(root: Path) -> dict[str, Any]:
         profile = yaml.safe_load((root / PROFILE).read_text(encoding="utf-8"))
         return {**profile}
     except (OSError, yaml.YAMLError, TypeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(f"{root / PROFILE}: no profile ({reason}); run this at the root of the repository") from None
 
 
@@ -179,7 +179,7 @@ def _locks(root: Path) -> Finding:
         with tempfile.TemporaryDirectory(dir=where, prefix=".doctor-") as folder, exclusive(Path(folder, "run/hidden")):
             pass
     except (UserError, OSError) as error:
-        return Finding("locks", "WRONG", " ".join(str(error).split()))
+        return Finding("locks", "WRONG", one_line(error))
     return Finding("locks", "ok", "the file system of results has them, as seen from this machine")
 
 

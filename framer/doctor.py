@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from packaging.requirements import Requirement
 
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.finding import Finding
 from framer.scoring import fidelity, weights
 from framer.scoring.protocols import PROTOCOLS, Metric
@@ -58,7 +58,7 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
     try:
         yield from check()
     except Exception as error:
-        yield Finding(name, "WRONG", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        yield Finding(name, "WRONG", f"{type(error).__name__}: {one_line(error)}")
 
 
 def _versions() -> Iterator[Finding]:

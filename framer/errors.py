@@ -24,3 +24,14 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"
     return f"unknown {what} {name!r}{hint} known: {', '.join(known)}"
+
+
+def named(names: Iterable[str], most: int = 5) -> str:
+    """`a, b, c and 2 more`: the first few of some names, which are not sorted here."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """The beginning of what a library's exception says, in one line; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

@@ -54,6 +54,7 @@ def fingerprint(command: str, *modules: str) -> str:
 
 
 _CODE = {".py", ".pyc", ".pyi"}
+_BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 # These turn a study file into settings. What they resolve is a job's parameters, which Snakemake compares by value, so
 # their code does not count: a new metric in the schema must train nothing again.
@@ -85,8 +86,9 @@ def normal_form(node: Any) -> Any:
     Empty fields go because newer Pythons add fields (`type_params`), which are empty for older syntax.
     """
     if isinstance(node, ast.AST):
-        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "kind"]
-        return [type(node).__name__, [[name, normal_form(value)] for name, value in fields]]
+        values = vars(node)
+        fields = [(name, value) for name in node._fields if (value := values.get(name)) is not None and value != []]
+        return [type(node).__name__, [[name, normal_form(value)] for name, value in fields if name != "kind"]]
     if isinstance(node, list):
         return [normal_form(item) for item in node if not _is_documentation(item)]
     return node if isinstance(node, str) else [type(node).__name__, repr(node)]
@@ -124,17 +126,19 @@ def _home(package: str) -> Path | None:
     return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
 
 
-def _files(dotted: str) -> Iterator[tuple[Path, str]]:
+@cache
+def _files(dotted: str) -> tuple[tuple[Path, str], ...]:
     """The files that `import dotted` runs, outermost package first; of a name in a module, that module's."""
-    parts = dotted.split(".")
+    parts, found = dotted.split("."), []
     if (home := _home(parts[0])) is None:
-        return
+        return ()
     for length in range(1, len(parts) + 1):
         stem, name = home.joinpath(*parts[:length]), ".".join(parts[:length])
         if (stem / "__init__.py").is_file():
-            yield stem / "__init__.py", name
+            found.append((stem / "__init__.py", name))
         elif stem.with_suffix(".py").is_file():
-            yield stem.with_suffix(".py"), name
+            found.append((stem.with_suffix(".py"), name))
+    return tuple(found)
 
 
 @cache
@@ -163,11 +167,13 @@ def _imports(tree: ast.AST, module: str, *, package: bool = True) -> Iterator[st
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree but those under `if TYPE_CHECKING:`."""
-    yield tree
-    for child in ast.iter_child_nodes(tree):
-        if not _for_types(child):
-            yield from _executed(child)
+    """All statements of a tree but those under `if TYPE_CHECKING:`."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        children = (child for child in ast.iter_child_nodes(node) if isinstance(child, _BLOCKS))
+        waiting += [child for child in children if not _for_types(child)]
 
 
 def _for_types(node: ast.AST) -> bool:

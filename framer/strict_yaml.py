@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from framer.errors import UserError, unknown
+from framer.errors import UserError, one_line, unknown
 
 _Model = TypeVar("_Model", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*$")]
@@ -37,14 +37,14 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     try:
         read = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(read, dict):
         raise UserError(f"{path}: {'empty' if read is None else 'not a mapping'}; write KEY: VALUE lines")
     return read
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader, but a second key of one name is an error, where YAML lets it win silently, and 2e-3 is a number."""
+class _Loader(yaml.CSafeLoader):
+    """CSafeLoader, but a second key of one name is an error, where YAML lets it win silently, and 2e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -58,6 +58,7 @@ class Study:
         self.arms = config.arms | config.ablation_arms
         self.name = path.stem
         self.out = Path("results") / self.name
+        self._train_jobs: dict[str, TrainJob] = {}
 
     @classmethod
     def load(cls, path: Path, datasets: Path = Path("datasets")) -> "Study":
@@ -120,7 +121,7 @@ class Study:
         config = self.arms[arm]
         return config.seeds or (self.seeds_of(config.of) if config.of else self.config.seeds)
 
-    @property
+    @cached_property
     def runs(self) -> list[str]:
         """The rows that are trained; a row that restores with another's model is none."""
         return [row.id for row in self.rows.values() if row.run == row.id]
@@ -268,6 +269,12 @@ class Study:
         """
         if run not in self.runs:
             raise UserError(f"{self.path}: {unknown('run', run, self.runs)}")
+        # The workflow asks many times for each of hundreds.
+        if run not in self._train_jobs:
+            self._train_jobs[run] = self._train_job(run)
+        return self._train_jobs[run]
+
+    def _train_job(self, run: str) -> TrainJob:
         arm, row = self.arm(run), self.rows[run]
         name, seed = str(arm.backbone), row.seed or 0
         config = self.config.backbones[name]

@@ -14,7 +14,7 @@ from framer import analyses
 from framer.absence import absent, weights_file, weights_of
 from framer.backbones.settings import backbone_module, settings_of
 from framer.data.captions import captions_file, read_captions
-from framer.errors import UserError, unknown
+from framer.errors import UserError, named, unknown
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
 from framer.provenance import digest, sha256_file
@@ -100,7 +100,7 @@ class Graph:
                 lines.append(f"n/a in the tables: {self.study.how_to_supply(arm, *sets)}")
         untold = {row: reason for row, reason in self.stopped.items() if reason not in self.absent.values()}
         for reason in dict.fromkeys(untold.values()):
-            rows = ", ".join(row for row, why in untold.items() if why == reason)
+            rows = named(row for row, why in untold.items() if why == reason)
             lines.append(f"n/a in the tables: {rows}: {reason}")
         return lines
 
@@ -181,6 +181,16 @@ class Graph:
     def derived_sets(self) -> list[str]:
         """Sets that are made by degrading another."""
         return sorted(name for name, manifest in self.study.manifests.items() if manifest.derived_from)
+
+    @property
+    def fetched_sets(self) -> list[str]:
+        """All other sets."""
+        return sorted(name for name, manifest in self.study.manifests.items() if not manifest.derived_from)
+
+    @property
+    def model_rows(self) -> list[str]:
+        """Rows that a model restores."""
+        return [row.id for row in self.study.rows.values() if row.run]
 
     @property
     def untrained_rows(self) -> list[str]:

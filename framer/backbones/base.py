@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framer.backbones.settings import RestoreSettings, Settings
-from framer.errors import UserError
+from framer.errors import UserError, named
 from framer.method.recipe import Space
 from framer.provenance import derive_seed
 
@@ -338,8 +338,7 @@ def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source:
     """
     for problem, names in (("lacks", own.keys() - given.keys()), ("has an unknown", given.keys() - own.keys())):
         if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UserError(f"{source}: {problem} tensor {min(names)!r}{more}; it is of another model")
+            raise UserError(f"{source}: {problem} tensor {named(sorted(names), 1)}; it is of another model")
     for name, tensor in own.items():
         if tensor.shape != given[name].shape:
             shapes = f"{tuple(given[name].shape)}, not {tuple(tensor.shape)}"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from framer.backbones.dit4sr_blocks import Key
 from framer.backbones.dit4sr_transformer import VARIANT, DiT4SRTransformer, is_control, is_dead_text
-from framer.errors import UserError
+from framer.backbones.pipeline import opened, read_tensors
+from framer.errors import UserError, named
 from framer.provenance import atomic, sha256_file, write_json
 
 DELTA = "dit4sr-delta"
@@ -49,7 +49,7 @@ def open_transformer(folder: Path, key: Key) -> tuple[DiT4SRTransformer, bool]:
     trained = any(is_control(name) for name in found)
     _check(expected.keys() - (set() if trained else bare), found.keys(), folder)
     for file in _files(folder):
-        state = _read(file)
+        state = read_tensors(file)
         _check_shapes(expected, state, file)
         network.load_state_dict(state, strict=False, assign=True)
     dtype = network.proj_out.weight.dtype
@@ -63,7 +63,7 @@ def read_delta(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is no delta.
     """
-    state = _read(path)
+    state = read_tensors(path)
     if not state or not all(is_control(name) for name in state):
         raise UserError(f"{path}: not a delta of DiT4SR: it holds other tensors than control weights")
     return state
@@ -79,7 +79,7 @@ def read_published(path: Path, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: the file cannot be read, holds no control weights, or was trained on another base.
     """
-    state = _read(path)
+    state = read_tensors(path)
     control = {name: tensor for name, tensor in state.items() if is_control(name)}
     if not control:
         raise UserError(f"{path}: holds no control weights; name a delta or a whole checkpoint of DiT4SR")
@@ -107,7 +107,7 @@ def to_delta(whole: Path, base: Path, out: Path) -> None:
         raise UserError(f"{base}: a DiT4SR checkpoint itself; name the base that it started from")
     control: dict[str, Tensor] = {}
     for file in _files(whole):
-        for name, tensor in _read(file).items():
+        for name, tensor in read_tensors(file).items():
             if is_control(name):
                 control[name] = tensor
             elif name in frozen:
@@ -147,7 +147,7 @@ def to_whole(base: Path, delta: Path, out: Path, *, released_name: bool = False)
     config = _config(base)
     with torch.device("meta"):
         expected = DiT4SRTransformer(**config).state_dict()
-    frozen = {name: tensor.half() for file in _files(base) for name, tensor in _read(file).items()}
+    frozen = {name: tensor.half() for file in _files(base) for name, tensor in read_tensors(file).items()}
     state = {
         name: torch.zeros(tensor.shape, dtype=torch.float16) for name, tensor in expected.items() if is_dead_text(name)
     }
@@ -192,29 +192,19 @@ def _files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: holds no {WEIGHTS}.safetensors; name a transformer in diffusers' layout") from None
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
-
-
 def _names(path: Path) -> list[str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
+    with opened(path) as file:
+        return list(file.keys())
 
 
 def _tensor(path: Path, name: str) -> Tensor:
-    with safe_open(path, framework="pt") as file:
+    with opened(path) as file:
         tensor: Tensor = file.get_tensor(name)
         return tensor
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
+    with opened(path) as file:
         return file.metadata() or {}
 
 
@@ -225,8 +215,7 @@ def _hashes(folder: Path) -> str:
 def _check(expected: Any, found: Any, where: Path) -> None:
     for problem, names in (("lacks", set(expected) - set(found)), ("has an unknown", set(found) - set(expected))):
         if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UserError(f"{where}: {problem} tensor {min(names)!r}{more}; it is of another model")
+            raise UserError(f"{where}: {problem} tensor {named(sorted(names), 1)}; it is of another model")
 
 
 def _check_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: Path) -> None:

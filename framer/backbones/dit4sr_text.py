@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from framer.backbones.base import generator
-from framer.backbones.pipeline import UNREADABLE, one_line
-from framer.errors import UserError
+from framer.backbones.pipeline import UNREADABLE
+from framer.errors import UserError, one_line
 
 CLIP_TOKENS = 77
 """Tokens of the two CLIP encoders; those of T5 follow."""

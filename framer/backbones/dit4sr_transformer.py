@@ -11,7 +11,7 @@ from diffusers.models.normalization import AdaLayerNormContinuous
 from torch import Tensor, nn
 
 from framer.backbones.dit4sr_blocks import DEAD_IN_ATTN2, ControlAttention, ControlTransformerBlock, Key
-from framer.errors import UserError
+from framer.errors import UserError, named
 from framer.method.heads import unpatchify
 
 Start = Literal["random", "cloned"]
@@ -220,7 +220,7 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         model, info = loaded
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if found := sorted(map(str, info[problem])):
-                what = f"{problem.replace('_', ' ')}: {found[0]}" + (f" and {len(found) - 1} more" if found[1:] else "")
+                what = f"{problem.replace('_', ' ')}: {named(found, 1)}"
                 raise UserError(f"{folder}: not a whole DiT4SR transformer ({what})")
         return (model, info) if wanted else model
 

@@ -1,15 +1,38 @@
 """Parts of a diffusers pipeline folder, read without a network and without a tensor missing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from framer.errors import UserError
+from framer.errors import UserError, named, one_line
 
 UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError)
 """What diffusers and transformers raise for a folder that is missing, damaged or of another model."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, whose tensors are read within the block.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors ({one_line(error)})") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; as `opened`."""
+    with opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def read_part(cls: Any, folder: Path) -> Any:
@@ -26,10 +49,5 @@ def read_part(cls: Any, folder: Path) -> Any:
         raise UserError(f"{folder}: cannot be read ({one_line(error)}); fetch the base again") from None
     # diffusers fills what is missing with random numbers and goes on.
     if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
-        raise UserError(f"{folder}: {wrong[0]!r} and {len(wrong) - 1} more tensors do not fit its config.json")
+        raise UserError(f"{folder}: {named(map(str, wrong), 1)}: tensors that do not fit its config.json")
     return model
-
-
-def one_line(error: Exception) -> str:
-    """The beginning of an error's message."""
-    return " ".join(str(error).split())[:120]

@@ -16,14 +16,14 @@ from typing import Any, cast
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from framer import provenance
 from framer.backbones.base import load_exactly
+from framer.backbones.pipeline import opened, read_tensors
 from framer.backbones.pisa_sr_lora import ALPHA, GROUPS, SETS, Group, LoraSet, add_lora, lora_state
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 
 FORMS = ("safetensors", "official", "diffusers", "peft")
 
@@ -160,11 +160,11 @@ def metadata(ranks: Mapping[LoraSet, int]) -> dict[str, str]:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened(path) as file:
             said = json.loads((file.metadata() or {}).get("pisa_sr", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({_line(error)})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: what it says of itself is no JSON ({one_line(error)})") from None
+    return read_tensors(path), said
 
 
 def _read_official(path: Path) -> LoraWeights:
@@ -173,7 +173,7 @@ def _read_official(path: Path) -> LoraWeights:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch.load says damaged in many ways
-        reason = _line(error)
+        reason = one_line(error)
         if isinstance(error, pickle.UnpicklingError):
             if re.search(r"GLOBAL|Unsupported (global|class)", str(error)):
                 raise UserError(f"{path}: a pickle that could run code, not tensors alone; refused") from None
@@ -230,7 +230,3 @@ def _write_adapter(weights: LoraWeights, kind: LoraSet, rank: int, folder: Path,
 def _save(path: Path, tensors: Mapping[str, Tensor], described: dict[str, str]) -> None:
     with provenance.atomic(path) as part:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, described)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from framer.backbones.base import zeroed
 from framer.backbones.codec import Codec, PixelCodec
-from framer.backbones.pipeline import one_line, read_part
+from framer.backbones.pipeline import read_part
 from framer.backbones.vae import VaeCodec
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 
 SCHEDULER: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 """The noise levels on which Stable Diffusion was trained, 1000 of them."""

@@ -11,7 +11,7 @@ from torchvision.models import vgg16
 
 from framer import weights
 from framer.backbones.base import widened
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 
 NEGATIVE_PROMPT = (
     "painting, oil painting, illustration, drawing, art, sketch, oil painting, cartoon, CG Style, 3D render, "
@@ -132,4 +132,4 @@ def _read(path: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return state
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: not readable weights ({' '.join(str(error).split())[:120]})") from None
+        raise UserError(f"{path}: not readable weights ({one_line(error)})") from None

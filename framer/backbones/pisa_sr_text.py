@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from framer.backbones.pipeline import UNREADABLE, one_line
-from framer.errors import UserError
+from framer.backbones.pipeline import UNREADABLE
+from framer.errors import UserError, one_line
 
 
 class ClipText(nn.Module):

@@ -11,7 +11,7 @@ from typing import IO
 
 from framer.data.images import SUFFIXES
 from framer.data.manifest import Part
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -41,7 +41,7 @@ def extract(archive: Path, members: Mapping[Part, str], folder: Path) -> None:
                     if image := _selected(archive, name, pattern):
                         _write(archive, name, stream, folder / part / image)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
-        raise UserError(f"{archive}: a damaged archive ({' '.join(str(error).split())}); fetch it again") from None
+        raise UserError(f"{archive}: a damaged archive ({one_line(error)}); fetch it again") from None
     except OSError as error:
         raise UserError(f"{folder}: cannot unpack {archive.name} ({error}); free space and run again") from None
 

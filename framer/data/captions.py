@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from framer.errors import UserError
+from framer.errors import UserError, named
 from framer.provenance import write_text
 
 Missing = Literal["error", "empty"]
@@ -97,8 +97,7 @@ def captions_of(stems: Iterable[str], captions: Mapping[str, str], missing: Miss
     wanted = list(stems)
     lost = [stem for stem in wanted if stem not in captions]
     if lost and missing == "error":
-        names = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-        raise UserError(f"{source}: no caption of {names}; add them, or set missing: empty")
+        raise UserError(f"{source}: no caption of {named(lost)}; add them, or set missing: empty")
     return {stem: captions.get(stem, "") for stem in wanted}
 
 

@@ -34,7 +34,7 @@ from huggingface_hub.errors import (
 )
 
 from framer.data.remote import HubFile, NoSpace, Passing, Remote, Unavailable, in_units
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 
 OUT_OF_REACH = "not in the cache and the hub is out of reach; run again with a network"
 TIMEOUT = 30
@@ -208,11 +208,6 @@ def disk_error(where: str, error: OSError) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"{where}: the disk is full; free space or set HF_HOME, then run again")
     return Unavailable(f"{where}: {one_line(error)}; run again")
-
-
-def one_line(error: Exception) -> str:
-    """An exception's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _from_web(address: str, remote: Remote, scratch: Path) -> Path:

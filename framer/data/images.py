@@ -2,8 +2,9 @@
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from framer.errors import UserError
+from framer.errors import UserError, named, one_line
 from framer.provenance import atomic, sha256_file, write_text
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -50,6 +51,27 @@ def list_images(folder: Path) -> dict[str, Path]:
     return dict(sorted(images.items()))
 
 
+def paired(first: Path, second: Path) -> list[tuple[str, Path, Path]]:
+    """Pair the images of two folders by file stem, never by order.
+
+    Returns:
+        (stem, file of the first, file of the second), sorted by stem.
+
+    Raises:
+        UserError: an image has no partner, of which up to five are named; as `list_images`.
+    """
+    ones, others = list_images(first), list_images(second)
+    for folder, other, alone in (
+        (first, second, others.keys() - ones.keys()),
+        (second, first, ones.keys() - others.keys()),
+    ):
+        if alone:
+            raise UserError(
+                f"{folder}: no image for {named(sorted(alone))}, which {other} has; pairs are images of one file stem"
+            )
+    return [(stem, path, others[stem]) for stem, path in ones.items()]
+
+
 def read_rgb(path: Path) -> RGB:
     """Decode an image as its viewer would show it.
 
@@ -62,14 +84,24 @@ def read_rgb(path: Path) -> RGB:
     Raises:
         UserError: the file is missing, is no image or is cut short.
     """
+    with opened(path) as file:
+        return np.array(_to_rgb(ImageOps.exif_transpose(file)))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file whose pixels are read, if at all, within the block.
+
+    Raises:
+        UserError: the file is missing, is no image, or what is read of it is damaged.
+    """
     try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            return np.array(_to_rgb(image))
+        with Image.open(path) as image:
+            yield image
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path}: not a readable image ({one_line(error)})") from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -105,12 +137,9 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: the file is no image.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+    with opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) >= 5
     return (height, width) if turned else (width, height)
 
 

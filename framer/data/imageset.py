@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framer.data.images import INDEX, SUFFIXES, Entry, image_size, list_images, read_index, write_index
-from framer.errors import UserError
+from framer.errors import UserError, named
 from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
 
 if TYPE_CHECKING:
@@ -90,19 +90,15 @@ def check(folder: Path, manifest: "Manifest") -> list[str]:
     parts = {part: list_images(folder / part) for part in manifest.folders}
     if manifest.paired and parts["LR"].keys() != parts["HR"].keys():
         alone = parts["LR"].keys() ^ parts["HR"].keys()
-        raise UserError(f"{manifest.id}: only in one of LR and HR: {_some(alone)}; pairs have one file stem")
+        raise UserError(f"{manifest.id}: only in one of LR and HR: {named(sorted(alone))}; pairs have one file stem")
     for part, expected in _counts(manifest).items():
         found = len(parts[part])
         if found != expected:
             raise UserError(f"{manifest.id}/{part}: holds {found} images, where the manifest says {expected}")
     for part, images in manifest.images.items():
         if missing := {Path(name).stem if _suffixed(name) else name for name in images} - parts[part].keys():
-            raise UserError(f"{manifest.id}/{part}: {_some(missing)} is not there, which the manifest names")
+            raise UserError(f"{manifest.id}/{part}: {named(sorted(missing))} is not there, which the manifest names")
     return [f"{part}/{path.name}" for part, images in parts.items() for path in images.values()]
-
-
-def _some(names: set[str]) -> str:
-    return ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _suffixed(name: str) -> bool:
@@ -113,7 +109,7 @@ def _check_hashes(manifest: "Manifest", entries: list[Entry]) -> None:
     listed = {f"{part}/{name}": sha256 for part, images in manifest.images.items() for name, sha256 in images.items()}
     if wrong := {e.name for e in entries if listed.get(e.name) not in (e.sha256, None)}:
         raise UserError(
-            f"{manifest.id}: {_some(wrong)}: not the sha256 that the manifest lists; bring the original files"
+            f"{manifest.id}: {named(sorted(wrong))}: not the sha256 that the manifest lists; bring the original files"
         )
 
 
@@ -170,7 +166,9 @@ def verify(folder: Path) -> None:
     found = {(part / path.name).as_posix(): path for part in parts for path in list_images(folder / part).values()}
     cure = f"; delete {top / CARD} and make it again"
     if found.keys() != listed.keys():
-        raise UserError(f"{folder}: {_some(found.keys() ^ listed.keys())}: not as {top / INDEX} lists them{cure}")
+        raise UserError(
+            f"{folder}: {named(sorted(found.keys() ^ listed.keys()))}: not as {top / INDEX} lists them{cure}"
+        )
     for name, path in found.items():
         entry = listed[name]
         if len(found) <= HASHED:

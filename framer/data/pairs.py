@@ -16,23 +16,6 @@ MEMORY = 2**30
 """Decoded photographs are kept in memory up to this many bytes in all."""
 
 
-def paired(lr: Path, hr: Path) -> list[tuple[str, Path, Path]]:
-    """Pair two folders by file stem, never by order.
-
-    Returns:
-        (stem, LR file, HR file), sorted by stem.
-
-    Raises:
-        UserError: an image has no partner; up to five are named.
-    """
-    low, high = list_images(lr), list_images(hr)
-    for folder, alone in ((hr, low.keys() - high.keys()), (lr, high.keys() - low.keys())):
-        if alone:
-            names = ", ".join(sorted(alone)[:5]) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
-            raise UserError(f"{folder}: no partner of {names}; pairs have one file stem in {lr} and {hr}")
-    return [(stem, path, high[stem]) for stem, path in low.items()]
-
-
 def to_tensor(rgb: np.ndarray) -> torch.Tensor:
     """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float() / 255

@@ -15,9 +15,9 @@ from framer import provenance
 from framer.backbones.base import SCALE, Backbone, Batch, Draws, generator
 from framer.backbones.settings import settings_of
 from framer.data.captions import captions_file
-from framer.data.images import image_size, read_rgb, write_png
+from framer.data.images import image_size, paired, read_rgb, write_png
 from framer.data.imageset import verify
-from framer.data.pairs import paired, to_rgb, to_tensor
+from framer.data.pairs import to_rgb, to_tensor
 from framer.engine.checkpoint import PACKAGES, data_digests, load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic, seeded

@@ -12,7 +12,7 @@ from framer import provenance
 from framer.data.captions import write_captions
 from framer.data.images import list_images, read_rgb
 from framer.engine.runtime import deterministic, seeded
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.fingerprint import fingerprint
 from framer.provenance import derive_seed
 
@@ -99,7 +99,7 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
         processor = AutoProcessor.from_pretrained(model)
         network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         raise UserError(
             f"{model}: no image-to-text model that transformers can load here ({reason}); fetch it where there is a"
             " network with: framer fetch --weights OWNER/NAME, and name its folder"

@@ -10,20 +10,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from framer import provenance
 from framer.backbones import backbone_class, from_config
 from framer.backbones.base import Backbone
+from framer.backbones.pipeline import read_tensors
 from framer.backbones.settings import backbone_module, settings_of
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
 
 MODEL, CONFIG = "model.safetensors", "config.json"
-PACKAGES = ("diffusers", "numpy", "peft", "safetensors", "torch")
+PACKAGES = ("accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "torch", "transformers")
 
 
 def save(
@@ -107,7 +107,7 @@ def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple
     if config["backbone"] != backbone:
         raise UserError(f"{folder}: a base of {config['backbone']}, where one of {backbone} is needed")
     model = from_config(backbone, config["config"], settings)
-    model.load_base(read_weights(folder / MODEL), str(folder / MODEL))
+    model.load_base(read_tensors(folder / MODEL), str(folder / MODEL))
     return model, card["payload"][MODEL]
 
 
@@ -142,7 +142,7 @@ def load_adapted(folder: Path, stages: Sequence[str], weights: Path) -> Backbone
         )
     for stage in stages:
         backbone.adapt(stage)
-    backbone.load_adapter(read_weights(weights), str(weights))
+    backbone.load_adapter(read_tensors(weights), str(weights))
     backbone.network.eval()
     return backbone
 
@@ -170,18 +170,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         return config | {"backbone": config["backbone"], "config": config["config"]}
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(f"{folder / CONFIG}: missing or damaged; delete {folder} and make it again") from None
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
 
 
 def code_of(command: str, backbone: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from framer.backbones.base import Batch
 from framer.engine.step import Losses, on
-from framer.errors import UserError
+from framer.errors import UserError, named
 from framer.schema import Optimisation
 
 TIMES = 1e4
@@ -53,7 +53,7 @@ def error(
     layer = first_not_finite(losses, batches)
     where = f"; first not finite: {layer}" if layer else ""
     names = list(dict.fromkeys(stem for batch in batches for stem in batch.stems))
-    images = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    images = named(names, NAMED)
     hint = f"lower lr (now {settings.lr}) or clip (now {settings.clip})"
     return UserError(f"training diverged at step {step}: {problem}; {hint}; stage {stage}, images {images}{where}")
 

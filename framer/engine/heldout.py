@@ -6,8 +6,8 @@ import torch
 from accelerate import Accelerator
 
 from framer.backbones.base import SCALE, Backbone, Batch, Draws
-from framer.data.images import read_rgb
-from framer.data.pairs import paired, to_tensor
+from framer.data.images import paired, read_rgb
+from framer.data.pairs import to_tensor
 from framer.jobs import HeldOut
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from framer.engine.session import Session
 from framer.engine.spent import device_name
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.jobs import PretrainJob
 from framer.provenance import write_json, write_text
 
@@ -43,7 +43,7 @@ class Trackers:
         try:
             accelerator.init_trackers(name)
         except Exception as error:  # each has its own: not installed, not logged in, no network
-            raise UserError(f"trackers: {', '.join(session.trackers)}: {' '.join(str(error).split())}") from None
+            raise UserError(f"trackers: {', '.join(session.trackers)}: {one_line(error)}") from None
 
     def speed(self, job: PretrainJob, stage: str, seconds: float, steps: int) -> None:
         """Leave how long a training image took on one device, for `framer plan`; the first steps are in it."""

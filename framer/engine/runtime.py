@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from framer.engine.session import DEFAULT, Session
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.jobs import PretrainJob
 
 MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -56,7 +56,7 @@ def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accele
     try:
         accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks], **logging)
     except (ValueError, ImportError) as error:
-        raise UserError(f"trackers or precision: {' '.join(str(error).split())}") from None
+        raise UserError(f"trackers or precision: {one_line(error)}") from None
     try:
         yield accelerator
     finally:

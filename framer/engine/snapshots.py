@@ -18,7 +18,8 @@ from torch import Tensor
 
 from framer import provenance
 from framer.backbones.base import Backbone, load_exactly
-from framer.engine.checkpoint import load_adapted, load_run, read_weights
+from framer.backbones.pipeline import read_tensors
+from framer.engine.checkpoint import load_adapted, load_run
 from framer.engine.resume import FINISHED, FOLDER
 from framer.errors import UserError
 
@@ -135,5 +136,5 @@ def load_moment(folder: Path, step: int | None) -> Backbone:
     model.add_heads()
     if heads := dict(model.heads.state_dict()):
         path = kept(folder, card, heads_file(sum(stages.values()) if step is None else step))
-        load_exactly(heads, read_weights(path), str(path))
+        load_exactly(heads, read_tensors(path), str(path))
     return model

@@ -1,12 +1,9 @@
 """Which images are scored: SR and HR of equal name and size, 8-bit RGB, all checked before the first is scored."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from framer.data.images import list_images
-from framer.errors import UserError
+from framer.data.images import list_images, opened, paired
+from framer.errors import UserError, named
 from framer.scoring.protocols import Metric
 
 Pair = tuple[Path, Path | None]
@@ -18,15 +15,9 @@ def pair_up(sr: Path, hr: Path | None) -> list[Pair]:
     Raises:
         UserError: a folder is missing or empty, or a stem is in one folder only.
     """
-    restored = list_images(sr)
     if hr is None:
-        return [(path, None) for path in restored.values()]
-    reference = list_images(hr)
-    for folder, stems in ((sr, reference.keys() - restored.keys()), (hr, restored.keys() - reference.keys())):
-        if stems:
-            other = hr if folder == sr else sr
-            raise UserError(f"{folder}: no image for {_some(sorted(stems))}, which {other} has; pairs go by file name")
-    return [(path, reference[stem]) for stem, path in restored.items()]
+        return [(path, None) for path in list_images(sr).values()]
+    return [(restored, reference) for _, restored, reference in paired(sr, hr)]
 
 
 def check(pairs: list[Pair], metrics: list[Metric]) -> None:
@@ -51,7 +42,7 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
                     f"{sr}: {size[0]}x{size[1]} pixels; {metric.name} needs at least {metric.min_side} each way"
                 )
     if different:
-        raise UserError(f"{pairs[0][0].parent}: sizes differ from HR: {_some(different)}; restore to exactly x4")
+        raise UserError(f"{pairs[0][0].parent}: sizes differ from HR: {named(different)}; restore to exactly x4")
     for metric in metrics:
         if metric.of_set and len(pairs) < 2:
             raise UserError(
@@ -68,14 +59,11 @@ def decoded_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: it is no image, or another kind of image.
     """
-    try:
-        with Image.open(path) as image:
-            # Pillow decodes all of a PNG to look for orientation behind its pixels; whoever decodes it will see.
-            turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
-            clear = "transparency" in image.info
-            mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable image ({' '.join(str(error).split())})") from None
+    with opened(path) as image:
+        # Pillow decodes all of a PNG to look for orientation behind its pixels; whoever decodes it will see.
+        turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
+        clear = "transparency" in image.info
+        mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
     if mode != "RGB" or wide or clear:
         names = {
             "RGB": "16-bit RGB" if wide else "RGB with a transparent colour",
@@ -87,8 +75,3 @@ def decoded_size(path: Path) -> tuple[int, int]:
         found = "16-bit or wider grey" if mode[0] in "IF" else names.get(mode, f"of mode {mode}")
         raise UserError(f"{path}: it is {found}, and scores are of 8-bit RGB; save it as that")
     return (size[1], size[0]) if turned else size
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from framer import weights
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.scoring import fid
 from framer.scoring.protocols import Metric
 
@@ -52,7 +52,7 @@ class Network:
                 raise
             except Exception as error:
                 files = ", ".join(str(weights.folder() / name) for name in metric.weights)
-                reason = " ".join(str(error).split())[:200]
+                reason = one_line(error)
                 raise UserError(f"{files}: not weights of {metric.id} ({reason}); fetch them again") from error
 
     def values(self, sr: Tensor, hr: Tensor | None) -> list[float]:

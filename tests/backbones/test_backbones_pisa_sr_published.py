@@ -10,6 +10,7 @@ from sd_folder import write_pipeline
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from framer.backbones.base import Batch, Draws, generator
+from framer.backbones.pipeline import read_tensors
 from framer.backbones.pisa_sr import PiSASR
 from framer.backbones.pisa_sr_checkpoint import EMPTY_PROMPT, LoraWeights, write_lora
 from framer.backbones.pisa_sr_lora import lora_state
@@ -101,7 +102,7 @@ def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pip
         recipe="released",
     )
     train(job, base, [tmp_path / "photos/HR"], tmp_path / "runs/r", session=Session(progress=False))
-    state = checkpoint.read_weights(tmp_path / "runs/r/model.safetensors")
+    state = read_tensors(tmp_path / "runs/r/model.safetensors")
     assert state[EMPTY_PROMPT].shape == (1, 77, 32)
 
     model, _ = checkpoint.load_run(tmp_path / "runs/r")

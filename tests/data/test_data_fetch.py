@@ -12,10 +12,9 @@ from PIL import Image
 
 from framer.data.degrade import degrade_set, grid
 from framer.data.fetch import fetch, how_to_get, present
-from framer.data.images import list_images, read_index, read_rgb
+from framer.data.images import list_images, paired, read_index, read_rgb
 from framer.data.imageset import complete, staging
 from framer.data.manifest import Manifest
-from framer.data.pairs import paired
 from framer.errors import UserError
 
 ROOT = Path(__file__).parents[2]

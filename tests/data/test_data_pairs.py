@@ -5,7 +5,8 @@ from PIL import Image
 
 import framer.data.pairs as pairs
 from framer.data.degradation import apply, draw
-from framer.data.pairs import TrainingPairs, paired, to_rgb, to_tensor
+from framer.data.images import paired
+from framer.data.pairs import TrainingPairs, to_rgb, to_tensor
 from framer.data.presets import PRESETS
 from framer.errors import UserError
 

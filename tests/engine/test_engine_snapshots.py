@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from trainings import BACKBONES, base_job, files, killed, optimisation, photographs, run_job, train_here
 
+from framer.backbones.pipeline import read_tensors
 from framer.backbones.settings import SETTINGS
-from framer.engine.checkpoint import read_weights
 from framer.engine.session import Session
 from framer.engine.snapshots import load_moment
 from framer.errors import Stopped, UserError
@@ -49,7 +49,7 @@ def test_a_snapshot_has_the_bytes_of_a_run_of_so_many_steps(root, backbone, whol
         kept = out / f"snapshots/step-{step}.safetensors"
         assert sha256_file(kept) == sha256_file(root / f"runs/{backbone}-{step}/model.safetensors")
         model = load_moment(out, step)
-        own = read_weights(kept)
+        own = read_tensors(kept)
         assert own.keys() == model.adapter_state().keys()
         assert all(tensor.equal(own[name]) for name, tensor in model.adapter_state().items())
     train_here(root, staged(backbone, *whole, ema=ema), root / f"runs/{backbone}-plain", QUIET)

@@ -13,6 +13,8 @@ rule fetch:
         card=f"{DATASETS}/{{set}}/card.json",
     log:
         "logs/datasets/{set}.log",
+    wildcard_constraints:
+        set="|".join(graph.fetched_sets) or "(?!)",
     conda:
         "../../environment.yml"
     params:
@@ -75,6 +77,3 @@ rule caption:
         "Caption {wildcards.set} with {wildcards.model}"
     shell:
         "framer caption --images {params.images} --model {params.model} --out {output.captions} 2> {log}"
-
-
-ruleorder: degrade > fetch

@@ -10,6 +10,8 @@ rule restore:
         card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
     log:
         f"{graph.logs}/restore/{{row}}/{{set}}.log",
+    wildcard_constraints:
+        row="|".join(graph.model_rows) or "(?!)",
     conda:
         "../../environment.yml"
     threads: graph.threads
@@ -82,6 +84,3 @@ rule supplied:
         "Take over the images of {wildcards.row} for {wildcards.set}"
     shell:
         "framer import-images --images {params.images} --lr {params.lr}/LR --out {params.out} 2> {log}"
-
-
-ruleorder: bicubic > supplied > restore

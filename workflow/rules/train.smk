@@ -29,6 +29,8 @@ rule pretrain:
         curve=f"{graph.out}/bases/{{base}}/log.csv",
     log:
         f"{graph.logs}/pretrain/{{base}}.log",
+    wildcard_constraints:
+        base="|".join(graph.study.bases) or "(?!)",
     conda:
         "../../environment.yml"
     threads: graph.threads
@@ -96,6 +98,8 @@ rule train:
         curve=f"{graph.out}/runs/{{run}}/log.csv",
     log:
         f"{graph.logs}/train/{{run}}.log",
+    wildcard_constraints:
+        run="|".join(graph.study.runs) or "(?!)",
     conda:
         "../../environment.yml"
     threads: graph.threads
@@ -151,6 +155,3 @@ rule release:
     shell:
         "framer convert {params.file} --backbone {params.backbone} --to run --base {params.base} --out {params.out}"
         " 2> {log}"
-
-
-ruleorder: release > train
