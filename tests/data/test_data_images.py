@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from framer.data.images import Entry, image_size, list_images, read_index, read_rgb, write_index, write_png
+from framer.data.images import Entry, image_size, list_images, paired, read_index, read_rgb, write_index, write_png
 from framer.errors import UserError
 
 ORIENTATION = 0x0112
@@ -37,6 +37,27 @@ def test_lists_by_stem_in_order_and_skips_what_is_no_image(tmp_path, noise_image
     assert list(list_images(tmp_path).items()) == [
         (name.split(".")[0], tmp_path / name) for name in ("a.JPG", "b.png", "c10.webp", "c9.bmp", "d.tif")
     ]
+
+
+def test_pairs_by_stem_whatever_the_order_and_extension(tmp_path, noise_image):
+    for name in ("10.png", "9.jpg", "a.png"):
+        noise_image(tmp_path / "LR" / name)
+    for name in ("a.webp", "10.png", "9.png"):
+        noise_image(tmp_path / "HR" / name)
+    assert [(stem, lr.name, hr.name) for stem, lr, hr in paired(tmp_path / "LR", tmp_path / "HR")] == [
+        ("10", "10.png", "10.png"),
+        ("9", "9.jpg", "9.png"),
+        ("a", "a.png", "a.webp"),
+    ]
+
+
+@pytest.mark.parametrize(("few", "many"), [("LR", "HR"), ("HR", "LR")])
+def test_what_has_no_partner_is_named_up_to_five(tmp_path, noise_image, few, many):
+    noise_image(tmp_path / few / "0.png")
+    for number in range(8):
+        noise_image(tmp_path / many / f"{number}.png")
+    with pytest.raises(UserError, match=rf"/{few}: no image for 1, 2, 3, 4, 5 and 2 more, which \S+/{many} has"):
+        paired(tmp_path / "LR", tmp_path / "HR")
 
 
 def test_listing_refuses_duplicate_stems_and_emptiness(tmp_path, noise_image):

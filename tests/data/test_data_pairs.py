@@ -5,7 +5,6 @@ from PIL import Image
 
 import framer.data.pairs as pairs
 from framer.data.degradation import apply, draw
-from framer.data.images import paired
 from framer.data.pairs import TrainingPairs, to_rgb, to_tensor
 from framer.data.presets import PRESETS
 from framer.errors import UserError
@@ -17,27 +16,6 @@ def photographs(tmp_path, noise_image):
         noise_image(tmp_path / "a" / f"{number}.png", 70 + number, 80, seed=number)
     noise_image(tmp_path / "b" / "x.jpg", 64, 64, seed=9)
     return [tmp_path / "a", tmp_path / "b"]
-
-
-def test_pairs_by_stem_whatever_the_order_and_extension(tmp_path, noise_image):
-    for name in ("10.png", "9.jpg", "a.png"):
-        noise_image(tmp_path / "LR" / name)
-    for name in ("a.webp", "10.png", "9.png"):
-        noise_image(tmp_path / "HR" / name)
-    assert [(stem, lr.name, hr.name) for stem, lr, hr in paired(tmp_path / "LR", tmp_path / "HR")] == [
-        ("10", "10.png", "10.png"),
-        ("9", "9.jpg", "9.png"),
-        ("a", "a.png", "a.webp"),
-    ]
-
-
-@pytest.mark.parametrize(("few", "many"), [("LR", "HR"), ("HR", "LR")])
-def test_what_has_no_partner_is_named_up_to_five(tmp_path, noise_image, few, many):
-    noise_image(tmp_path / few / "0.png")
-    for number in range(8):
-        noise_image(tmp_path / many / f"{number}.png")
-    with pytest.raises(UserError, match=rf"/{few}: no partner of 1, 2, 3, 4, 5 and 2 more; pairs have one file stem"):
-        paired(tmp_path / "LR", tmp_path / "HR")
 
 
 def test_conversion_round_trip():
