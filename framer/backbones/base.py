@@ -338,7 +338,7 @@ def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source:
     """
     for problem, names in (("lacks", own.keys() - given.keys()), ("has an unknown", given.keys() - own.keys())):
         if names:
-            raise UserError(f"{source}: {problem} tensor {named(sorted(names), 1)}; it is of another model")
+            raise UserError(f"{source}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
     for name, tensor in own.items():
         if tensor.shape != given[name].shape:
             shapes = f"{tuple(given[name].shape)}, not {tuple(tensor.shape)}"

@@ -215,7 +215,7 @@ def _hashes(folder: Path) -> str:
 def _check(expected: Any, found: Any, where: Path) -> None:
     for problem, names in (("lacks", set(expected) - set(found)), ("has an unknown", set(found) - set(expected))):
         if names:
-            raise UserError(f"{where}: {problem} tensor {named(sorted(names), 1)}; it is of another model")
+            raise UserError(f"{where}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
 
 
 def _check_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: Path) -> None:

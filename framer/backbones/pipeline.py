@@ -49,5 +49,5 @@ def read_part(cls: Any, folder: Path) -> Any:
         raise UserError(f"{folder}: cannot be read ({one_line(error)}); fetch the base again") from None
     # diffusers fills what is missing with random numbers and goes on.
     if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
-        raise UserError(f"{folder}: {named(map(str, wrong), 1)}: tensors that do not fit its config.json")
+        raise UserError(f"{folder}: {named(map(repr, map(str, wrong)), 1)}: tensors that do not fit its config.json")
     return model

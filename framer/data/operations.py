@@ -156,25 +156,24 @@ def add_noise(image: Tensor, noise: Noise) -> Tensor:
     channels = noisy.view(3, -1) if noise.gray else noisy.view(1, -1)
     if noise.kind == "poisson":
         levels = luma(noisy) if noise.gray else whole(noisy)
-        shot = ShotNoise(levels.flatten().to(torch.int32))
+        shot = ShotNoise(levels.flatten().to(torch.uint8), noise.strength)
+    else:
+        normal = _normal_table().to(image.device) * (noise.strength * 255)
     # A run of pixels at a time stays in the cache.
     for start in range(0, channels.shape[1], RUN):
         part = channels[:, start : start + RUN]
         if noise.kind == "gaussian":
-            index = random_words(bits, part.shape[1], "<u2")
-            field = _normal_table().to(image.device).index_select(0, index.to(image.device))
+            part += normal.index_select(0, random_words(bits, part.shape[1], "<u2").to(image.device))
         else:
-            chance = random_words(bits, part.shape[1], "<u4")
-            field = shot.field(start, chance.to(image.device))
-        part += field.mul_(noise.strength * 255)
+            part += shot.field(start, random_words(bits, part.shape[1], "<i4").to(image.device))
         part.clamp_(0, 255)
     return noisy
 
 
-def random_words(bits: np.random.BitGenerator, count: int, dtype: Literal["<u2", "<u4"]) -> Tensor:
-    """Random numbers of 16 or 24 bits (N), int32, the same on machines of either byte order."""
+def random_words(bits: np.random.BitGenerator, count: int, dtype: Literal["<u2", "<i4"]) -> Tensor:
+    """Random numbers of 16 bits or of 32 with a sign (N), int32, the same on machines of either byte order."""
     raw = bits.random_raw(-(-count * np.dtype(dtype).itemsize // 8)).astype("<u8", copy=False).view(dtype)[:count]
-    return torch.from_numpy((raw if dtype == "<u2" else raw >> np.uint32(8)).astype(np.int32))
+    return torch.from_numpy(raw.astype(np.int32, copy=False))
 
 
 @lru_cache
@@ -198,30 +197,32 @@ def luma(image: Tensor) -> Tensor:
 
 
 class ShotNoise:
-    """Poisson noise of an image, P(v p) / v - p with p = level / 255, for one random number a pixel.
+    """Poisson noise of an image in levels, 255 strength (P(v p) / v - p) with p = level / 255, for a random word a pixel.
 
     v, the photons at full brightness, is the number of distinct levels rounded up to a power of two, as in BasicSR. P
     is drawn by the alias method (Walker, 1977): one of 256 columns, each of at most two counts. So noise is a function
     of its pixel alone.
     """
 
-    def __init__(self, levels: Tensor):
-        """`levels` (N): those of the image, int32, 0 to 255."""
+    def __init__(self, levels: Tensor, strength: float):
+        """`levels` (N): those of the image, uint8."""
         distinct = int(torch.bincount(levels, minlength=256).count_nonzero())
         thresholds, values = _poisson_tables(1 << (distinct - 1).bit_length())
-        self.levels, self.thresholds, self.values = levels, thresholds.to(levels.device), values.to(levels.device)
+        self.levels = levels
+        self.thresholds, self.values = thresholds.to(levels.device), values.to(levels.device) * (strength * 255)
 
-    def field(self, start: int, chance: Tensor) -> Tensor:
-        """The noise of the pixels from `start` on, float32, for chances (n), int32, of 24 bits."""
-        column = (self.levels[start : start + len(chance)] << 8).bitwise_or_(chance & 255)
-        second = (chance >> 8) >= self.thresholds.index_select(0, column)
-        return self.values.index_select(0, column.mul_(2).add_(second))
+    def field(self, start: int, words: Tensor) -> Tensor:
+        """The noise of the pixels from `start` on, float32, for words (n), int32, of 32 random bits."""
+        # Eight bits pick the column, sixteen others one of its two counts.
+        column = self.levels[start : start + len(words)].int().mul_(256).add_(words & 255)
+        second = (words >> 16) >= self.thresholds.index_select(0, column)
+        return self.values.index_select(0, column.add_(second, alpha=2**16))
 
 
 @lru_cache
 def _poisson_tables(photons: int) -> tuple[Tensor, Tensor]:
-    """For 256 levels and 256 columns each: the threshold, of 2^16, from which a column means the second of its counts
-    (256 256), int32, and the noise that its two counts mean (256 256 2), float32.
+    """For 256 levels and 256 columns each: from which number on, of -2^15 to 2^15 - 1, a column means the second of its
+    counts (256 256), int32, and the noise that its first and its second count mean (2 256 256), float32.
     """
     level, column = torch.arange(256)[:, None], torch.arange(256)
     mean = (level * photons).double() / 255
@@ -240,6 +241,5 @@ def _poisson_tables(photons: int) -> tuple[Tensor, Tensor]:
         other.scatter_(1, low, high)
         open_.scatter_(1, low, False)
         share.scatter_add_(1, high, left - 1)
-    counts = torch.stack([count, first + other], 2)
-    values = counts / photons - level[..., None] / 255
-    return (threshold * 2**16).round().flatten().int(), values.flatten().float()
+    values = torch.stack([count, first + other]) / photons - level / 255
+    return (threshold * 2**16 - 2**15).round().flatten().int(), values.flatten().float()

@@ -108,12 +108,13 @@ def test_noise_does_not_change_its_input_and_is_clipped():
 
 @pytest.mark.parametrize("photons", [1, 2, 16, 256])
 def test_poisson_tables_hold_the_distribution(photons):
-    thresholds, values = (table.view(256, 256, -1).numpy() for table in _poisson_tables(photons))
+    thresholds, values = _poisson_tables(photons)
+    thresholds, values = thresholds.view(256, 256, 1).numpy(), values.view(2, 256, 256).permute(1, 2, 0).numpy()
     for level in (0, 1, 40, 128, 200, 255):
         counts = np.rint((values[level].astype(float) + level / 255) * photons).astype(int)
         assert np.allclose(counts / photons - level / 255, values[level], atol=1e-6)
         made = np.zeros(counts.max() + 1)
-        first = thresholds[level, :, 0] / 2**16 / 256
+        first = (thresholds[level, :, 0] + 2**15) / 2**16 / 256
         np.add.at(made, counts[:, 0], first)
         np.add.at(made, counts[:, 1], 1 / 256 - first)
         expected = scipy.stats.poisson.pmf(np.arange(len(made)), level / 255 * photons)
@@ -167,11 +168,11 @@ def test_poisson_noise_of_one_pixel_depends_on_that_pixel_alone():
 
 
 def test_a_pixel_has_the_noise_of_its_place_in_any_run():
-    levels = torch.randint(0, 256, (500,), dtype=torch.int32, generator=torch.Generator().manual_seed(0))
-    chance = torch.randint(0, 2**24, (500,), dtype=torch.int32, generator=torch.Generator().manual_seed(1))
-    shot = ShotNoise(levels)
-    whole = shot.field(0, chance)
-    assert torch.equal(torch.cat([shot.field(0, chance[:123]), shot.field(123, chance[123:])]), whole)
+    levels = torch.randint(0, 256, (500,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    words = torch.randint(-(2**31), 2**31, (500,), dtype=torch.int32, generator=torch.Generator().manual_seed(1))
+    shot = ShotNoise(levels, 1.0)
+    whole = shot.field(0, words)
+    assert torch.equal(torch.cat([shot.field(0, words[:123]), shot.field(123, words[123:])]), whole)
 
 
 @pytest.mark.parametrize("size", [(40, 33), (41, 33), (40, 66), (71, 50), (97, 33)])
