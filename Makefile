@@ -52,6 +52,7 @@ bench: .venv/.ready
 	$(BIN)/python bench/bench_engine.py
 	$(BIN)/python bench/bench_scoring.py
 	$(BIN)/python bench/bench_degradation.py
+	$(BIN)/python bench/bench_commands.py
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

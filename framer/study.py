@@ -207,7 +207,7 @@ class Study:
         """In what two arms differ besides the recipe of the FRAMER loss, as "key: ours, not theirs".
 
         Everything that reaches training and restoring is compared as it was resolved, at the training seeds that both
-        arms have. None for a fair comparison.
+        arms have; not what is kept on the way, which changes nothing of the end. None for a fair comparison.
 
         Raises:
             UserError: one of them is not trained by the study.
@@ -218,7 +218,7 @@ class Study:
             return [f"seeds: {self.seeds_of(arm)}, not {self.seeds_of(other)}"]
         for seed in common:
             one, two = ours(seed), theirs(seed)
-            keys = [key for key in one | two if one.get(key) != two.get(key) and key != "recipe"]
+            keys = [key for key in one | two if one.get(key) != two.get(key) and key not in ("recipe", "snapshots")]
             found += [f"{key}: {one.get(key)}, not {two.get(key)}" for key in keys]
         return list(dict.fromkeys(found))
 

@@ -7,6 +7,7 @@ import yaml
 from framer.errors import UserError
 from framer.method import Recipe
 from framer.provenance import derive_seed
+from framer.report.claims import baseline_of
 from framer.schema import StudyConfig
 from framer.strict_yaml import read_yaml
 from framer.study import Study
@@ -224,6 +225,14 @@ def test_arms_that_differ_in_the_recipe_alone_are_fair(smoke: Study, tmp_path: P
     assert apart.differences("pisa_sr-framer", "pisa_sr-baseline") == ["seeds: [8], not [0]"]
     with pytest.raises(UserError, match=r"arms\.bicubic: is not trained"):
         smoke.differences("bicubic", "pisa_sr-baseline")
+
+
+@pytest.mark.parametrize("name", ["paper", "micro", "single-gpu"])
+def test_every_comparison_that_a_study_makes_is_fair(name: str) -> None:
+    study = Study.load(ROOT / "config" / f"{name}.yaml", DATASETS)
+    pairs = [(arm, other) for arm in study.arms if (other := baseline_of(study, arm))]
+    assert pairs
+    assert {(arm, *study.differences(arm, other)) for arm, other in pairs} == {(arm,) for arm, _ in pairs}
 
 
 def test_what_is_absent_stops_its_rows_alone(tmp_path: Path) -> None:

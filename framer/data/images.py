@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from framer.errors import UserError, named, one_line
@@ -89,7 +89,7 @@ def read_rgb(path: Path) -> RGB:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """An image file whose pixels are read, if at all, within the block.
 
     Raises:

@@ -197,7 +197,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 class ShotNoise:
-    """Poisson noise of an image in levels, 255 strength (P(v p) / v - p) with p = level / 255, for a random word a pixel.
+    """Poisson noise of an image, 255 strength (P(v p) / v - p) levels with p = level / 255, for a random word a pixel.
 
     v, the photons at full brightness, is the number of distinct levels rounded up to a power of two, as in BasicSR. P
     is drawn by the alias method (Walker, 1977): one of 256 columns, each of at most two counts. So noise is a function

@@ -7,8 +7,16 @@ from framer.report.cells import Cell
 from framer.report.lineage import differences
 from framer.study import Study
 
-EFFECTS = ("restored.checkpoint.job.recipe", "restored.checkpoint.payload.", "restored.payload.", "scored.SR")
-"""Parts of a cell's tree in which the arms of a fair comparison differ: the recipe, and the bytes that come of it."""
+EFFECTS = (
+    "restored.checkpoint.job.recipe",
+    "restored.checkpoint.payload.",
+    "restored.payload.",
+    "scored.SR",
+    "restored.checkpoint.job.snapshots",
+    "restored.checkpoint.snapshots.",
+)
+"""Parts of a cell's tree in which the arms of a fair comparison differ: the recipe, the bytes that come of it, and what
+was kept on the way, which changes nothing of the end."""
 NAMES = (
     ("restored.checkpoint.job.", ""),
     ("restored.checkpoint.base.", "base."),

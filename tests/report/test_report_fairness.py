@@ -70,6 +70,15 @@ def test_a_card_that_differs_is_unfair(study: Study, changes: dict, words: str):
         assert claim.text == "not comparable, unfair"
 
 
+@pytest.mark.parametrize(
+    "changes", [{"job": {"recipe": "released", "lr": 0.1, "snapshots": [1, 2]}}, {"snapshots": {"snapshots/1": "a"}}]
+)
+def test_what_is_kept_on_the_way_is_no_difference(study: Study, changes: dict):
+    trained(study)
+    retrained(study, "pisa_sr-framer-s1", **changes)
+    assert {claim.unfair for claim in claims_of(study)} == {None}
+
+
 @pytest.mark.parametrize("key", ["code", "lock", "captions"])
 def test_restoring_and_scoring_count_as_well(study: Study, key: str):
     trained(study)
