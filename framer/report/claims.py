@@ -93,7 +93,8 @@ class Claim:
         if self.interval is None:
             return f"needs {MIN_IMAGES} images or more"
         unit, number = ("seeds", self.seeds_needed) if self.interval.excludes_zero() else ("images", self.images_needed)
-        return f"needs about {number} {unit}" if number else f"no number of {unit} would decide"
+        # An estimate is good for two digits.
+        return f"needs about {int(float(f'{number:.2g}')):,} {unit}" if number else f"no number of {unit} would decide"
 
     @property
     def text(self) -> str:

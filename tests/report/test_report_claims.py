@@ -90,6 +90,8 @@ def test_images_that_agree_are_not_enough_when_seeds_do_not():
     assert claim.seeds_needed is not None
     assert claim.seeds_needed > 3
     assert claim.text == f"undecided, needs about {claim.seeds_needed} seeds"
+    many = replace(claim, seeds_needed=110188)
+    assert many.text == "undecided, needs about 110,000 seeds"
 
 
 def test_noise_is_undecided_and_says_how_many_images_would_decide():
