@@ -94,7 +94,9 @@ def main() -> None:
                 if done.returncode:
                     sys.exit(f"{what}: {done.stdout}{done.stderr}")
             if "snakemake" in what:
-                said = f"; {next(line for line in done.stdout.splitlines() if line.startswith('total')).split()[1]} jobs"
+                said = (
+                    f"; {next(line for line in done.stdout.splitlines() if line.startswith('total')).split()[1]} jobs"
+                )
             print(f"{what}: {min(seconds):.2f} s (target {target} s){said}", flush=True)
             if min(seconds) > target:
                 missed.append(what)

@@ -23,7 +23,7 @@ from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic, seeded
 from framer.engine.snapshots import load_moment
 from framer.errors import UserError
-from framer.jobs import EARLY, AnalyseJob
+from framer.jobs import EARLY, HR, AnalyseJob
 from framer.method.analysis import band_densities, layer_similarity, layer_weights, sample_similarity
 from framer.method.bands import BANDS
 from framer.method.recipe import Recipe
@@ -91,7 +91,7 @@ class Inputs:
 
 @torch.no_grad()
 def analyse(job: AnalyseJob, datasets: Path, runs: Path, out: Path, progress: bool = True) -> None:
-    """Write `out/NAME.npz`, `out/early/RECIPE/STEP/STEM.png` and, last, a card.
+    """Write `out/NAME.npz`, `out/early/RECIPE/STEP/STEM.png`, `out/early/HR/STEM.png` and, last, a card.
 
     Args:
         job: what is recorded.
@@ -198,13 +198,16 @@ def _weights(students: list[Tensor], teacher: Tensor) -> dict[str, dict[str, Ten
 def _restore_early(
     job: AnalyseJob, folder: Path, runs: Path, out: Path, prompts: dict[str, str], done: Callable[[], object]
 ) -> None:
-    """The first images by every snapshot of the compared recipes."""
+    """The first images by every snapshot of the compared recipes, and their HR."""
+    shown = paired(folder / "LR", folder / "HR")[:EARLY_IMAGES]
+    for stem, _, hr in shown if job.compared else ():
+        write_png(out / EARLY / HR / f"{stem}.png", read_rgb(hr))
     for recipe, run in job.compared.items():
         for step in job.snapshots:
             model = load_moment(runs / run, step)
             options = settings_of(model.name, {"restore": job.settings}).restore
             _place(model, options.precision, prompts)
-            for stem, lr, _ in paired(folder / "LR", folder / "HR")[:EARLY_IMAGES]:
+            for stem, lr, _ in shown:
                 image, draws = to_tensor(read_rgb(lr)), Draws((generator(job.sampling, stem),), generator(job.sampling))
                 restored = model.restore_image(image.unsqueeze(0), draws, options, prompt=prompts.get(stem, ""))
                 write_png(out / EARLY / recipe / str(step) / f"{stem}.png", to_rgb(restored[0]))

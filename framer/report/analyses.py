@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from framer.data.images import list_images, read_rgb
-from framer.jobs import EARLY
+from framer.jobs import EARLY, HR
 from framer.report import arrays
 from framer.report.arrays import Recorded
 from framer.report.style import COLORS, SIDE, panels
@@ -98,18 +98,20 @@ def weights(recorded: Recorded) -> Figure:
 
 
 def early(folder: Path, backbone: str) -> Figure:
-    """Fig. 8: `folder/RECIPE/STEP/STEM.png` side by side, a column a step, a row an image and recipe."""
+    """Fig. 8: `folder/RECIPE/STEP/STEM.png` side by side, a column a step and HR last, a row an image and recipe."""
     recipes = [recipe for recipe in AnalysisConfig.compared if (folder / recipe).is_dir()]
     steps = sorted({int(path.name) for recipe in recipes for path in (folder / recipe).iterdir()})
     stems = list(list_images(folder / recipes[0] / str(steps[0]))) if steps else []
     places = [(stem, recipe) for stem in stems for recipe in recipes]
-    figure = Figure(figsize=(SIDE * max(1, len(steps)), SIDE * max(1, len(places))), layout="constrained")
+    columns = [*map(str, steps), HR]
+    figure = Figure(figsize=(SIDE * len(columns), SIDE * max(1, len(places))), layout="constrained")
     figure.suptitle(backbone, fontsize=8)
     for row, (stem, recipe) in enumerate(places):
-        for column, step in enumerate(steps):
-            axis = figure.add_subplot(len(places), len(steps), row * len(steps) + column + 1)
-            axis.imshow(read_rgb(folder / recipe / str(step) / f"{stem}.png"), interpolation="nearest")
-            axis.set(xticks=[], yticks=[], title="" if row else f"step {step}")
+        for column, name in enumerate(columns):
+            axis = figure.add_subplot(len(places), len(columns), row * len(columns) + column + 1)
+            image = folder / HR / f"{stem}.png" if name == HR else folder / recipe / name / f"{stem}.png"
+            axis.imshow(read_rgb(image), interpolation="nearest")
+            axis.set(xticks=[], yticks=[], title="" if row else name if name == HR else f"step {name}")
             axis.set_ylabel("" if column else f"{recipe}\n{stem}")
     return figure
 

@@ -85,7 +85,7 @@ def test_all_that_is_declared_is_there_and_in_the_card(root, recorded, backbone)
     found = files(recorded / backbone)
     assert set(found) == {
         "densities.npz", "layers.npz", "images.npz", "weights.npz", "early/paper/1/p0.png", "early/paper/1/p1.png",
-        "card.json",
+        "early/HR/p0.png", "early/HR/p1.png", "card.json",
     }  # fmt: skip
     card = read_card(recorded / backbone, "analysis")
     assert card["payload"] == {name: sha256 for name, sha256 in found.items() if name != "card.json"}

@@ -38,6 +38,7 @@ def record(folder: Path, *names: str) -> None:
     for recipe in ("paper", "no_fam"):
         for step in (100, 20):
             write_png(folder / f"early/{recipe}/{step}/im_0.png", np.full((40, 36, 3), step, dtype=np.uint8))
+    write_png(folder / "early/HR/im_0.png", np.full((40, 36, 3), 255, dtype=np.uint8))
     write_card(folder, "analysis", [])
 
 
@@ -85,8 +86,10 @@ def test_early_images_stand_side_by_side(analysed: Study):
     assert found == [
         ("step 20", "paper\nim_0", 20),
         ("step 100", "", 100),
+        ("HR", "", 255),
         ("", "no_fam\nim_0", 20),
         ("", "", 100),
+        ("", "", 255),
     ]
 
 
