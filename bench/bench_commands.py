@@ -72,7 +72,7 @@ def scored(root: Path) -> int:
                     "protocol": protocol,
                     "metrics": {metric.name: metric.id for metric in metrics},
                     "unavailable": {metric.name: "no HR" for metric in metrics if metric not in made},
-                    "images": dict.fromkeys(stems, {}),
+                    "images": {stem: {} for stem in stems},
                 }
                 write_scores(root / study.out / "scores" / row.id / name / f"{protocol}.csv", scores, sidecar)
                 total += len(scores)

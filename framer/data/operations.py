@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from framer.data.kernels import Kernel
@@ -56,7 +57,7 @@ def blur(image: Tensor, kernel: Kernel) -> Tensor:
     k = kernel.shape[0]
     if image.dtype == torch.float32:
         return _correlate(image, torch.from_numpy(kernel))
-    size = (_fast_length(h + k - 1), _fast_length(w + k - 1))
+    size = tuple(next_fast_len(side + k - 1, real=True) for side in (h, w))
     # Correlation is convolution with the kernel turned by half a turn.
     turned = torch.from_numpy(kernel[::-1, ::-1].copy()).to(image)
     spectrum = torch.fft.rfft2(_mirrored(image, k // 2), s=size) * torch.fft.rfft2(turned, s=size)
@@ -97,20 +98,6 @@ def _mirrored(image: Tensor, margin: int, bottom: int = 0, right: int = 0) -> Te
         for length, more in ((h, bottom), (w, right))
     )
     return image[:, torch.minimum(rows, 2 * (h - 1) - rows)[:, None], torch.minimum(columns, 2 * (w - 1) - columns)]
-
-
-@lru_cache
-def _fast_length(length: int) -> int:
-    """The smallest even 2^a 3^b 5^c that is not below `length`."""
-    fast = length + length % 2
-    while True:
-        rest = fast
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return fast
-        fast += 2
 
 
 def resize(image: Tensor, size: Size, mode: Mode) -> Tensor:

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import ndtri, stdtrit
 
 Array = NDArray[np.float64]
 
@@ -117,17 +117,6 @@ def over_seeds(values: Array, level: float = LEVEL) -> Interval | None:
     mean = math.fsum(values) / s
     half = float(stdtrit(s - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / math.sqrt(s)
     return Interval(mean - half, mean + half)
-
-
-def t_test(values: Array) -> float | None:
-    """Two-sided p-value that the mean of one number a training seed is zero; None for fewer than two."""
-    s = len(values)
-    if s < 2:
-        return None
-    mean, error = math.fsum(values) / s, float(values.std(ddof=1)) / math.sqrt(s)
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * stdtr(s - 1, -abs(mean / error)))
 
 
 def images_needed(difference: Array, level: float = LEVEL) -> int | None:

@@ -15,7 +15,6 @@ from framer.report.statistics import (
     over_seeds,
     seeds_needed,
     sign_flip,
-    t_test,
 )
 
 SKEWED = {
@@ -139,9 +138,7 @@ def test_seeds_are_scipys_t_test():
     found = over_seeds(data, 0.99)
     assert found is not None
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert t_test(data) == pytest.approx(theirs.pvalue)
     assert over_seeds(data[:1]) is None
-    assert t_test(data[:1]) is None
 
 
 def test_seeds_cover_their_mean():
