@@ -14,7 +14,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
     for name in ("pairs-a", "pairs-b"):
         Path("datasets").mkdir(exist_ok=True)
-        Path("datasets", f"{name}.yaml").write_text(MANIFEST.format(id=name))
+        Path("datasets", f"{name}.yaml").write_text(MANIFEST.format(id=name, count=2))
     Path("datasets", "photos.yaml").write_text(PHOTOS)
     Path("config").mkdir()
     Path("config", "two.yaml").write_text(STUDY)

@@ -36,7 +36,7 @@ title: Pairs {id}
 licence: none
 paired: true
 scale: 4
-count: 2
+count: {count}
 sources: [{{kind: manual, folders: [LR, HR], where: [here], note: none}}]
 """
 PHOTOS = """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished_study import trained
+from finished_study import MANIFEST, trained
 
 from framer.cli import main
 from framer.data.fetch import fetch
@@ -15,15 +15,6 @@ from framer.report.cells import Cell, find, tables
 from framer.report.lineage import differences
 from framer.study import Study
 
-MANIFEST = """
-id: {id}
-title: Pairs {id}
-licence: none
-paired: true
-scale: 4
-count: 6
-sources: [{{kind: manual, folders: [LR, HR], where: [here], note: none}}]
-"""
 STUDY = """
 title: T
 seed: 1
@@ -60,7 +51,7 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
         Path("datasets").mkdir(exist_ok=True)
-        Path("datasets", f"{name}.yaml").write_text(MANIFEST.format(id=name))
+        Path("datasets", f"{name}.yaml").write_text(MANIFEST.format(id=name, count=6))
         for number in range(6):
             for folder, side in (("LR", 12), ("HR", 48)):
                 image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
