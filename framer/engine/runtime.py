@@ -49,7 +49,8 @@ def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accele
     """
     deterministic(job.threads, job.numerics.deterministic)
     AcceleratorState._reset_state(True)  # accelerate refuses a second precision or group in one process otherwise
-    logging = {"log_with": list(session.trackers), "project_dir": session.tracking} if session.tracking else {}
+    tracked = session.tracking and session.trackers
+    logging = {"log_with": list(session.trackers), "project_dir": session.tracking} if tracked else {}
     # No buffer changes in training, and DiT4SR's table of positions is half a gigabyte.
     ranks = DistributedDataParallelKwargs(broadcast_buffers=False)
     precision = MIXED[job.numerics.precision]

@@ -43,7 +43,7 @@ def cost_grid(study: Study) -> list[Grid]:
         if base := baseline_of(study, arm):
             over = [_over(values.get(q), measured.get(base, {}).get(q)) for q in QUANTITIES]
             rows.append(Row(f"over {study.config.arms[base].label}", tuple(map(Entry, over)), minor=True))
-            if config.backbone == "dit4sr":
+            if config.backbone == "dit4sr" and study.config.backbones["dit4sr"].base != "tiny":
                 rows.append(Row("paper", tuple(_paper(published, q) for q in QUANTITIES), minor=True))
     return [
         Grid(
