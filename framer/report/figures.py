@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +15,7 @@ from framer.provenance import CARD, atomic
 from framer.report import analyses
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import claims
-from framer.report.curves import read_curves, running_mean
+from framer.report.curves import Curve, read_curves, running_mean
 from framer.report.published import Ledger
 from framer.report.spectra import frequencies, radial_power
 from framer.report.style import COLORS, STYLE, panels
@@ -22,6 +23,8 @@ from framer.study import Study
 
 NAMES = ("scatter", "plane", "curves", "spectra")
 """Drawn of every study; those of its analyses, `BACKBONE-NAME`, where they were recorded."""
+ABLATION = "0.75"
+"""Grey, behind the rest."""
 SPECTRUM_IMAGES = 32
 """Images a set whose spectra are averaged, at most."""
 
@@ -101,19 +104,29 @@ def plane(study: Study, found: Sequence[Table]) -> Figure:
 
 
 def curves(study: Study) -> Figure:
-    """Training loss by step, without FRAMER's own term, and its running mean; dots are the held-out loss."""
-    by_stage: dict[tuple[str, str], list[tuple[str, Path]]] = {}
+    """Training loss by step, without FRAMER's own term, and its running mean; dots are the held-out loss.
+
+    An arm has one colour for all its seeds; ablations, of which there may be dozens, are grey means alone.
+    """
+    by_stage: dict[tuple[str, str], dict[str, list[Curve]]] = {}
     for run in study.runs:
-        folder = study.out / "runs" / run
-        for stage in read_curves(folder):
-            by_stage.setdefault((str(study.arm(run).backbone), stage), []).append((run, folder))
+        for stage, curve in read_curves(study.out / "runs" / run).items():
+            arms = by_stage.setdefault((str(study.arm(run).backbone), stage), {})
+            arms.setdefault(study.rows[run].arm, []).append(curve)
     figure, axes = panels(len(by_stage), "No run has a training log")
-    for axis, ((backbone, stage), runs) in zip(axes, by_stage.items(), strict=False):
-        for number, (run, folder) in enumerate(runs):
-            curve, color = read_curves(folder)[stage], COLORS[number % len(COLORS)]
-            axis.plot(curve.steps, curve.losses, color=color, linewidth=0.5, alpha=0.3)
-            axis.plot(curve.steps, running_mean(curve.losses), color=color, linewidth=1.2, label=run)
-            axis.plot([step for step, _ in curve.heldout], [loss for _, loss in curve.heldout], "o", color=color)
+    for axis, ((backbone, stage), arms) in zip(axes, by_stage.items(), strict=False):
+        colors = dict(zip((arm for arm in arms if arm not in study.ablation_arms), cycle(COLORS), strict=False))
+        for arm, found in arms.items():
+            color, label = colors.get(arm, ABLATION), study.arms[arm].label if arm in colors else "ablations"
+            for curve in found:
+                strong = axis.plot(curve.steps, running_mean(curve.losses), color=color, linewidth=1.2)[0]
+                if arm not in colors:
+                    strong.set(linewidth=0.6, zorder=1)
+                    continue
+                axis.plot(curve.steps, curve.losses, color=color, linewidth=0.5, alpha=0.3)
+                axis.plot([step for step, _ in curve.heldout], [loss for _, loss in curve.heldout], "o", color=color)
+            if label not in axis.get_legend_handles_labels()[1]:
+                strong.set_label(label)
         axis.set(xlabel="step", ylabel="loss", yscale="log", title=f"{backbone}, {stage} stage")
         axis.legend(frameon=False)
     return figure

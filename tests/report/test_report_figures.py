@@ -6,7 +6,7 @@ from PIL import Image
 
 from framer.errors import UserError
 from framer.report import arrays
-from framer.report.figures import NAMES, render
+from framer.report.figures import NAMES, curves, render
 from framer.report.spectra import BINS, frequencies, radial_power
 from framer.study import Study
 
@@ -70,3 +70,23 @@ def test_a_damaged_image_is_named(with_images: Study):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"im_0\.png"):
         render(with_images, Path("figures"), absent={"pairs-b": "by hand"})
+
+
+def test_curves_name_each_arm_once_and_ablations_together(study: Study):
+    text = study.path.read_text() + "ablations:\n  pisa_sr: {recipes: [no_faw, no_fam, l2]}\n"
+    study.path.write_text(text)
+    study = Study.load(study.path)
+    for k, run in enumerate(study.runs):
+        folder = study.out / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.csv").write_text("stage,step,loss\n" + "".join(f"pixel,{s},{1 + k / s}\n" for s in (1, 2, 3)))
+    [axis] = curves(study).axes
+    _, labels = axis.get_legend_handles_labels()
+    assert labels == ["Base & <b>line</b>", "FRAMER_U", "ablations"]
+    means = [line for line in axis.get_lines() if list(line.get_xdata()) == [1, 2, 3] and line.get_alpha() is None]
+    colors = [line.get_color() for line in means]
+    assert len(colors) == len(study.runs) == 10
+    # Two seeds of each of two arms, then two of each of three ablations.
+    assert colors[0] == colors[1] != colors[2] == colors[3]
+    assert set(colors[4:]).isdisjoint(colors[:4])
+    assert len(set(colors[4:])) == 1
