@@ -7,6 +7,7 @@ path, so that the same work gives the same bytes, and is small enough for Snakem
 again when a card changed, not when a file was touched. What was measured on the way lies in `run.json` beside it.
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV with Unix line ends, quoted where a value needs it; None is an empty value."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
 
 
 def write_json(path: Path, value: Any) -> None:

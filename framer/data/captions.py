@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from framer.errors import UserError, named
-from framer.provenance import write_text
+from framer.provenance import csv_text, write_text
 
 Missing = Literal["error", "empty"]
 
@@ -75,11 +75,7 @@ def captions_file(folder: Path, name: str) -> Path:
 
 def write_captions(path: Path, captions: Mapping[str, str]) -> None:
     """Write a CSV that `read_captions` reads, sorted by stem."""
-    table = StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((stem, _one_line(captions[stem])) for stem in sorted(captions))
-    write_text(path, table.getvalue())
+    write_text(path, csv_text(COLUMNS, ((stem, _one_line(captions[stem])) for stem in sorted(captions))))
 
 
 def captions_of(stems: Iterable[str], captions: Mapping[str, str], missing: Missing, source: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from framer.errors import UserError, named, one_line
-from framer.provenance import atomic, sha256_file, write_text
+from framer.provenance import atomic, csv_text, sha256_file, write_text
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 INDEX = "index.csv"
@@ -168,11 +168,7 @@ def write_index(folder: Path, names: Iterable[str], progress: bool = False) -> l
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         entries = pool.map(lambda name: inspect(folder, name), ordered)
         listed = list(tqdm(entries, "index", len(ordered), unit="image", disable=not progress))
-    table = StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Entry))
-    writer.writerows(astuple(entry) for entry in listed)
-    write_text(folder / INDEX, table.getvalue())
+    write_text(folder / INDEX, csv_text((field.name for field in fields(Entry)), map(astuple, listed)))
     return listed
 
 

@@ -5,9 +5,7 @@ process of its own, so that its peak of memory is its own; the blocks of the arm
 slows down slows all of them. Images are of noise and lie ready: reading and degrading photographs is not in it.
 """
 
-import csv
 import gc
-import io
 import multiprocessing
 import platform
 import resource
@@ -90,11 +88,7 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
         for arm, blocks in found.items()
         for quantity, value in zip(QUANTITIES, _summary(blocks, jobs[job.runs[arm]]), strict=True)
     ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    provenance.write_text(out, text.getvalue())
+    provenance.write_text(out, provenance.csv_text(COLUMNS, rows))
 
 
 def order(arms: list[str], blocks: int) -> list[str]:

@@ -55,7 +55,7 @@ class EncodedPairs:
         self.folder, self._hashes = folder, card["payload"]
         for name in (PAIRS, PROMPTS):
             self._verify(name)
-        with (folder / PAIRS).open(encoding="utf-8") as file:
+        with (folder / PAIRS).open(newline="", encoding="utf-8") as file:
             self._names = [row["photograph"] for row in csv.DictReader(file)]
         prompts = json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
         self._prompts = {prompt: number for number, prompt in enumerate(prompts)}

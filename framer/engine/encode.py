@@ -66,7 +66,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
 
     bars["unit"] = "pair"
     files += _write(out, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
-    provenance.write_text(out / PAIRS, "pair,photograph\n" + "".join(f"{k},{name}\n" for k, name in enumerate(names)))
+    provenance.write_text(out / PAIRS, provenance.csv_text(("pair", "photograph"), enumerate(names)))
 
     facts = {"job": job.as_dict(), "base": sha256, "data": checkpoint.data_digests(data)}
     versions = provenance.versions(checkpoint.PACKAGES)

@@ -1,7 +1,5 @@
 """What a training says while it runs: every value of every step for log.csv, a bar, and accelerate's trackers."""
 
-import csv
-import io
 import resource
 import sys
 import time
@@ -17,7 +15,7 @@ from framer.engine.session import Session
 from framer.engine.spent import device_name
 from framer.errors import UserError, one_line
 from framer.jobs import PretrainJob
-from framer.provenance import write_json, write_text
+from framer.provenance import csv_text, write_json, write_text
 
 Row = dict[str, Any]
 
@@ -95,9 +93,5 @@ def memory() -> str:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[str]) -> None:
     """Write rows as CSV, numbers as Python prints them; `columns` are the header of a table without rows."""
-    text = io.StringIO()
-    found = list(dict.fromkeys(column for row in rows for column in row))  # stages differ in their terms
-    writer = csv.DictWriter(text, found or columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    found = list(dict.fromkeys(column for row in rows for column in row)) or columns  # stages differ in their terms
+    write_text(path, csv_text(found, ([row.get(column) for column in found] for row in rows)))

@@ -6,13 +6,13 @@ definition, weight hashes, versions; and of each stage the fingerprint of its co
 leaves out what only watched: training logs, the held-out loss, and how long it took on what.
 """
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from framer.data.images import INDEX, read_index
 from framer.errors import UserError
 from framer.provenance import CARD, digest
 from framer.report.scores import Scores
@@ -93,10 +93,8 @@ class Lineage:
         if card is None:
             return ABSENT
         tree = _without(card, "kind")
-        index = self.datasets / set_id / "index.csv"
-        if index.is_file():
-            with index.open(newline="", encoding="utf-8") as file:
-                hashes = {row["name"]: row["sha256"] for row in csv.DictReader(file)}
+        if (self.datasets / set_id / INDEX).is_file():
+            hashes = {entry.name: entry.sha256 for entry in read_index(self.datasets / set_id)}
             for part in sorted({name.partition("/")[0] for name in hashes}):
                 tree[part] = _many({name: sha for name, sha in hashes.items() if name.startswith(f"{part}/")})
         return tree

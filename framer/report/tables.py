@@ -1,11 +1,9 @@
 """The tables of a study as Markdown, LaTeX, HTML and CSV, from score files alone."""
 
-import csv
 from collections.abc import Iterable, Sequence
-from io import StringIO
 from pathlib import Path
 
-from framer.provenance import write_text
+from framer.provenance import csv_text, write_text
 from framer.report import grid
 from framer.report.ablation import ablation_grids
 from framer.report.cells import Cell, Table, tables
@@ -82,7 +80,7 @@ def tidy(cells: Iterable[Cell]) -> str:
         off = "|".join(repr(cell.mean - one.number) for one in cell.published) if cell.mean is not None else ""
         ends = (*_ends(cell.interval), *_ends(cell.seeds_interval))
         rows.append([*where, *number, *ends, cell.tier.value, *printed, off, cell.reason or ""])
-    return _csv(CELL_COLUMNS, rows)
+    return csv_text(CELL_COLUMNS, rows)
 
 
 def tidy_claims(found: Iterable[Claim]) -> str:
@@ -95,7 +93,7 @@ def tidy_claims(found: Iterable[Claim]) -> str:
         gain = (_exact(claim.gain), *_ends(claim.gain_interval), claim.published.value if claim.published else "")
         verdict = (claim.verdict.value, claim.size_text, claim.need_text, claim.reason or "")
         rows.append([*where, ours.n_images, len(claim.seeds), *tested, _exact(claim.p), *gain, *verdict])
-    return _csv(CLAIM_COLUMNS, rows)
+    return csv_text(CLAIM_COLUMNS, rows)
 
 
 def _exact(value: float | None) -> str:
@@ -104,9 +102,3 @@ def _exact(value: float | None) -> str:
 
 def _ends(interval: Interval | None) -> tuple[str, str]:
     return ("", "") if interval is None else (repr(interval.low), repr(interval.high))
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()

@@ -1,13 +1,11 @@
 """The form of a score file: tidy rows `image,metric,value` in a CSV, and a JSON sidecar that says what they mean."""
 
-import csv
 import hashlib
 from collections.abc import Iterable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from framer.provenance import write_json, write_text
+from framer.provenance import csv_text, write_json, write_text
 
 COLUMNS = ("image", "metric", "value")
 WHOLE_SET = "*"
@@ -25,10 +23,7 @@ def write_scores(out: Path, rows: Iterable[tuple[str, str, float]], sidecar: dic
         rows: image, metric's short name, value.
         sidecar: what the values mean; "count" and "scores", the CSV's sha256, are added.
     """
-    table = StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerows([COLUMNS, *((image, metric, repr(value)) for image, metric, value in rows)])
-    content = table.getvalue()
+    content = csv_text(COLUMNS, ((image, metric, repr(value)) for image, metric, value in rows))
     about = {"count": len(sidecar["images"]), "scores": hashlib.sha256(content.encode()).hexdigest()}
     images = {"images": sidecar["images"]}
     write_json(out.with_suffix(".json"), {k: v for k, v in sidecar.items() if k != "images"} | about | images)

@@ -1,5 +1,6 @@
 """Pairs encoded before training: the same run, to the byte, as encoding them on the fly."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -22,18 +23,20 @@ from framer.schema import Optimisation
 
 QUIET = Session(progress=False)
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
+STEMS = ("0001", "b, 2")
+"""Names of photographs; users have such."""
 DATA = TrainingData(("one", "two"), "pisa_sr", pairs=5, seed=9)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Two sets with photographs of one name, captions of both, and a tiny base."""
+    """Two sets with photographs of the same names, captions of both, and a tiny base."""
     root = tmp_path_factory.mktemp("study")
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
-        for stem in ("0001", "0002"):
+        for stem in STEMS:
             write_png(root / name / "HR" / f"{stem}.png", rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
-        captions = {stem: f"set {name}. blurred. image {stem}." for stem in ("0001", "0002")}
+        captions = {stem: f"set {name}. blurred. image {stem}." for stem in STEMS}
         write_captions(root / "captions" / f"{name}.csv", captions)
     job = PretrainJob("dit4sr", "tiny", {}, TrainingData(("one",), "pisa_sr"), {"base": stage(1)}, None, SEEDS, 1)
     pretrain(job, [root / "one/HR"], root / "bases/b", session=QUIET)
@@ -78,11 +81,12 @@ def test_a_cache_is_complete_and_the_same_again(root, cache, tmp_path):
         "hr": (5, 48, 8, 8),
         "lr": (5, 48, 8, 8),
     }
-    lines = (cache / "pairs.csv").read_text().splitlines()
-    assert lines[0] == "pair,photograph" and len(lines) == 6
-    assert {line.split(",")[1] for line in lines[1:]} <= {f"{s}/{i}" for s in ("one", "two") for i in ("0001", "0002")}
+    with (cache / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["pair"] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert {row["photograph"] for row in rows} <= {f"{s}/{i}" for s in ("one", "two") for i in STEMS}
     prompts = json.loads((cache / "prompts.json").read_text())
-    assert prompts == ["", *(f"set {s}. image {i}." for s in ("one", "two") for i in ("0001", "0002"))]
+    assert prompts == ["", *(f"set {s}. image {i}." for s in ("one", "two") for i in STEMS)]
 
 
 def test_captions_of_one_name_in_two_sets_are_told_apart(root):
