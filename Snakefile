@@ -26,6 +26,10 @@ except UserError as error:
 if workflow.is_main_process:
     for line in graph.warnings():
         logger.warning(line)
+    # Without a cluster, for which alone a number of jobs at once is given, jobs take turns on the GPU: a second beside the
+    # first would take of its memory, and of its time, which one of them measures.
+    if workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", 1)
 
 
 report: "workflow/report/workflow.rst"

@@ -136,6 +136,8 @@ class RestoreJob(Job):
 
 EARLY = "early"
 """Folder and figure of the images of early training (Fig. 8)."""
+EARLY_IMAGES = 2
+"""How many, from the start of the set."""
 HR = "HR"
 """Folder of what they should have become, beside those of the recipes."""
 

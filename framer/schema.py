@@ -113,6 +113,15 @@ class BackboneConfig(Strict):
     train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
     numerics: Numerics = Numerics()
     settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
+    gpus: int = Field(1, ge=1, description="that a training asks a cluster for; no part of what is trained")
+
+    @model_validator(mode="after")
+    def _spread_evenly(self) -> "BackboneConfig":
+        for name, stage in self.train.items():
+            if stage.batch % (self.gpus * stage.accumulate):
+                parts = f"{self.gpus} GPUs" + (f" with accumulate {stage.accumulate}" if stage.accumulate > 1 else "")
+                raise ValueError(f"gpus: the batch of {stage.batch} of train.{name} cannot be split over {parts}")
+        return self
 
 
 class ArmConfig(Strict):

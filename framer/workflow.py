@@ -167,6 +167,10 @@ class Graph:
         """CPU threads a job."""
         return self.study.config.threads
 
+    def gpus(self, run: str) -> int:
+        """GPUs that the training of a run asks for; tiny networks train on CPUs."""
+        return 0 if self.tiny else self.study.config.backbones[str(self.study.arm(run).backbone)].gpus
+
     @property
     def tiny(self) -> bool:
         """Whether all networks are tiny: they train on CPUs and ask a cluster for no GPU."""

@@ -46,8 +46,47 @@ def test_a_measured_speed_is_taken_instead_of_an_estimate(tmp_path):
     (folder / "speed-control.json").write_text(json.dumps({**said, "device": "a GPU"}))
     after = {part.rule: part for part in plan("paper", tmp_path).parts}["train"]
     control = config["train"]["control"]
-    assert after.longest == pytest.approx(20 + control["steps"] * control["batch"])
+    assert after.longest == pytest.approx(20 + control["steps"] * control["batch"] / config["gpus"])
     assert "measured: a GPU" in after.how and "measured" not in before.how
+
+
+def changed(clone, old, new):
+    """The plan of a paper study of which some text is another."""
+    path = clone / "config" / "paper.yaml"
+    before = path.read_text()
+    path.write_text(before.replace(old, new))
+    assert path.read_text() != before
+    found = Plan(Graph(Study.load(path, clone / "datasets"), absent={}), clone)
+    return {part.rule: part for part in found.parts}
+
+
+def test_gpus_share_a_training_and_take_no_more_of_it(clone):
+    before = {part.rule: part for part in plan("paper", clone).parts}["train"]
+    after = changed(clone, "gpus: 4 ", "gpus: 16")["train"]
+    assert after.longest - 20 == pytest.approx((before.longest - 20) / 4)
+    assert after.seconds - before.seconds == pytest.approx(20 * 12 * 20), "the start, on each of 12 more GPUs"
+
+
+def test_gradient_checkpointing_costs_a_forward_pass(clone):
+    before = {part.rule: part for part in plan("paper", clone).parts}
+    after = changed(clone, "gradient_checkpointing: true", "gradient_checkpointing: false")
+    starts = 20 * (87 + 20 * 4)
+    ratio = (before["train"].seconds - starts) / (after["train"].seconds - starts)
+    assert ratio == pytest.approx(4 / 3, rel=0.01)
+    assert after["cost"].seconds < before["cost"].seconds and before["cost"].gpu and before["analyse"].gpu
+
+
+def test_large_images_are_restored_in_tiles(tmp_path):
+    """By counting: of an LR image of 256 the network sees nine tiles of 512, of one of 128 a single one."""
+    found = plan("paper", tmp_path)
+    speeds = found.table["dit4sr"]["full"]
+    one = speeds["restore"] * 0.512**2
+    assert found._restored("realsr-crop128", speeds) == pytest.approx(one)
+    assert found._restored("reallq250", speeds) == pytest.approx(9 * one)
+    # Tiles of 512 from 0, 320 and 640, and one that ends at the border of 1200.
+    assert found.study.manifests["reallr200-full"].lr_side is None
+    assert found._restored("reallr200-full", speeds) == pytest.approx(16 * one)
+    assert found._restored("reallq250", found.table["pisa_sr"]["full"]) == pytest.approx(0.05 * 1.024**2)
 
 
 def test_more_devices_are_never_slower_and_the_longest_job_bounds_them(tmp_path):

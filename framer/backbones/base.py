@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framer.backbones.settings import RestoreSettings, Settings
+from framer.data.presets import SCALE
 from framer.errors import UserError, named
 from framer.method.recipe import Space
 from framer.provenance import derive_seed
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from framer.method import FramerLoss
 
 _Module = TypeVar("_Module", bound=nn.Module)
-
-SCALE = 4
-"""Every backbone restores x4."""
 
 
 @dataclass(frozen=True)

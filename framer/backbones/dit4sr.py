@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from framer.backbones.base import SCALE, Batch, Draws, StepLoss, resized, upsample
+from framer.backbones.base import Batch, Draws, StepLoss, resized, upsample
 from framer.backbones.dit4sr_model import DiT4SRModel
 from framer.backbones.dit4sr_restoring import Sampler
 from framer.backbones.dit4sr_text import Text
 from framer.backbones.dit4sr_training import Latents, Step, flow_loss, layer_velocities
 from framer.backbones.dit4sr_transformer import DiT4SRTransformer
 from framer.backbones.settings import DiT4SRRestore, RestoreSettings
+from framer.data.presets import SCALE
 from framer.method.prediction import compared
 from framer.method.recipe import Space
 

@@ -67,38 +67,32 @@ class Tiles:
         rows, columns = (_bell(side, device) for side in self.size)
         return rows[:, None] * columns[None, :]
 
-    def blend(self, function: Callable[[tuple[Corner, ...]], Tensor], batch: int, scale: int = 1) -> Tensor:
+    def blend(self, function: Callable[[tuple[Corner, ...]], Tensor], batch: int) -> Tensor:
         """Put an image together from what a function makes of the tiles: their weighted mean, float32.
 
         Args:
-            function: corners of up to `batch` tiles -> their results (tiles, C, h * scale, w * scale).
+            function: corners of up to `batch` tiles -> their results (tiles, C, h, w).
             batch: tiles at a time.
-            scale: size of a result relative to its tile.
 
         Returns:
-            (1, C, height * scale, width * scale).
+            (1, C, height, width).
         """
         if self.alone:
             return function(self.corners).float()
-        h, w = (side * scale for side in self.size)
+        h, w = self.size
         total = norm = weight = None
         for corners in self.batches(batch):
             results = function(corners).float()
             if total is None or norm is None or weight is None:
-                weight = _scaled(self, scale).weight(results.device)
-                total = results.new_zeros(1, results.shape[1], self.height * scale, self.width * scale)
-                norm = results.new_zeros(self.height * scale, self.width * scale)
+                weight = self.weight(results.device)
+                total = results.new_zeros(1, results.shape[1], self.height, self.width)
+                norm = results.new_zeros(self.height, self.width)
             for (top, left), result in zip(corners, results, strict=True):
-                rows, columns = slice(top * scale, top * scale + h), slice(left * scale, left * scale + w)
+                rows, columns = slice(top, top + h), slice(left, left + w)
                 total[0, :, rows, columns] += result * weight
                 norm[rows, columns] += weight
         assert total is not None and norm is not None
         return total / norm
-
-
-def _scaled(tiles: Tiles, scale: int) -> Tiles:
-    size = tiles.size[0] * scale, tiles.size[1] * scale
-    return Tiles(tiles.height * scale, tiles.width * scale, size, ())
 
 
 def _starts(side: int, tile: int, stride: int) -> list[int]:

@@ -121,6 +121,7 @@ class Manifest(Strict):
     paired: bool = Field(description="LR and HR, paired by file stem")
     scale: Literal[4] = Field(description="HR side / LR side")
     count: int | None = Field(ge=1, description="images (of a paired set: pairs); null where unknown")
+    lr_side: int | None = Field(None, ge=1, description="side of its square LR images; `framer plan` counts with it")
     gated: bool = Field(False, description="its terms must be accepted with an account on the hub")
     sources: list[Source] = Field(min_length=1, description="where it comes from, in order of preference")
     images: dict[Part, Images] = Field({}, description="file names, or stems, and sha256 where known; or FIRST..LAST")

@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from framer import provenance
-from framer.backbones.base import SCALE, Backbone, Batch, Draws, generator
+from framer.backbones.base import Backbone, Batch, Draws, generator
 from framer.backbones.settings import settings_of
 from framer.data.captions import captions_file
 from framer.data.images import image_size, paired, read_rgb, write_png
 from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
+from framer.data.presets import SCALE
 from framer.engine.checkpoint import PACKAGES, data_digests, load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic, seeded
 from framer.engine.snapshots import load_moment
 from framer.errors import UserError
-from framer.jobs import EARLY, HR, AnalyseJob
+from framer.jobs import EARLY, EARLY_IMAGES, HR, AnalyseJob
 from framer.method.analysis import band_densities, layer_similarity, layer_weights, sample_similarity
 from framer.method.bands import BANDS
 from framer.method.recipe import Recipe
@@ -31,8 +32,6 @@ from framer.report import arrays
 
 READING = Recipe.named("paper")
 """Feature, masks and space of everything that is recorded here."""
-EARLY_IMAGES = 2
-"""Images whose early restorations are kept, from the start of the set."""
 
 _Read = TypeVar("_Read")
 Reader = Callable[[list[Tensor], Tensor], _Read]

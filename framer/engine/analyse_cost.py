@@ -23,8 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from framer import provenance
-from framer.backbones.base import SCALE, Batch, Draws, generator
+from framer.backbones.base import Batch, Draws, generator
 from framer.backbones.settings import settings_of
+from framer.data.presets import SCALE
 from framer.engine import checkpoint
 from framer.engine.runtime import DTYPES, accelerated, deterministic, seeded
 from framer.engine.step import Stepper
@@ -60,7 +61,7 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
     """Write a CSV with the columns arm, quantity, value, device.
 
     A step's time is the median over all blocks, then the mean over stages, weighted by their number of steps; memory
-    is the largest of all blocks.
+    is the largest of all blocks. An arm that does not fit into the memory of the GPU has no rows, and the others do.
 
     Args:
         job: how much is measured.
@@ -73,6 +74,7 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
         UserError: a run or its base is missing or damaged.
     """
     found: dict[str, list[Block]] = {arm: [] for arm in job.runs}
+    too_large: set[str] = set()
     for run in job.runs.values():
         provenance.read_card(runs / run, "run")
     context = multiprocessing.get_context("spawn")
@@ -81,11 +83,20 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
             order(list(job.runs), job.blocks), "measure", unit="block", file=sys.stderr, disable=not progress
         ):
             run = job.runs[arm]
-            found[arm].append(pool.submit(_block, job, jobs[run], runs / run).result())
+            if arm in too_large:
+                continue
+            if block := pool.submit(_block, job, jobs[run], runs / run).result():
+                found[arm].append(block)
+            else:
+                too_large.add(arm)
+                tqdm.write(
+                    f"{run}: a batch of {job.batch} does not fit into the GPU's memory; left out", file=sys.stderr
+                )
     devices = {block.device for blocks in found.values() for block in blocks}
     rows = [
         (arm, quantity, f"{value:.6g}", ", ".join(sorted(devices)))
         for arm, blocks in found.items()
+        if arm not in too_large
         for quantity, value in zip(QUANTITIES, _summary(blocks, jobs[job.runs[arm]]), strict=True)
     ]
     provenance.write_text(out, provenance.csv_text(COLUMNS, rows))
@@ -109,13 +120,19 @@ def _summary(blocks: list[Block], job: TrainJob) -> tuple[float, float, float, f
     )
 
 
-def _block(cost: CostJob, job: TrainJob, run: Path) -> Block:
-    """One block of one arm. Restoring goes first: without gradients it is the smaller peak, which CPUs cannot reset."""
-    seconds, restore_bytes = _restoring(cost, job, run)
-    gc.collect()
-    with accelerated(job) as accelerator:
-        steps = _training(cost, job, run, accelerator)
-        device = accelerator.device
+def _block(cost: CostJob, job: TrainJob, run: Path) -> Block | None:
+    """One block of one arm; None where it does not fit into the GPU's memory.
+
+    Restoring goes first: without gradients it is the smaller peak, which CPUs cannot reset.
+    """
+    try:
+        seconds, restore_bytes = _restoring(cost, job, run)
+        gc.collect()
+        with accelerated(job) as accelerator:
+            steps = _training(cost, job, run, accelerator)
+            device = accelerator.device
+    except torch.OutOfMemoryError:
+        return None
     return Block(steps, _peak(), seconds, restore_bytes, _describe(device, job.threads))
 
 

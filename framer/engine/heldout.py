@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from framer.backbones.base import SCALE, Backbone, Batch, Draws
+from framer.backbones.base import Backbone, Batch, Draws
 from framer.data.images import paired, read_rgb
 from framer.data.pairs import to_tensor
+from framer.data.presets import SCALE
 from framer.jobs import HeldOut
 
 

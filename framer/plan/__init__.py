@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from framer.jobs import PretrainJob
+from framer.analyses import analyse_job, analysed, cost_job
+from framer.data.presets import SCALE
+from framer.jobs import EARLY_IMAGES, PretrainJob
 from framer.workflow import Graph
 
-MEGAPIXELS = 0.25
-"""Of one restored image: the test crops have 512 pixels a side; sets of larger images take longer in proportion."""
 CROP = 512
 """Side of the training images that the speeds at full size are for."""
 
@@ -27,8 +27,8 @@ class Part:
     Attributes:
         rule: its name.
         jobs: how many.
-        seconds: of all of them together, on one device each.
-        longest: seconds of the longest.
+        seconds: of devices, all of them together.
+        longest: seconds of the longest, on the devices that it asks for.
         bytes: that they leave on the disk.
         how: where the speed comes from.
         gpu: whether the device is a GPU.
@@ -74,7 +74,7 @@ class Plan:
             Part("weights", len(fetched_weights), how="the network's speed"),
             self._plain("degrade", len(derived)),
             self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
-            self._counted("caption", [self.study.manifests[name].count or 0 for name in captions.values()]),
+            self._counted("caption", [self._count(name) for name in captions.values()]),
             self._encoding(runs),
             self._plain("release", len(released)),
             self._training("train", [self.study.train_job(run) for run in runs]),
@@ -82,8 +82,8 @@ class Plan:
             self._plain("bicubic", len(plain)),
             self._plain("supplied", len(supplied)),
             self._scoring(),
-            self._plain("analyse", len(graph.analysed())),
-            self._plain("cost", len(graph.cost())),
+            self._analysing(),
+            self._measuring(),
             self._plain("figures", 1),
             self._plain("tables", 1),
             self._plain("report", 1),
@@ -91,7 +91,7 @@ class Plan:
         self.parts = [part for part in parts if part.jobs]
 
     def wall(self, devices: int) -> float:
-        """Seconds at a number of devices, one a job: each part waits for the one before it."""
+        """Seconds at a number of devices: each part waits for the one before it."""
         return sum(max(part.longest, part.seconds / devices) for part in self.parts)
 
     def table_lines(self, devices: int) -> list[str]:
@@ -107,7 +107,7 @@ class Plan:
         lines.append(
             f"{sum(part.jobs for part in self.parts)} jobs, {gpu:.1f} GPU-hours, {disk:.1f} GB besides the data"
         )
-        lines.append(f"{self.wall(devices) / 3600:.1f} hours on {devices} devices, one a job; queues not counted")
+        lines.append(f"{self.wall(devices) / 3600:.1f} hours on {devices} devices; queues not counted")
         return lines
 
     def _speeds(self, backbone: str, base: str) -> dict[str, Any]:
@@ -119,21 +119,28 @@ class Plan:
 
     def _training(self, rule: str, jobs: list[PretrainJob]) -> Part:
         each: list[float] = []
+        longest: list[float] = []
         origins: dict[str, None] = {}
         size = 0.0
         for job in jobs:
-            speeds, seconds = self._speeds(job.backbone, job.base), float(self.table["start"])
+            speeds, seconds = self._speeds(job.backbone, job.base), 0.0
             for stage, settings in job.stages.items():
-                measured = self._measured(job, stage)
-                # Operations go with the number of pixels.
-                share = 1.0 if job.base == "tiny" else (settings.crop / CROP) ** 2
-                image, origin = measured or (float(speeds["train"]) * share, str(speeds["how"]))
+                image, origin = self._measured(job, stage) or (self._image(job, settings.crop), str(speeds["how"]))
                 seconds += settings.steps * settings.batch * image
                 origins[origin] = None
-            each.append(seconds)
+            gpus = self.study.config.backbones[job.backbone].gpus
+            each.append(self.table["start"] * gpus + seconds)
+            longest.append(self.table["start"] + seconds / gpus)
             size += float(speeds["run"]) + 2 * float(speeds["checkpoint"])
         gpu = any(job.base != "tiny" for job in jobs)
-        return Part(rule, len(jobs), sum(each), max(each, default=0.0), size, "; ".join(origins), gpu)
+        return Part(rule, len(jobs), sum(each), max(longest, default=0.0), size, "; ".join(origins), gpu)
+
+    def _image(self, job: PretrainJob, crop: int) -> float:
+        """Estimated device-seconds a training image."""
+        # Operations go with the number of pixels.
+        share = 1.0 if job.base == "tiny" else (crop / CROP) ** 2
+        again = self.table["checkpointing"] if job.settings.get("gradient_checkpointing") else 1.0
+        return float(self._speeds(job.backbone, job.base)["train"]) * share * again
 
     def _measured(self, job: PretrainJob, stage: str) -> tuple[float, str] | None:
         """Device-seconds an image of the last training here of the same kind."""
@@ -151,9 +158,9 @@ class Plan:
         size = 0.0
         for row, name in self.graph.pairs:
             if named := self.study.backbone(row):
-                speeds, pixels = self._speeds(named[0], named[1].base), self._megapixels(name)
-                each.append(self.table["start"] + pixels * float(speeds["restore"]))
-                size += pixels * float(self.table["image"])
+                speeds = self._speeds(named[0], named[1].base)
+                each.append(self.table["start"] + self._count(name) * self._restored(name, speeds))
+                size += self._megapixels(name) * float(self.table["image"])
                 origins[str(speeds["how"])] = None
         longest = max(each, default=0.0)
         return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), not self.graph.tiny)
@@ -186,5 +193,44 @@ class Plan:
         gpu = not self.graph.tiny
         return Part(rule, len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
 
+    def _analysing(self) -> Part:
+        """Every image twice through each model, for its heads and through them, and each snapshot; a few restored."""
+        each = []
+        for backbone in analysed(self.study, self.graph.absent):
+            job = analyse_job(self.study, backbone)
+            base = self.study.config.backbones[backbone].base
+            speeds, snapshots = self._speeds(backbone, base), len(job.snapshots)
+            forward = float(speeds["train"]) / 3
+            passes = job.images * (2 * len(job.runs) + (snapshots + 1) * ("paper" in job.compared))
+            early = EARLY_IMAGES * snapshots * len(job.compared) * self._restored(job.set, speeds)
+            each.append(self.table["start"] + passes * forward + early)
+        gpu = not self.graph.tiny
+        return Part("analyse", len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
+
+    def _measuring(self) -> Part:
+        """A process a block of each arm, on one device."""
+        job = cost_job(self.study, self.graph.absent)
+        if job is None:
+            return Part("cost", 0)
+        jobs = [self.study.train_job(run) for run in job.runs.values()]
+        images = [len(one.stages) * (job.warmup + job.steps) * job.batch * self._image(one, job.crop) for one in jobs]
+        seconds = job.blocks * (len(jobs) * self.table["start"] + sum(images))
+        return Part("cost", 1, seconds, seconds, how="estimated", gpu=not self.graph.tiny)
+
+    def _restored(self, name: str, speeds: dict[str, Any]) -> float:
+        """Device-seconds to restore an image of a set, in tiles where the network takes no larger image."""
+        side = SCALE * self._lr_side(name)
+        if tile := speeds.get("tile"):
+            tiles = 1 + max(0, -(-(side - tile) // speeds["stride"]))
+            side = tiles * tile
+        return float(speeds["restore"]) * side**2 / 1e6
+
+    def _count(self, name: str) -> int:
+        return self.study.manifests[name].count or int(self.table["count"])
+
+    def _lr_side(self, name: str) -> int:
+        return self.study.manifests[name].lr_side or int(self.table["lr_side"])
+
     def _megapixels(self, name: str) -> float:
-        return (self.study.manifests[name].count or 0) * MEGAPIXELS
+        """Of all images of a set, restored."""
+        return self._count(name) * (SCALE * self._lr_side(name)) ** 2 / 1e6

@@ -65,17 +65,6 @@ def test_a_blend_is_the_gaussian_mean_and_symmetric():
     assert torch.equal(weight, weight.flip(0)) and torch.equal(weight, weight.flip(1))
 
 
-def test_a_blend_can_be_larger_than_its_tiles():
-    image = torch.rand(1, 3, 40, 24, generator=torch.Generator().manual_seed(1))
-    tiles = Tiles.plan(10, 6, 4, 2)
-    large = Tiles(40, 24, (16, 16), ())
-
-    def function(corners):
-        return large.cut(image, tuple((4 * top, 4 * left) for top, left in corners))
-
-    assert torch.allclose(tiles.blend(function, 3, scale=4), image, atol=1e-6)
-
-
 def test_an_overlap_as_long_as_the_tile_is_refused():
     with pytest.raises(UserError, match="overlap: 64 is not between 0 and the tile of 64"):
         Tiles.plan(128, 128, 64, 64)

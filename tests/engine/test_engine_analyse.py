@@ -1,6 +1,7 @@
 """What is recorded of trained models: the loss's own numbers, on draws that no other call changes."""
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,6 +230,28 @@ def test_cost_is_measured_in_a_process_of_its_own(root, tmp_path):
     assert all(0 < float(row["value"]) < 1000 for row in rows)
     assert {row["device"] for row in rows} == {rows[0]["device"]}
     assert f"torch {torch.__version__}" in rows[0]["device"]
+
+
+def test_an_arm_that_does_not_fit_is_left_out_and_said(root, tmp_path, monkeypatch, capsys):
+    """The error is the one of a GPU, which no CPU raises; the process is this one, so that it can be."""
+    runs = {"base": "pisa_sr-base-s0", "ours": "pisa_sr-ours-s0"}
+    job = CostJob(runs, {run: {} for run in runs.values()}, blocks=2, steps=1, warmup=1, batch=2, crop=32, threads=1)
+    asked, training_of = [], analyse_cost._training
+
+    def full(cost, job, run, accelerator):
+        asked.append(run.name)
+        if job.recipe:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return training_of(cost, job, run, accelerator)
+
+    monkeypatch.setattr(analyse_cost, "_training", full)
+    monkeypatch.setattr(analyse_cost, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    jobs = {runs["base"]: training("pisa_sr", None), runs["ours"]: training("pisa_sr", "paper")}
+    measure(job, jobs, root / "runs", tmp_path / "cost.csv", progress=False)
+    with (tmp_path / "cost.csv").open(newline="") as file:
+        assert [row["arm"] for row in csv.DictReader(file)] == ["base"] * len(QUANTITIES)
+    assert asked == [runs["base"], runs["ours"], runs["base"]]
+    assert "pisa_sr-ours-s0: a batch of 2 does not fit into the GPU's memory; left out" in capsys.readouterr().err
 
 
 def test_blocks_of_the_arms_alternate():

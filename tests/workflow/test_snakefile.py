@@ -233,3 +233,16 @@ def test_studies_span_what_the_tables_need() -> None:
     assert study.config.sets == PAPER_SETS
     assert study.config.metrics == ["psnr", "ssim", "lpips", "niqe", "maniqa", "musiq"]
     assert len(study.config.seeds) >= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus"),
+    [(["--profile", "slurm"], 4), ([], 1), (["--resources", "gpu=8"], 4)],
+    ids=["slurm", "here", "8"],
+)
+def test_jobs_take_turns_on_the_gpu_of_one_machine_and_not_on_a_cluster(clone: Path, options: list[str], gpus: int):
+    drop(clone, *BY_HAND)
+    card = "results/paper/runs/dit4sr-baseline-s0/card.json"
+    done = snakemake(clone, "-n", "-p", "--cores", "8", *options, "--", card)
+    assert done.returncode == 0, done.stdout
+    assert re.findall(r"framer train .* --gpus (\d+) --nodes 1", done.stdout) == [str(gpus)]

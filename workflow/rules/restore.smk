@@ -19,7 +19,7 @@ rule restore:
         cpus_per_task=graph.threads,
         gpu=0 if graph.tiny else 1,
         mem_mb=4000 if graph.tiny else 32000,
-        runtime=240,
+        runtime=1440,
     params:
         options=lambda wildcards: graph.restore_options(wildcards.row, wildcards.set),
         captions=lambda wildcards: graph.restoring_captions_state(wildcards.row, wildcards.set),

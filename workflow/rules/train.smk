@@ -104,10 +104,10 @@ rule train:
         "../../environment.yml"
     threads: graph.threads
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0 if graph.tiny else 1,
+        cpus_per_task=lambda wildcards: graph.threads * max(1, graph.gpus(wildcards.run)),
+        gpu=lambda wildcards: graph.gpus(wildcards.run),
         nodes=1,
-        mem_mb=4000 if graph.tiny else 64000,
+        mem_mb=lambda wildcards: 4000 if graph.tiny else 64000 * graph.gpus(wildcards.run),
         runtime=1440,
     params:
         study=graph.path,
