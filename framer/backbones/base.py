@@ -334,16 +334,31 @@ def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source:
     Raises:
         UserError: a tensor is missing, unknown or of another shape.
     """
-    for problem, names in (("lacks", own.keys() - given.keys()), ("has an unknown", given.keys() - own.keys())):
-        if names:
-            raise UserError(f"{source}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
-    for name, tensor in own.items():
-        if tensor.shape != given[name].shape:
-            shapes = f"{tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-            raise UserError(f"{source}: {name!r} has the shape {shapes}; it is of another model")
+    same_names(own, given, source)
+    same_shapes(own, given, source)
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(given[name])
+
+
+def same_names(own: Iterable[str], given: Iterable[str], source: object) -> None:
+    """Refuse tensors that are not those of a model.
+
+    Raises:
+        UserError: a tensor is missing or unknown; names `source`.
+    """
+    expected, found = set(own), set(given)
+    for problem, names in (("lacks", expected - found), ("has an unknown", found - expected)):
+        if names:
+            raise UserError(f"{source}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
+
+
+def same_shapes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: object) -> None:
+    """Refuse tensors of a model, all or some, of other shapes; as `same_names`."""
+    for name, tensor in given.items():
+        if tensor.shape != own[name].shape:
+            shapes = f"{tuple(tensor.shape)}, not {tuple(own[name].shape)}"
+            raise UserError(f"{source}: {name!r} has the shape {shapes}; it is of another model")
 
 
 def zeroed(module: _Module) -> _Module:

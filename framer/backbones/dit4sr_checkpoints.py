@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from framer.backbones.base import same_names, same_shapes
 from framer.backbones.dit4sr_blocks import Key
 from framer.backbones.dit4sr_transformer import VARIANT, DiT4SRTransformer, is_control, is_dead_text
 from framer.backbones.pipeline import opened, read_tensors
-from framer.errors import UserError, named
+from framer.errors import UserError
 from framer.provenance import atomic, sha256_file, write_json
 
 DELTA = "dit4sr-delta"
@@ -47,10 +48,10 @@ def open_transformer(folder: Path, key: Key) -> tuple[DiT4SRTransformer, bool]:
     found = dict.fromkeys(name for file in _files(folder) for name in _names(file))
     bare = {name for name in expected if is_control(name) or is_dead_text(name)}
     trained = any(is_control(name) for name in found)
-    _check(expected.keys() - (set() if trained else bare), found.keys(), folder)
+    same_names(expected.keys() - (set() if trained else bare), found.keys(), folder)
     for file in _files(folder):
         state = read_tensors(file)
-        _check_shapes(expected, state, file)
+        same_shapes(expected, state, file)
         network.load_state_dict(state, strict=False, assign=True)
     dtype = network.proj_out.weight.dtype
     _materialise(network, lambda tensor: torch.zeros(tensor.shape, dtype=dtype))
@@ -154,8 +155,8 @@ def to_whole(base: Path, delta: Path, out: Path, *, released_name: bool = False)
     # A run of the released key keeps no key projections of the LR stream: they are dead, and zero.
     dead_keys = {name for name in expected if "to_k_control" in name} - control.keys()
     state |= {name: torch.zeros(expected[name].shape) for name in dead_keys} | frozen | control
-    _check(expected.keys(), state.keys(), delta)
-    _check_shapes(expected, state, delta)
+    same_names(expected.keys(), state.keys(), delta)
+    same_shapes(expected, state, delta)
     name = f"{WEIGHTS}.safetensors" if released_name else f"{WEIGHTS}.{VARIANT}.safetensors"
     with atomic(out / name) as part:
         save_file(state, part, {"format": "pt"})
@@ -210,16 +211,3 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def _hashes(folder: Path) -> str:
     return " ".join(sha256_file(file) for file in _files(folder))
-
-
-def _check(expected: Any, found: Any, where: Path) -> None:
-    for problem, names in (("lacks", set(expected) - set(found)), ("has an unknown", set(found) - set(expected))):
-        if names:
-            raise UserError(f"{where}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
-
-
-def _check_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: Path) -> None:
-    for name, tensor in found.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
-            raise UserError(f"{where}: {name!r} has the shape {shapes}; it is of another model")

@@ -23,7 +23,7 @@ from framer import provenance
 from framer.backbones.base import load_exactly
 from framer.backbones.pipeline import opened, read_tensors
 from framer.backbones.pisa_sr_lora import ALPHA, GROUPS, SETS, Group, LoraSet, add_lora, lora_state
-from framer.errors import UserError, one_line
+from framer.errors import UserError, named, one_line
 
 FORMS = ("safetensors", "official", "diffusers", "peft")
 
@@ -182,7 +182,7 @@ def _read_official(path: Path) -> LoraWeights:
     keys = [*_LISTS.values(), *_RANKS.values(), _TENSORS]
     lacks = [key for key in keys if not isinstance(read, dict) or key not in read]
     if lacks:
-        raise UserError(f"{path}: lacks {', '.join(lacks[:3])}; not a released checkpoint of PiSA-SR")
+        raise UserError(f"{path}: lacks {named(lacks, 3)}; not a released checkpoint of PiSA-SR")
     if not isinstance(read[_TENSORS], Mapping):
         raise UserError(f"{path}: {_TENSORS} is no mapping of tensors; not a released checkpoint of PiSA-SR")
     weights = LoraWeights.of(read[_TENSORS], str(path))

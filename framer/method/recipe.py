@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
-from framer.errors import UserError
+from framer.errors import UserError, unknown
 
 Objective = Literal["none", "l2", "contrastive"]
 Masks = Literal["radial", "quantile"]
@@ -148,7 +148,7 @@ class Recipe:
             return cls(**RELEASED)
         if name in ABLATIONS:
             return replace(cls(), **ABLATIONS[name])
-        raise UserError(f"recipe: no recipe is named {name!r}; known: {', '.join(cls.names())}")
+        raise UserError(unknown("recipe", name, cls.names()))
 
 
 RELEASED: MappingProxyType[str, Any] = MappingProxyType(

@@ -112,7 +112,9 @@ def test_a_wrong_value_names_its_field(field, value):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"no recipe is named 'reelased'.*paper, released, noise_only"):
+    with pytest.raises(
+        UserError, match=r"unknown recipe 'reelased', did you mean 'released'\? known: paper, released, noise_only"
+    ):
         Recipe.named("reelased")
 
 
