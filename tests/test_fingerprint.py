@@ -48,7 +48,7 @@ def test_comments_docstrings_and_formatting_do_not_count(copy: Path) -> None:
     edit(copy, "scoring/score.py", lambda text: "# a comment\n\n" + text + "\n\n# another\n")
     edit(copy, "scoring/score.py", lambda text: re.sub(r'"""(.)', r'"""Changed. \1', text))
     edit(copy, "engine/train.py", lambda text: text.replace("(\n", "(  # why\n"))
-    edit(copy, "backbones/base.py", lambda text: text.replace('"""Every backbone', '"""Each and every backbone'))
+    edit(copy, "backbones/base.py", lambda text: text.replace('"""What a backbone must', '"""All that a backbone must'))
     assert changed(before, ask(copy)) == set()
 
 

@@ -21,7 +21,7 @@ from framer.data.pairs import to_rgb, to_tensor
 from framer.data.presets import SCALE
 from framer.engine.checkpoint import PACKAGES, data_digests, load_run
 from framer.engine.prompts import image_prompts
-from framer.engine.runtime import DTYPES, deterministic, seeded
+from framer.engine.runtime import DTYPES, deterministic, device_for, seeded
 from framer.engine.snapshots import load_moment
 from framer.errors import UserError
 from framer.jobs import EARLY, EARLY_IMAGES, HR, AnalyseJob
@@ -215,7 +215,7 @@ def _restore_early(
 
 def _place(model: Backbone, precision: str, prompts: dict[str, str]) -> None:
     """Bring a model to the device at hand, and tell it the captions."""
-    model.to("cuda" if torch.cuda.is_available() and not model.tiny else "cpu", DTYPES[precision])
+    model.to(device_for(model), DTYPES[precision])
     model.prompts = prompts
 
 

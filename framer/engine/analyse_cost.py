@@ -8,7 +8,6 @@ slows down slows all of them. Images are of noise and lie ready: reading and deg
 import gc
 import multiprocessing
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -27,7 +26,7 @@ from framer.backbones.base import Batch, Draws, generator
 from framer.backbones.settings import settings_of
 from framer.data.presets import SCALE
 from framer.engine import checkpoint
-from framer.engine.runtime import DTYPES, accelerated, deterministic, seeded
+from framer.engine.runtime import DTYPES, accelerated, deterministic, device_for, peak_bytes, seeded
 from framer.engine.step import Stepper
 from framer.jobs import CostJob, TrainJob
 from framer.method.loss import FramerLoss
@@ -133,7 +132,7 @@ def _block(cost: CostJob, job: TrainJob, run: Path) -> Block | None:
             device = accelerator.device
     except torch.OutOfMemoryError:
         return None
-    return Block(steps, _peak(), seconds, restore_bytes, _describe(device, job.threads))
+    return Block(steps, peak_bytes(), seconds, restore_bytes, _describe(device, job.threads))
 
 
 def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator) -> dict[str, list[float]]:
@@ -174,12 +173,12 @@ def _restoring(cost: CostJob, job: TrainJob, run: Path) -> tuple[list[float], in
     lr, _ = _images(cost)
     model, _ = checkpoint.load_run(run)
     options = settings_of(model.name, {"restore": cost.restoring[run.name]}).restore
-    model.to("cuda" if torch.cuda.is_available() and not model.tiny else "cpu", DTYPES[options.precision])
+    model.to(device_for(model), DTYPES[options.precision])
 
     def restore(number: int) -> None:
         model.restore_image(lr[:1], Draws.of_step(0, 0, number, 1), options)
 
-    return _timed(restore, 1, RESTORED), _peak()
+    return _timed(restore, 1, RESTORED), peak_bytes()
 
 
 def _images(cost: CostJob) -> tuple[Tensor, Tensor]:
@@ -198,13 +197,6 @@ def _timed(work: Callable[[int], None], warmup: int, count: int) -> list[float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
     return seconds[warmup:]
-
-
-def _peak() -> int:
-    """Bytes: the most that tensors took of the GPU since it was last reset, or what the process took of the machine."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _describe(device: torch.device, threads: int) -> str:

@@ -21,7 +21,7 @@ from framer.data.pairs import TrainingPairs
 from framer.engine import checkpoint
 from framer.engine.cache import PAIRS, PROMPTS, SHARD, shard_name
 from framer.engine.prompts import training_prompts
-from framer.engine.runtime import deterministic
+from framer.engine.runtime import deterministic, device_for
 from framer.jobs import EncodeJob
 
 
@@ -44,8 +44,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
     for path in out.glob("*.safetensors"):
         path.unlink()
     backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
-    if torch.cuda.is_available() and not backbone.tiny:
-        backbone.to("cuda")
+    backbone.to(device_for(backbone))
     source = TrainingPairs(data, job.crop, job.data.degradation, job.data.seed)
     prompts = dict.fromkeys(("", *training_prompts(job.captions, data).values()))
 

@@ -1,16 +1,15 @@
 """What a training says while it runs: every value of every step for log.csv, a bar, and accelerate's trackers."""
 
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from framer.engine.runtime import peak_bytes
 from framer.engine.session import Session
 from framer.engine.spent import device_name
 from framer.errors import UserError, one_line
@@ -76,19 +75,14 @@ class Bar:
         """One step is done."""
         if not self.bar.disable:
             speed = (step + 1 - self.first) * self.batch / (time.perf_counter() - self.started)
-            self.bar.set_postfix_str(f"loss {loss:.4g}, {speed:.3g} images/s, {memory()}", refresh=False)
+            self.bar.set_postfix_str(
+                f"loss {loss:.4g}, {speed:.3g} images/s, {peak_bytes() / 2**30:.1f} GiB", refresh=False
+            )
         self.bar.update()
 
     def close(self) -> None:
         """Leave the last line as it is."""
         self.bar.close()
-
-
-def memory() -> str:
-    """The most memory that this process has taken: of the GPU, or of the machine where there is none."""
-    taken = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
-    taken = taken or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f"{taken / 2**30:.1f} GiB"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[str]) -> None:

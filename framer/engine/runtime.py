@@ -1,8 +1,10 @@
 """What decides the bytes of a training: threads, kernels, seeds, and the device, ranks and precision of accelerate."""
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +14,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from framer.engine.session import DEFAULT, Session
 from framer.errors import UserError, one_line
 from framer.jobs import PretrainJob
+
+if TYPE_CHECKING:
+    from framer.backbones.base import Backbone
 
 MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,6 +67,17 @@ def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accele
         yield accelerator
     finally:
         accelerator.end_training()
+
+
+def device_for(model: "Backbone") -> str:
+    """Where a model runs: on a GPU where there is one, but a tiny one on CPUs whatever there is."""
+    return "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
+
+
+def peak_bytes() -> int:
+    """The most that tensors took of the GPU since it was last reset, or what this process took of the machine."""
+    taken = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    return taken or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def is_first() -> bool:

@@ -133,7 +133,7 @@ def test_a_missing_caption_stops_the_run_or_is_empty(root, tmp_path):
         if missing == "empty":
             train(job, root / "bases/b", folders(root), tmp_path / "run", session=QUIET)
             continue
-        with pytest.raises(UserError, match=r"one\.csv: no caption of 0002"):
+        with pytest.raises(UserError, match=r"one\.csv: no caption of b, 2"):
             train(job, root / "bases/b", folders(root), tmp_path / "run", session=QUIET)
 
 
@@ -145,13 +145,13 @@ def test_restoring_reads_captions_by_stem(root, tmp_path):
         root / "runs/r",
         session=QUIET,
     )
-    for stem in ("0002", "0001"):
+    for stem in reversed(STEMS):
         write_png(tmp_path / f"LR/{stem}.png", np.zeros((8, 8, 3), dtype=np.uint8))
     options = {"settings": {"steps": 1}, "progress": False}
     restore(root / "runs/r", tmp_path / "LR", tmp_path / "a", captions=root / "captions/one.csv", **options)
     assert read_card(tmp_path / "a", "images")["captions"]
     write_captions(tmp_path / "few.csv", {"0001": "x"})
-    with pytest.raises(UserError, match="no caption of 0002"):
+    with pytest.raises(UserError, match="no caption of b, 2"):
         restore(root / "runs/r", tmp_path / "LR", tmp_path / "b", captions=tmp_path / "few.csv", **options)
     restore(root / "runs/r", tmp_path / "LR", tmp_path / "b", captions=tmp_path / "few.csv", missing="empty", **options)
-    assert (tmp_path / "b/0002.png").is_file()
+    assert (tmp_path / "b/b, 2.png").is_file()
