@@ -15,6 +15,7 @@ import yaml
 from framer.engine.lock import exclusive
 from framer.errors import UserError, one_line
 from framer.finding import Finding
+from framer.strict_yaml import read_yaml
 
 NO_REQUEUE = "slurm-no-requeue"
 INIT = "slurm-init-seconds-before-status-checks"
@@ -76,12 +77,13 @@ def _records(text: str) -> list[dict[str, str]]:
 def requested(root: Path) -> dict[str, dict[str, Any]]:
     """What each rule asks for that a cluster could refuse, at full size, with the profile's last word.
 
-    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study.
+    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study, and memory and GPUs of trainings
+    as the largest of the paper study asks for them.
 
     Args:
         root: of the repository.
     """
-    profile = _profile(root)
+    profile, gpus_of_study = _profile(root), _most_gpus(root)
     default = profile.get("default-resources") or {}
     rules: dict[str, dict[str, Any]] = {}
     for path in sorted((root / "workflow/rules").glob("*.smk")):
@@ -90,6 +92,8 @@ def requested(root: Path) -> dict[str, dict[str, Any]]:
                 own = (profile.get("set-resources") or {}).get(name, {})
                 asked = {key: re.findall(r"\b\d+\b", says) for key, says in re.findall(r"(\w+)=(.*),\n", body)}
                 sizes = {key: max(map(int, asked[key])) for key in ("mem_mb", "cpus_per_task", "gpu") if asked.get(key)}
+                if "graph.gpus(" in body:
+                    sizes = {"mem_mb": sizes["mem_mb"] * gpus_of_study, "gpu": gpus_of_study}
                 retried = {"retries": True} if re.search(r"^    retries:", body, re.M) else {}
                 others = {key: value for key, value in default.items() if key not in asked}
                 rules[name] = {**others, "runtime": int(minutes[1]), **sizes, **retried, **own}
@@ -103,6 +107,12 @@ def _profile(root: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, TypeError) as error:
         reason = one_line(error)
         raise UserError(f"{root / PROFILE}: no profile ({reason}); run this at the root of the repository") from None
+
+
+def _most_gpus(root: Path) -> int:
+    """Of a training of the paper study."""
+    study = read_yaml(root / "config" / "paper.yaml")
+    return max(int(backbone.get("gpus", 1)) for backbone in study["backbones"].values())
 
 
 def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:

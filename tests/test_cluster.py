@@ -51,8 +51,8 @@ def test_a_good_cluster_has_nothing_wrong(clone):
             "preemption",
             "PreemptMode of main is CANCEL",
         ),
-        (replace(GOOD, nodes=NODES[1:]), "size of train", "gpu 1 of 0 on one node: sbatch refuses it"),
-        (replace(GOOD, nodes=({**NODES[0], "RealMemory": "60000"},)), "size of train", "mem_mb 64000 of 60000"),
+        (replace(GOOD, nodes=NODES[1:]), "size of train", "gpu 4 of 0 on one node: sbatch refuses it"),
+        (replace(GOOD, nodes=({**NODES[0], "RealMemory": "60000"},)), "size of train", "mem_mb 256000 of 60000"),
         # One has the GPU and another one the memory.
         (replace(GOOD, nodes=({**NODES[0], "RealMemory": "20000"}, NODES[1])), "size of restore", "on one node"),
         (replace(GOOD, partitions={"short": {"MaxTime": "01:00:00"}}), "partition of train", "no default partition"),
@@ -91,7 +91,7 @@ def test_sacct_hangs_with_and_without_accounting(clone):
         ),
         ("set-resources:\n  train: {gpu: 16, nodes: 2, gpu_model: h100}\n", "", ""),
         ("set-resources:\n  train: {gpu: 16, gpu_model: h100}\n", "size of train", "gpu 16 of 8 on one node with h100"),
-        ("set-resources:\n  train: {gpu_model: a100}\n", "size of train", "gpu 1 of 0 on one node with a100"),
+        ("set-resources:\n  train: {gpu_model: a100}\n", "size of train", "gpu 4 of 0 on one node with a100"),
         ("set-resources:\n  train: {cpus_per_task: 256}\n", "size of train", "cpus_per_task 256 of 128"),
     ],
 )
@@ -156,7 +156,7 @@ def test_rules_are_read(clone):
     rules = requested(clone)
     assert {"train", "pretrain", "restore", "score", "degrade", "tables", "report", "bicubic"} <= rules.keys()
     assert rules["train"]["runtime"] == 1440 and "fetch" not in rules
-    assert (rules["train"]["mem_mb"], rules["train"]["gpu"], rules["pretrain"]["gpu"]) == (64000, 1, 0)
+    assert (rules["train"]["mem_mb"], rules["train"]["gpu"], rules["pretrain"]["gpu"]) == (256000, 4, 0)
     assert rules["degrade"]["cpus_per_task"] == 1
     assert "cpus_per_task" not in rules["train"], "which hangs on the study"
 
