@@ -77,7 +77,7 @@ def _records(text: str) -> list[dict[str, str]]:
 def requested(root: Path) -> dict[str, dict[str, Any]]:
     """What each rule asks for that a cluster could refuse, at full size, with the profile's last word.
 
-    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study, and memory and GPUs of trainings
+    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study; memory and GPUs of trainings
     as the largest of the paper study asks for them.
 
     Args:
