@@ -21,7 +21,7 @@ import yaml
 from scipy.stats import nct
 
 import framer
-from framer.cli import build_parser
+from framer.cli import build_parser, main
 from framer.data.manifest import Manifest
 from framer.report.statistics import LEVEL, over_seeds
 from framer.scoring.definitions import Definitions
@@ -262,6 +262,16 @@ def test_the_power_of_few_seeds_is_that_of_the_verdicts() -> None:
         power = [nct.sf(width * sqrt(seeds), seeds - 1, effect * sqrt(seeds)) for effect in effects]
         row = next(line for line in lines if line[0] == str(seeds))
         assert row[1:] == ["over 99.9%" if p > 0.999 else f"{p:.0%}" for p in power]
+
+
+def test_the_paper_study_takes_what_is_said(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(clone)  # where no training has left its speed
+    main(["plan", "--study", "config/paper.yaml", "--all"])
+    hours = re.search(r"([\d.]+) GPU-hours", capsys.readouterr().out)
+    assert hours is not None
+    assert f"About {round(float(hours[1]), -2):.0f} H100-hours" in (ROOT / "docs" / "paper.md").read_text()
 
 
 def test_the_small_study_has_as_many_photographs_as_is_said() -> None:
