@@ -3,7 +3,7 @@
 # make smoke-test   checks what make smoke made
 # make micro-test   the paper study in small: every rule and every recipe
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
-# make bench   the speeds that docs/benchmarks.md lists; fails where a target is missed
+# make bench   speeds of loss, trainer, scoring, degradation and of commands without torch; fails where a target is missed
 # make lint    formatters, linters, types
 # make lock    re-make requirements.lock and environment.yml from pyproject.toml
 # make schema  re-make the schema that editors check study files with

@@ -147,7 +147,7 @@ class AnalyseJob(Job):
     """What `framer analyse` records of one backbone.
 
     Attributes:
-        backbone: a key of `framer.backbones.settings.SETTINGS`.
+        backbone: its name, as `framer.backbones.settings.settings_class` knows it.
         set: of pairs.
         images: how many of it, from the start.
         runs: trained runs by their arm, the baseline first.

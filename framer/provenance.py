@@ -109,7 +109,7 @@ def write_card(folder: Path, kind: str, payload: Iterable[str], **facts: Any) ->
 
     Args:
         folder: where the payload lies.
-        kind: what the payload is: "images", "pairs", "base" or "run".
+        kind: what the payload is: "images", "weights", "base", "encoded" (pairs and prompts), "run" or "analysis".
         payload: file names in `folder`, which are hashed here.
         facts: settings, upstream digests, versions: JSON-able, and equal on every machine that does the same work.
     """

@@ -10,15 +10,23 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+from math import sqrt
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 import yaml
+from scipy.stats import nct
 
 import framer
-from framer.cli import build_parser
+from framer.cli import build_parser, main
 from framer.data.manifest import Manifest
+from framer.report.statistics import LEVEL, over_seeds
+from framer.scoring.definitions import Definitions
 from framer.scoring.protocols import Protocol
+from framer.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -225,6 +233,74 @@ def test_data_snippets_are_what_they_say(block: Block, tmp_path: Path) -> None:
     if loaded.keys() == {"summary", "metrics"}:
         (tmp_path / "mine.yaml").write_text(block.text)
         assert Protocol.named(str(tmp_path / "mine.yaml")).metrics
+
+
+def test_the_protocol_shown_has_every_metric_and_names_every_choice() -> None:
+    (shown,) = (block for block in blocks("yaml") if block.page == "docs/scoring.md")
+    assert yaml.safe_load(shown.text)["metrics"].keys() == Definitions.model_fields.keys()
+    for name, field in Definitions.model_fields.items():
+        (line,) = (line for line in shown.text.splitlines() if line.startswith(f"  {name}:"))
+        (kind,) = (kind for kind in get_args(field.annotation) if kind is not type(None))
+        for key, value in kind.model_fields.items():
+            assert f"{key}: " in line.partition("#")[0]
+            if get_origin(value.annotation) is Literal:
+                assert f"{key}: {', '.join(get_args(value.annotation))}" in line.partition("#")[2]
+
+
+def test_the_power_of_few_seeds_is_that_of_the_verdicts() -> None:
+    text = prose(ROOT / "docs" / "paper.md")
+    study = Study.load(ROOT / "config" / "paper.yaml")
+    level = 1 - (1 - LEVEL) / sum(bool(arm.recipe) for arm in study.config.arms.values())
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    effects = [int(effect) for effect in next(line for line in lines if line[0] == "seeds" and line[1].isdigit())[1:]]
+    for seeds in (3, 5):
+        values = np.arange(float(seeds))
+        interval = over_seeds(values / values.std(ddof=1), level)
+        assert interval is not None
+        width = (interval.high - interval.low) / 2  # of differences whose standard deviation is 1
+        assert f"{width:.1f} times" in " ".join(text.split())
+        power = [nct.sf(width * sqrt(seeds), seeds - 1, effect * sqrt(seeds)) for effect in effects]
+        row = next(line for line in lines if line[0] == str(seeds))
+        assert row[1:] == ["over 99.9%" if p > 0.999 else f"{p:.0%}" for p in power]
+
+
+def test_the_paper_study_takes_what_is_said(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(clone)  # where no training has left its speed
+    main(["plan", "--study", "config/paper.yaml", "--all"])
+    hours = re.search(r"([\d.]+) GPU-hours", capsys.readouterr().out)
+    assert hours is not None
+    assert f"About {round(float(hours[1]), -2):.0f} H100-hours" in (ROOT / "docs" / "paper.md").read_text()
+
+
+def test_the_small_study_has_as_many_photographs_as_is_said() -> None:
+    small, whole = (
+        sum(Manifest.load(name, ROOT / "datasets").count or 0 for name in study.config.backbones["pisa_sr"].data.sets)
+        for study in (Study.load(ROOT / "config" / f"{name}.yaml") for name in ("single-gpu", "paper"))
+    )
+    for page in ("docs/paper.md", "config/single-gpu.yaml"):
+        text = (ROOT / page).read_text()
+        assert f" {small}" in text and f" {whole:,}" in text
+
+
+def test_the_loss_needs_torch_alone() -> None:
+    """As README and docs/method.md say: the project's other dependencies cannot be imported here."""
+    others = {re.split(r"[^\w-]", text)[0].lower() for text in PROJECT["dependencies"]} - {"torch"}
+    hidden = [top for top, owners in packages_distributions().items() if others & {owner.lower() for owner in owners}]
+    assert {"numpy", "pydantic", "yaml", "PIL"} <= set(hidden)
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({hidden!r}))  # an import of what is None fails
+import torch
+from framer import FramerLoss, Recipe
+from framer.method import Aligned, AlignmentHeads, analysis, compared, final_projection, record, to_x0
+teacher, *students = torch.randn(4, 2, 4, 16, 16)
+print(FramerLoss(Recipe.named("paper"))(students, teacher).loss.item())
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0
 
 
 def test_citation_and_changelog_name_the_version() -> None:
