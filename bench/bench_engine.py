@@ -75,8 +75,8 @@ def speed(root: Path, backbone: str, seconds: float, turns: int) -> float:
     for loop in (bare, engine):  # first calls load libraries
         loop(root, one)
     twenty = timed(bare, root, run_job(backbone, steps=21))[0] - timed(bare, root, one)[0]
-    # A tenth more, so that no block is shorter than it should be.
-    job = run_job(backbone, steps=max(20, round(22 * seconds / twenty)))
+    # A quarter more, so that no block is shorter than it should be.
+    job = run_job(backbone, steps=max(20, round(25 * seconds / twenty)))
     ratios = []
     for _ in range(turns):
         taken = {

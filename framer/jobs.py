@@ -112,7 +112,7 @@ class TrainJob(PretrainJob):
 
 @dataclass(frozen=True)
 class EncodeJob(Job):
-    """Encode the pairs and prompts that all runs of a backbone train on; attributes as in `PretrainJob`."""
+    """Encode the pairs and prompts that all runs of a backbone train on; attributes as in `PretrainJob` and its numerics."""
 
     backbone: str
     base: str
@@ -121,6 +121,7 @@ class EncodeJob(Job):
     crop: int
     captions: Captions | None
     threads: int
+    precision: str = field(default="float32", kw_only=True)
 
 
 @dataclass(frozen=True)

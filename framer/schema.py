@@ -67,7 +67,9 @@ class DataConfig(Strict):
     pairs: int | None = Field(
         None, ge=1, description="train on so many pairs again and again; absent: never the same twice"
     )
-    encode: bool = Field(False, description="encode the pairs once, before training; equal to encoding them in it")
+    encode: bool = Field(
+        False, description="encode the pairs once, before training; as encoding them in it, up to rounding"
+    )
 
     @model_validator(mode="after")
     def _only_finite_pairs_are_encoded(self) -> "DataConfig":

@@ -298,7 +298,7 @@ class Study:
         crops = {stage.crop for stage in config.train.values()}
         if len(crops) > 1:
             raise UserError(f"{self.path}: backbones.{backbone}.data.encode: all stages must have one crop")
-        return EncodeJob(**{key: training[key] for key in kept}, crop=crops.pop())
+        return EncodeJob(**{key: training[key] for key in kept}, crop=crops.pop(), precision=config.numerics.precision)
 
     def captions(self, backbone: str, *, restoring: bool = False) -> Captions | None:
         """Where a backbone's prompts come from: the study's folder, or where a model's captions are written."""

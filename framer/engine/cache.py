@@ -48,6 +48,7 @@ class EncodedPairs:
             "base": (card["base"], base),
             "pairs": (made["data"], json.loads(provenance.canonical(job.as_dict()["data"]))),
             "crop": ({made["crop"]}, stages),
+            "precision": (made["precision"], job.numerics.precision),
         }
         for what, (cached, wanted) in same.items():
             if cached != wanted:

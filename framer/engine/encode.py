@@ -21,7 +21,7 @@ from framer.data.pairs import TrainingPairs
 from framer.engine import checkpoint
 from framer.engine.cache import PAIRS, PROMPTS, SHARD, shard_name
 from framer.engine.prompts import training_prompts
-from framer.engine.runtime import deterministic, device_for
+from framer.engine.runtime import DTYPES, deterministic, device_for
 from framer.jobs import EncodeJob
 
 
@@ -44,7 +44,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
     for path in out.glob("*.safetensors"):
         path.unlink()
     backbone, sha256 = checkpoint.load_base(base, job.backbone, job.settings)
-    backbone.to(device_for(backbone))
+    backbone.to(device_for(backbone), DTYPES[job.precision])
     source = TrainingPairs(data, job.crop, job.data.degradation, job.data.seed)
     prompts = dict.fromkeys(("", *training_prompts(job.captions, data).values()))
 

@@ -19,7 +19,7 @@ from framer.engine.train import train
 from framer.errors import UserError
 from framer.jobs import Captions, EncodeJob, PretrainJob, TrainingData, TrainJob
 from framer.provenance import read_card, verify_payload
-from framer.schema import Optimisation
+from framer.schema import Numerics, Optimisation
 
 QUIET = Session(progress=False)
 SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
@@ -103,6 +103,7 @@ def test_another_cache_is_refused(root, cache, tmp_path):
         (replace(job, data=replace(DATA, seed=8)), folders(root), "pairs"),
         (replace(job, stages={"control": stage(4).model_copy(update={"crop": 64})}), folders(root), "crop"),
         (job, folders(root)[:1], "data"),
+        (replace(job, numerics=Numerics(precision="bf16")), folders(root), "precision"),
     ):
         with pytest.raises(UserError, match=f"another setting of {what} than this training's; encode again"):
             train(other, root / "bases/b", data, tmp_path / "run", session=QUIET, encoded=cache)
