@@ -8,6 +8,7 @@ again when a card changed, not when a file was touched. What was measured on the
 """
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -84,6 +85,11 @@ def atomic(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def left_behind(path: Path) -> list[Path]:
+    """The temporary files of processes that were killed in `atomic(path)`."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*{glob.escape(path.suffix)}"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ MODULES = [name.replace("/", ".").removesuffix(".__init__") for name in MODULES]
 
 # From the ground up. A module imports from its own layer and those below.
 LAYERS = [
-    ["framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch", "framer.finding"],
+    ["framer.errors", "framer.provenance", "framer.fingerprint", "framer.launch", "framer.finding", "framer.journal"],
     ["framer.weights"],
     ["framer", "framer.method", "framer.strict_yaml"],
     ["framer.data", "framer.backbones", "framer.scoring.definitions", "framer.scoring.protocols"],

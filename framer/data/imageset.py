@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from framer.data.images import INDEX, SUFFIXES, Entry, image_size, list_images, read_index, write_index
 from framer.errors import UserError, named
+from framer.journal import journal_of
 from framer.provenance import CARD, read_card, sha256_file, verify_payload, write_card
 
 if TYPE_CHECKING:
@@ -150,11 +151,16 @@ def verify(folder: Path) -> None:
     """Check a folder of images against the index in it, or beside it where the folder is a part of a set.
 
     The names always; the sha256 of each file in folders of up to `HASHED` images, the sizes in pixels in larger ones.
-    A folder with neither card is taken as it is.
+    A folder with neither card is taken as it is, unless it is still being filled.
 
     Raises:
-        UserError: an image is missing, has come since or was changed, or the index is not the card's.
+        UserError: an image is missing, has come since or was changed, the index is not the card's, or the folder is
+            unfinished.
     """
+    if journal_of(folder / INDEX).is_file() and not (folder / CARD).is_file():
+        raise UserError(
+            f"{folder}: not all of its images are there yet; repeat the framer restore that was interrupted"
+        )
     top, prefix = (folder, "") if (folder / CARD).is_file() else (folder.parent, f"{folder.name}/")
     if not (top / CARD).is_file():
         return

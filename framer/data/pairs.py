@@ -26,6 +26,25 @@ def to_rgb(image: torch.Tensor) -> np.ndarray:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
+def mirrored(image: np.ndarray, side: int) -> np.ndarray:
+    """Continue an image to the right and downwards until no side is shorter than `side`; of a larger one, nothing.
+
+    It is mirrored at its last row or column, which is not repeated, and back again at its first, as often as it takes.
+
+    Args:
+        image: (H, W, C).
+        side: pixels.
+
+    Returns:
+        (max(H, side), max(W, side), C).
+    """
+    for axis, length in enumerate(image.shape[:2]):
+        if length < side:
+            there_and_back = np.arange(side) % max(1, 2 * (length - 1))
+            image = image.take(length - 1 - abs(there_and_back - (length - 1)), axis)
+    return image
+
+
 def photograph_name(path: Path) -> str:
     """SET/STEM of a file in a folder of a set: stems repeat between sets."""
     return f"{path.parent.parent.name}/{path.stem}"
@@ -55,7 +74,8 @@ class TrainingPairs:
     """An endless stream of training pairs, each a pure function of (seed, its number).
 
     Pair number k takes its photograph, crop, flip, quarter turns and degradation from `numpy.random.default_rng([seed,
-    k])`. Whoever trains, with whatever batches and workers, sees the same pairs under the same numbers.
+    k])`. Whoever trains, with whatever batches and workers, sees the same pairs under the same numbers. A photograph
+    that is smaller than the crop is first continued by its mirror image, as BasicSR's and Real-ESRGAN's loaders do.
     """
 
     def __init__(self, folders: list[Path], crop: int, preset: str, seed: int, order: Callable[[int], int] = endless):
@@ -68,8 +88,8 @@ class TrainingPairs:
             order: number of the pair at each place of the stream.
 
         Raises:
-            UserError: a folder holds no image, an image is smaller than the crop, an image is not
-                the one that its set's index lists, or there is no such preset.
+            UserError: a folder holds no image, an image is not the one that its set's index lists, or there is no such
+                preset.
         """
         self.degradation = Degradation.named(preset)
         for folder in folders:
@@ -81,9 +101,7 @@ class TrainingPairs:
         pixels = 0
         for path in self.paths:
             width, height = image_size(path)
-            if min(width, height) < crop:
-                raise UserError(f"{path}: {width} x {height} is smaller than the crop of {crop}; take the image out")
-            pixels += width * height
+            pixels += max(width, crop) * max(height, crop)
         self._kept: dict[int, np.ndarray] | None = {} if 3 * pixels <= MEMORY else None
 
     def batch(self, step: int, size: int) -> tuple[tuple[str, ...], torch.Tensor, torch.Tensor]:
@@ -112,8 +130,9 @@ class TrainingPairs:
         return photograph_name(self.paths[index]), apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
 
     def _photograph(self, index: int) -> np.ndarray:
-        if self._kept is None:
-            return read_rgb(self.paths[index])
-        if index not in self._kept:
-            self._kept[index] = read_rgb(self.paths[index])
-        return self._kept[index]
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        photograph = mirrored(read_rgb(self.paths[index]), self.crop)
+        if self._kept is not None:
+            self._kept[index] = photograph
+        return photograph

@@ -1,16 +1,18 @@
 """A folder of restored images, `STEM.png` for every LR image: emptied, filled by a model or by others, then sealed."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from framer import provenance
-from framer.data.images import INDEX, list_images, read_index, read_rgb, write_index, write_png
+from framer.data.images import INDEX, RGB, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.imageset import verify
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
+from framer.journal import Journal, entries, journal_of
 
 SCALE = 4
 
@@ -34,7 +36,7 @@ def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
     if extra := sorted(found.keys() - inputs.keys()):
         raise UserError(f"{images}: {', '.join(extra[:5])}: not in {lr}; remove {len(extra)}")
     check(found)
-    hashes = {}
+    hashes: dict[str, str] = {}
     clear(out)
     try:
         for stem in tqdm(inputs, f"import {images}", unit="image", file=sys.stderr, disable=not progress):
@@ -46,24 +48,53 @@ def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
             hashes[stem] = provenance.sha256_file(found[stem])
             write_png(out / f"{stem}.png", rgb)
     except BaseException:
-        discard(out, hashes)
+        # Without an index or a journal, the next call would not know that they are ours.
+        for stem in hashes:
+            (out / f"{stem}.png").unlink(missing_ok=True)
         raise
     seal(out, inputs, fingerprint("import-images"), checkpoint="supplied", inputs=provenance.digest(hashes))
 
 
-def seal(out: Path, stems: Mapping[str, Path], code: str, **facts: object) -> None:
+def seal(out: Path, stems: Iterable[str], code: str, **facts: object) -> None:
     """Write index and card: the folder is complete. `code` is the fingerprint of what filled it."""
     write_index(out, [f"{stem}.png" for stem in stems])
     provenance.write_card(out, "images", ["index.csv"], **facts, code=code, lock=provenance.lock())
 
 
-def discard(out: Path, stems: Mapping[str, str]) -> None:
-    """Delete what was written of a folder that is not finished.
+class Filling:
+    """A folder that is filled one image at a time, by as many calls as it takes, before it is sealed."""
 
-    Without a card the images are of no use, and without an index the next call would not know that they are ours.
-    """
-    for stem in stems:
-        (out / f"{stem}.png").unlink(missing_ok=True)
+    def __init__(self, out: Path, task: Any, sources: Mapping[str, Any]):
+        """Empty the folder but for the images that an interrupted call made by the same work.
+
+        Args:
+            out: the folder.
+            task: JSON-able; all that every image hangs on, such as the checkpoint, the settings and the code.
+            sources: JSON-able; by stem, all that one image hangs on besides, such as the hash of its LR image.
+        """
+        self.out, self.sources = out, sources
+        self._journal = Journal(out / INDEX, task)
+        found = self._journal.read()
+        self.done = {stem for stem in sources if self._is_done(stem, found.get(f"{stem}.png"))}
+        """Stems of the images that are there."""
+        clear(out, {f"{stem}.png" for stem in self.done})
+
+    def write(self, stem: str, rgb: RGB) -> None:
+        """Write an image, (H, W, 3) uint8; from now on it counts as done."""
+        path = self.out / f"{stem}.png"
+        self._journal.append(path.name, None)  # so that whoever empties the folder knows of it, whenever we are killed
+        write_png(path, rgb)
+        self._journal.append(path.name, [self.sources[stem], provenance.sha256_file(path)])
+        self.done.add(stem)
+
+    def seal(self, code: str, **facts: object) -> None:
+        """Write index and card of the images of all sources: see `seal`."""
+        seal(self.out, self.sources, code, **facts)
+        self._journal.remove()
+
+    def _is_done(self, stem: str, entry: list[Any] | None) -> bool:
+        path = self.out / f"{stem}.png"
+        return path.is_file() and entry == [self.sources[stem], provenance.sha256_file(path)]
 
 
 def check(images: Mapping[str, Path]) -> None:
@@ -83,11 +114,26 @@ def check(images: Mapping[str, Path]) -> None:
         raise UserError(faults[0][1] + (f" (and {len(faults) - 1} more: {others})" if others else ""))
 
 
-def clear(folder: Path) -> None:
-    """Delete what an earlier call wrote: an image that is in the LR folder no more would count as an extra one."""
+def clear(folder: Path, keep: Set[str] = frozenset()) -> None:
+    """Delete what earlier calls wrote: an image that is in the LR folder no more would count as an extra one.
+
+    Args:
+        folder: of restored images, finished or not.
+        keep: file names of images that stay, and their journal with them.
+
+    Raises:
+        UserError: the index is damaged.
+    """
     (folder / provenance.CARD).unlink(missing_ok=True)
     # Snakemake deletes the card before a job runs again, but knows nothing of the images.
-    if (folder / INDEX).is_file():
-        for entry in read_index(folder):
-            (folder / entry.name).unlink(missing_ok=True)
-        (folder / INDEX).unlink()
+    indexed = {entry.name for entry in read_index(folder)} if (folder / INDEX).is_file() else set()
+    begun = entries(folder / INDEX)
+    for name in (indexed | begun.keys()) - keep:
+        (folder / name).unlink(missing_ok=True)
+    cut_short = [name for name, value in begun.items() if value is None]
+    for name in (*cut_short, INDEX, provenance.CARD):
+        for part in provenance.left_behind(folder / name):
+            part.unlink(missing_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
+    if not keep:
+        journal_of(folder / INDEX).unlink(missing_ok=True)

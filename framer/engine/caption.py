@@ -14,6 +14,7 @@ from framer.data.images import list_images, read_rgb
 from framer.engine.runtime import deterministic, seeded
 from framer.errors import UserError, one_line
 from framer.fingerprint import fingerprint
+from framer.journal import Journal
 from framer.provenance import derive_seed
 
 MODEL = "llava-hf/llava-1.5-13b-hf"
@@ -68,26 +69,41 @@ def caption(
     if device == "cpu":  # sampling has no deterministic kernels on GPUs
         deterministic(threads)
     processor, network = _load(model, device)
-    captions, inputs = {}, {}
-    for stem, path in tqdm(files.items(), f"caption {images}", unit="image", file=sys.stderr, disable=not progress):
-        inputs[path.name] = provenance.sha256_file(path)
-        with seeded(derive_seed(seed, "caption", stem)):
-            captions[stem] = _answer(processor, network, Image.fromarray(read_rgb(path)), question, tokens)
-    write_captions(out, captions)
-    facts = {
-        "captions": provenance.sha256_file(out),
+    task = {
         "model": Path(model).name if Path(model).is_dir() else model,
-        "weights": getattr(network.config, "_commit_hash", None),
+        "weights": _weights(model, network),
         "question": question,
         "tokens": tokens,
         "sampling": SAMPLING,
         "seed": seed,
-        "inputs": provenance.digest(inputs),
         "code": code,
         "lock": provenance.lock(),
         "versions": provenance.versions(["torch", "transformers"]),
     }
+    journal = Journal(out, task | {"device": device, "threads": threads})
+    done = journal.read()
+    captions, inputs = {}, {}
+    for stem, path in tqdm(files.items(), f"caption {images}", unit="image", file=sys.stderr, disable=not progress):
+        inputs[path.name] = provenance.sha256_file(path)
+        sha256, text = done.get(path.name, (None, ""))
+        if sha256 != inputs[path.name]:
+            with seeded(derive_seed(seed, "caption", stem)):
+                text = _answer(processor, network, Image.fromarray(read_rgb(path)), question, tokens)
+            journal.append(path.name, [inputs[path.name], text])
+        captions[stem] = text
+    write_captions(out, captions)
+    facts = {"captions": provenance.sha256_file(out), **task, "inputs": provenance.digest(inputs)}
     provenance.write_json(out.with_suffix(".json"), facts)
+    journal.remove()
+
+
+def _weights(model: str, network: Any) -> str | None:
+    """A digest of all files of a folder, its card aside; of a model on the hub the commit."""
+    if not Path(model).is_dir():
+        commit: str | None = getattr(network.config, "_commit_hash", None)
+        return commit
+    files = sorted(path for path in Path(model).iterdir() if path.is_file() and path.name != provenance.CARD)
+    return provenance.digest({path.name: provenance.sha256_file(path) for path in files})
 
 
 def _load(model: str, device: str) -> tuple[Any, Any]:

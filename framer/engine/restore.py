@@ -14,10 +14,10 @@ from framer import provenance
 from framer.backbones.base import Backbone, Draws, generator, upsample
 from framer.backbones.settings import RestoreSettings, settings_of
 from framer.data.captions import Missing
-from framer.data.images import list_images, read_rgb, write_png
+from framer.data.images import list_images, read_rgb
 from framer.data.imageset import verify
 from framer.data.pairs import to_rgb, to_tensor
-from framer.data.restored import check, clear, discard, seal
+from framer.data.restored import Filling, check
 from framer.engine.checkpoint import PACKAGES, code_of, load_run
 from framer.engine.prompts import image_prompts
 from framer.engine.runtime import DTYPES, deterministic
@@ -41,7 +41,9 @@ def restore(
 ) -> None:
     """Write `out/STEM.png` for every image of a folder, then an index and a card.
 
-    An image's starting noise is a function of the seed and its file stem: it depends on no other image.
+    An image's starting noise is a function of the seed and its file stem: it depends on no other image. A call that is
+    killed or fails leaves what it finished and a hidden journal. The same call goes on with the images that are left or
+    were changed since, and ends with the same bytes; what was made by another call is deleted first.
 
     Args:
         checkpoint: folder of a run, or "bicubic" for interpolation.
@@ -65,6 +67,7 @@ def restore(
     deterministic(threads)
     model: Backbone | None = None
     options: RestoreSettings | None = None
+    device = "cpu"
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
     code = fingerprint("restore")
     if checkpoint != "bicubic":
@@ -78,29 +81,27 @@ def restore(
         facts = {"checkpoint": provenance.digest(card), "settings": options.model_dump(mode="json")}
         facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}
         model.prompts = image_prompts(captions, lr, missing)
-        facts |= {"captions": provenance.digest(model.prompts)} if captions else {}
+    prompts = model.prompts if model else {}
 
     def sr(stem: str, image: Tensor) -> Tensor:
         if model is None:
             return upsample(image)
         draws = Draws((generator(seed, stem),), generator(seed))
-        prompt = model.prompts.get(stem, "")
-        return model.restore_image(image, draws, options, prompt=prompt, blank_lr=blank_lr)
+        return model.restore_image(image, draws, options, prompt=prompts.get(stem, ""), blank_lr=blank_lr)
 
     check(images)
-    clear(out)
-    inputs = {}
-    bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
-    try:
-        for stem, path in bar:
-            image = to_tensor(read_rgb(path)).unsqueeze(0)
-            inputs[stem] = provenance.sha256_file(path)
-            try:
-                write_png(out / f"{stem}.png", to_rgb(sr(stem, image)[0]))
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from None
-    except BaseException:
-        discard(out, inputs)
-        raise
+    inputs = {stem: provenance.sha256_file(path) for stem, path in images.items()}
     versions = provenance.versions(PACKAGES)
-    seal(out, images, code, **facts, inputs=provenance.digest(inputs), versions=versions)
+    task = facts | {"code": code, "lock": provenance.lock(), "versions": versions, "device": device}
+    folder = Filling(out, task, {stem: [inputs[stem], prompts.get(stem, "")] for stem in images})
+    bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
+    for stem, path in bar:
+        if stem in folder.done:
+            continue
+        image = to_tensor(read_rgb(path)).unsqueeze(0)
+        try:
+            folder.write(stem, to_rgb(sr(stem, image)[0]))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    facts |= {"captions": provenance.digest(prompts)} if captions and model else {}
+    folder.seal(code, **facts, inputs=provenance.digest(inputs), versions=versions)

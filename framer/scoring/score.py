@@ -11,11 +11,12 @@ from tqdm import tqdm
 from framer.data.imageset import verify
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
+from framer.journal import Journal
 from framer.provenance import lock, sha256_file, versions
 from framer.scoring import fid, weights
-from framer.scoring.journal import Journal, Scored
 from framer.scoring.pairing import Pair, check, pair_up
 from framer.scoring.protocols import Metric, Protocol
+from framer.scoring.scored import Scored
 from framer.scoring.scorefile import WHOLE_SET, write_scores
 from framer.scoring.work import Scorer, packages
 
@@ -95,7 +96,7 @@ def score(
         for unit, results in scorer.run(left, threads):
             plan = plans[unit.task]
             for scored in results:
-                plan.journal.append(scored)
+                plan.journal.append(scored.image, scored.as_json())
                 plan.done[scored.image] = scored
             bar.update(len(results))
     return [plan.write(origin or {}) for plan in plans]
@@ -130,7 +131,7 @@ class _Plan:
         self.journal = Journal(self.task.out, self.facts | {"on_gpu": on_gpu})
         found = self.journal.read()
         for sr, hr in self.pairs:
-            one = found.get(sr.name)
+            one = Scored.from_json(sr.name, found[sr.name]) if sr.name in found else None
             if one and one.sha256 == {"sr": sha256_file(sr)} | ({"hr": sha256_file(hr)} if hr else {}):
                 self.done[sr.name] = one
 

@@ -21,9 +21,9 @@ from framer.data.images import read_rgb
 from framer.errors import UserError
 from framer.provenance import sha256_file
 from framer.scoring import fidelity
-from framer.scoring.journal import Feature, Scored
 from framer.scoring.pairing import Pair, decoded_size
 from framer.scoring.protocols import Metric
+from framer.scoring.scored import Feature, Scored
 
 if TYPE_CHECKING:
     from framer.scoring.perceptual import Network

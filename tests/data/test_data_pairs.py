@@ -5,7 +5,7 @@ from PIL import Image
 
 import framer.data.pairs as pairs
 from framer.data.degradation import apply, draw
-from framer.data.pairs import TrainingPairs, to_rgb, to_tensor
+from framer.data.pairs import TrainingPairs, mirrored, to_rgb, to_tensor
 from framer.data.presets import PRESETS
 from framer.errors import UserError
 
@@ -73,15 +73,44 @@ def test_hr_is_a_piece_of_a_photograph_and_lr_is_made_of_it(photographs):
     assert {index for index, *_ in seen} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 40), (3, 64), (13, 63), (64, 5), (64, 64), (70, 65), (70, 2)])
+def test_small_photographs_are_mirrored_as_often_as_it_takes(size, tmp_path, noise_image):
+    noise_image(tmp_path / "a.png", *size)
+    image = np.asarray(Image.open(tmp_path / "a.png"))
+    wanted = image
+    for axis, length in enumerate(image.shape[:2]):
+        widths = [(0, max(0, 64 - length) * (axis == other)) for other in range(3)]
+        wanted = np.pad(wanted, widths, mode="reflect" if length > 1 else "edge")
+    assert np.array_equal(mirrored(image, 64), wanted)
+    if max(size) <= 64:  # there is one crop
+        _, lr, hr = TrainingPairs([tmp_path], 64, "pisa_sr", 0).batch(0, 8)
+        assert (lr.shape, hr.shape) == ((8, 3, 16, 16), (8, 3, 64, 64))
+        turned = [np.rot90(flipped, turns) for flipped in (wanted, wanted[:, ::-1]) for turns in range(4)]
+        assert all(any(np.array_equal(to_rgb(one), other) for other in turned) for one in hr)
+
+
+def test_a_small_photograph_changes_no_pair_of_another(photographs, noise_image):
+    crop = 68
+    noise_image(photographs[0] / "2.png", 90, 20)
+    stream = TrainingPairs(photographs, crop, "pisa_sr", 3)
+    images = [np.asarray(Image.open(path)) for path in stream.paths]
+    for k in range(16):
+        rng = np.random.default_rng([3, k])
+        image = images[int(rng.integers(4))]
+        if min(image.shape[:2]) >= crop:
+            top, left = (int(rng.integers(side - crop + 1)) for side in image.shape[:2])
+            flip, turns = rng.random() < 0.5, int(rng.integers(4))
+            piece = image[top : top + crop, left : left + crop]
+            assert np.array_equal(to_rgb(stream.pair(k)[2]), np.rot90(piece[:, ::-1] if flip else piece, turns))
+
+
 def test_sharpening_presets_sharpen_the_target(photographs):
     plain = TrainingPairs(photographs, 64, "realesrgan", 0).batch(0, 2)[2]
     sharp = TrainingPairs(photographs, 64, "seesr", 0).batch(0, 2)[2]
     assert sharp.std() > plain.std()
 
 
-def test_refusals(photographs, noise_image):
-    with pytest.raises(UserError, match=r"x\.jpg: 64 x 64 is smaller than the crop of 68"):
-        TrainingPairs(photographs, 68, "pisa_sr", 0)
+def test_refusals(photographs):
     with pytest.raises(UserError, match="unknown degradation preset"):
         TrainingPairs(photographs, 32, "bicubic", 0)
     with pytest.raises(UserError, match="no multiple of 4"):

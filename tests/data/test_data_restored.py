@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from framer.data.images import read_rgb
-from framer.data.restored import adopt
+from framer.data.restored import Filling, adopt
 from framer.errors import UserError
 
 
@@ -51,3 +51,24 @@ def test_a_mistake_is_one_line_and_leaves_no_card(folders: tuple[Path, Path, Pat
     # What was complete before stays, unless the images could be read and one of them has a wrong size.
     assert (out / "card.json").exists() == ("four times" not in words)
     assert not (out / "card.json").exists() or read_rgb(out / "b.png").shape == (24, 36, 3)
+
+
+def test_what_a_killed_restoring_left_goes(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    sr, lr, out = folders
+    adopt(sr, lr, out, progress=False)
+    clean = {path.name: path.read_bytes() for path in out.iterdir()}
+    filling = Filling(out, "another work", {"a": "its LR image", "gone": "another"})
+    for stem in ("a", "gone"):
+        filling.write(stem, read_rgb(sr / "a.png"))
+    adopt(sr, lr, out, progress=False)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == clean
+
+
+def test_an_image_that_is_begun_in_the_journal_goes_too(tmp_path: Path) -> None:
+    """Killed after the image was written, before the journal says so."""
+    out = tmp_path / "out"
+    Filling(out, 1, {"a": 1}).write("a", np.zeros((4, 4, 3), np.uint8))
+    journal = out / ".index.csv.journal"
+    journal.write_text(journal.read_text().rpartition("\n")[0])
+    assert Filling(out, 2, {"b": 1}).done == set()
+    assert list(out.iterdir()) == []

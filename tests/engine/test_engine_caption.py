@@ -1,13 +1,18 @@
 """Captions by a tiny random LLaVA."""
 
 import json
+import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from captioner import WORDS, save_captioner
+from killing import die, killed
+from safetensors.torch import load_file, save_file
 
 from framer.data.captions import read_captions
 from framer.data.images import write_png
+from framer.engine import caption as captioning
 from framer.engine.caption import QUESTION, caption
 from framer.errors import UserError
 
@@ -54,3 +59,86 @@ def test_what_cannot_be_loaded_is_one_line(photos, tmp_path):
     assert "\n" not in str(caught.value) and not (tmp_path / "c.csv").exists()
     with pytest.raises(UserError, match=r"ends in \.csv"):
         caption(photos, tmp_path / "c.txt", model=str(tmp_path), progress=False)
+
+
+def count(at=0, then=None):
+    """Count the images that the model is asked about, and do something when it is asked about number `at`."""
+    real, asked = captioning._answer, []
+
+    def answer(*arguments):
+        asked.append(arguments)
+        if len(asked) == at:
+            then()
+        return real(*arguments)
+
+    captioning._answer = answer
+    return asked
+
+
+def caption_until(at, images, out, **options):
+    """In a process of its own: SIGKILL at an image."""
+    count(at, die)
+    caption(images, out, tokens=6, progress=False, **options)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    monkeypatch.setattr(captioning, "_answer", captioning._answer)  # put back afterwards
+    return count()
+
+
+def test_a_killed_call_goes_on_and_ends_with_the_same_bytes(llava, photos, tmp_path, asked):
+    out, once = tmp_path / "new" / "c.csv", tmp_path / "once.csv"
+    killed(partial(caption_until, model=str(llava)), 3, photos, out)
+    [journal] = out.parent.iterdir()
+    journal.write_text(journal.read_text()[:-3])  # the second line is cut short
+    caption(photos, out, model=str(llava), tokens=6, progress=False)
+    assert len(asked) == 2
+    assert sorted(path.name for path in out.parent.iterdir()) == ["c.csv", "c.json"]
+    caption(photos, once, model=str(llava), tokens=6, progress=False)
+    for suffix in (".csv", ".json"):
+        assert out.with_suffix(suffix).read_bytes() == once.with_suffix(suffix).read_bytes()
+
+
+def interrupted(monkeypatch, images, out, **options):
+    """Caption all but the last image."""
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(captioning, "_answer", captioning._answer)
+        count(3, stop)
+        caption(images, out, progress=False, **options)
+
+
+@pytest.mark.parametrize("change", ["seed", "threads", "question", "tokens", "weights"])
+def test_what_was_done_otherwise_is_done_again(llava, photos, tmp_path, monkeypatch, asked, change):
+    """Each of these could give other captions."""
+    model = tmp_path / "model"
+    shutil.copytree(llava, model)
+    options = {"model": str(model), "tokens": 6}
+    interrupted(monkeypatch, photos, tmp_path / "c.csv", **options)
+    if change == "weights":
+        weights = load_file(model / "model.safetensors")
+        save_file({name: 2 * tensor for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    else:
+        options |= {change: {"seed": 1, "threads": 2, "question": "Where?", "tokens": 5}[change]}
+    asked.clear()
+    caption(photos, tmp_path / "c.csv", progress=False, **options)
+    assert len(asked) == 3
+    caption(photos, tmp_path / "once.csv", progress=False, **options)
+    for suffix in ("csv", "json"):
+        assert (tmp_path / f"c.{suffix}").read_bytes() == (tmp_path / f"once.{suffix}").read_bytes()
+
+
+def test_an_image_that_was_changed_or_taken_away_since(llava, photos, tmp_path, monkeypatch, asked):
+    images = tmp_path / "mine"
+    shutil.copytree(photos, images)
+    interrupted(monkeypatch, images, tmp_path / "c.csv", model=str(llava), tokens=6)
+    shutil.copy(photos / "c.png", images / "a.png")
+    (images / "b.png").unlink()
+    asked.clear()
+    caption(images, tmp_path / "c.csv", model=str(llava), tokens=6, progress=False)
+    assert len(asked) == 2
+    assert read_captions(tmp_path / "c.csv").keys() == {"a", "c"}
