@@ -11,18 +11,22 @@ from framer.report.claims import Claim, claims
 from framer.report.cost import cost_grid
 from framer.report.grid import Grid
 from framer.report.layout import claims_grid, main_grid
-from framer.report.published import Ledger
+from framer.report.published import Ledger, Published
 from framer.report.statistics import Interval
 from framer.study import Study
 
+ORIGIN = ("published_by", "published_table", "published_source", "published_status")
+"""Columns that say where a published number is from and how that is known."""
 CELL_COLUMNS = (
     *("id", "arm", "set", "protocol", "metric", "metric_id", "mean", "n_images", "n_seeds"),
-    *("low", "high", "seeds_low", "seeds_high", "mark", "published", "published_by", "status", "difference", "reason"),
+    *("low", "high", "seeds_low", "seeds_high", "mark"),
+    *("published", *ORIGIN, "difference", "reason"),
 )
 CLAIM_COLUMNS = (
     *("arm", "baseline", "set", "protocol", "metric", "metric_id", "id", "baseline_id", "n_images", "n_seeds"),
     *("difference", "level", "low", "high", "seeds_low", "seeds_high", "p_sign_flip"),
-    *("gain_percent", "gain_low", "gain_high", "published_gain_percent", "verdict", "size", "needed", "reason"),
+    *("gain_percent", "gain_low", "gain_high", "published_gain_percent", *ORIGIN),
+    *("verdict", "size", "needed", "reason"),
 )
 NAMES = ("main", "claims", "ablation", "cost")
 
@@ -76,7 +80,7 @@ def tidy(cells: Iterable[Cell]) -> str:
     for cell in cells:
         where = (cell.id, cell.arm, cell.set, cell.protocol, cell.metric.name, cell.metric.id)
         number = (_exact(cell.mean), cell.n_images, cell.n_seeds)
-        printed = ["|".join(getattr(one, name) for one in cell.published) for name in ("value", "paper", "status")]
+        printed = _printed(cell.published)
         off = "|".join(repr(cell.mean - one.number) for one in cell.published) if cell.mean is not None else ""
         ends = (*_ends(cell.interval), *_ends(cell.seeds_interval))
         rows.append([*where, *number, *ends, cell.tier.value, *printed, off, cell.reason or ""])
@@ -90,10 +94,17 @@ def tidy_claims(found: Iterable[Claim]) -> str:
         ours, base = claim.ours, claim.baseline
         where = (ours.arm, base.arm, ours.set, ours.protocol, ours.metric.name, ours.metric.id, ours.id, base.id)
         tested = (_exact(claim.difference), _exact(claim.level), *_ends(claim.interval), *_ends(claim.seeds_interval))
-        gain = (_exact(claim.gain), *_ends(claim.gain_interval), claim.published.value if claim.published else "")
+        printed = _printed((claim.published,) if claim.published else ())
+        gain = (_exact(claim.gain), *_ends(claim.gain_interval), *printed)
         verdict = (claim.verdict.value, claim.size_text, claim.need_text, claim.reason or "")
         rows.append([*where, ours.n_images, len(claim.seeds), *tested, _exact(claim.p), *gain, *verdict])
     return csv_text(CLAIM_COLUMNS, rows)
+
+
+def _printed(found: Sequence[Published]) -> list[str]:
+    """Values and where they are from, in the order of `ORIGIN`; those of several sources beside one another."""
+    names = ("value", "paper", "table", "source", "status")
+    return ["|".join(getattr(published, name) for published in found) for name in names]
 
 
 def _exact(value: float | None) -> str:
