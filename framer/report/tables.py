@@ -1,6 +1,6 @@
 """The tables of a study as Markdown, LaTeX, HTML and CSV, from score files alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from framer.provenance import csv_text, write_text
@@ -46,7 +46,7 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     ledger = Ledger.read()
     found = tables(study, absent or {}, datasets, ledger)
     judged = [claims(study, table, ledger) for table in found]
-    for name, grids in grids_of(study, found, judged).items():
+    for name, grids in grids_of(study, found, judged, absent or {}).items():
         write_text(out / f"{name}.md", "\n".join(grid.markdown(one) for one in grids) or EMPTY[name])
         write_text(out / f"{name}.tex", "\n".join(grid.latex(one) for one in grids) or f"% {EMPTY[name]}")
         write_text(out / f"{name}.html", grid.page(grids))
@@ -62,7 +62,9 @@ EMPTY = {
 }
 
 
-def grids_of(study: Study, found: Sequence[Table], judged: Sequence[Sequence[Claim]]) -> dict[str, list[Grid]]:
+def grids_of(
+    study: Study, found: Sequence[Table], judged: Sequence[Sequence[Claim]], absent: Mapping[str, str]
+) -> dict[str, list[Grid]]:
     """All tables of a study as they are printed, by the name of their file."""
     title = study.config.title
     both = list(zip(found, judged, strict=True))
@@ -70,7 +72,7 @@ def grids_of(study: Study, found: Sequence[Table], judged: Sequence[Sequence[Cla
         "main": [main_grid(table, title, of_table) for table, of_table in both],
         "claims": [claims_grid(table, of_table, title) for table, of_table in both if of_table],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
-        "cost": cost_grid(study),
+        "cost": cost_grid(study, absent),
     }
 
 
