@@ -50,8 +50,8 @@ def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
         if values:
             rows.append(Row(config.label, tuple(Entry(_text(values.get(q))) for q in QUANTITIES)))
         elif job and arm in job.runs and job.runs[arm] not in stopped:
-            memory = f"the memory of {device.partition(', torch ')[0]} at batch {job.batch}"
-            note = f"not measured: it did not fit into {memory}"
+            where = device.partition(", torch ")[0] if device else "the device"
+            note = f"not measured: it did not fit into the memory of {where} at batch {job.batch}"
             rows.append(Row(config.label, tuple(Entry("n/a") for _ in QUANTITIES), note))
         base = baseline_of(study, arm)
         if values and base in measured:
@@ -63,7 +63,7 @@ def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
         Grid(
             "cost",
             f"{study.config.title}: cost",
-            f"Measured on {device}{_conditions(study, job, measured) if job else ''}.",
+            f"Measured on {device}{_conditions(study, job, measured) if job else ''}." if device else "Nothing fitted.",
             ("Method", *QUANTITIES.values()),
             (Group("", tuple(rows)),),
             "Ratios are within one run on one device.",
@@ -101,7 +101,8 @@ def _numerics(study: Study, run: str) -> str:
     return ", ".join(words)
 
 
-def _read(study: Study, path: Path) -> tuple[dict[str, dict[str, float]], str]:
+def _read(study: Study, path: Path) -> tuple[dict[str, dict[str, float]], str | None]:
+    """The values by arm and quantity, and the device; None where no arm fitted into it."""
     measured: dict[str, dict[str, float]] = {}
     devices = set()
     with path.open(newline="", encoding="utf-8") as file:
@@ -117,9 +118,9 @@ def _read(study: Study, path: Path) -> tuple[dict[str, dict[str, float]], str]:
                 raise UserError(f"{path}: line {number}: needs an arm of the study, a quantity and a positive value")
             measured.setdefault(row["arm"], {})[row["quantity"]] = value
             devices.add(row["device"])
-    if len(devices) != 1:
+    if len(devices) > 1:
         raise UserError(f"{path}: {len(devices)} devices; times of different devices do not compare")
-    return measured, devices.pop()
+    return measured, next(iter(devices), None)
 
 
 def _text(value: float | None) -> str:

@@ -127,6 +127,11 @@ def test_an_arm_that_did_not_fit_is_a_row(study: Study):
     labels = [row.label for group in without_baseline.groups for row in group.rows]
     assert labels[:2] == ["DiT4SR", "FRAMER_D"] and "over DiT4SR" not in labels, "nothing to compare it with"
     assert "Bicubic" not in labels, "which was not to be measured"
+    nothing = grid_of(both(study))
+    [rows] = [group.rows for group in nothing.groups]
+    assert nothing.caption == "Nothing fitted."
+    assert {row.note for row in rows} == {"not measured: it did not fit into the memory of the device at batch 16"}
+    assert len(rows) == 4
 
 
 def test_an_arm_that_cannot_be_trained_here_is_not_said_to_be_too_large(study: Study):
@@ -143,7 +148,6 @@ def test_an_arm_that_cannot_be_trained_here_is_not_said_to_be_too_large(study: S
         (["bicubic,train_memory_gib,1,A", "bicubic,train_seconds_per_step,0,A"], "line 3: .* a positive value"),
         (["bicubic,train_memory_gib,nan,A"], "line 2: .* a positive value"),
         (["bicubic,train_memory_gib,1,A", "bicubic,train_seconds_per_step,1,B"], "2 devices"),
-        ([], "0 devices"),
     ],
 )
 def test_a_measurement_that_cannot_be_is_refused(study: Study, lines: list[str], words: str):
