@@ -6,6 +6,7 @@ from pathlib import Path
 from framer.provenance import csv_text, write_text
 from framer.report import grid
 from framer.report.ablation import ablation_grids
+from framer.report.captions import TABLES
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import Claim, claims
 from framer.report.cost import cost_grid
@@ -28,7 +29,6 @@ CLAIM_COLUMNS = (
     *("gain_percent", "gain_low", "gain_high", "published_gain_percent", *ORIGIN),
     *("verdict", "size", "needed", "reason"),
 )
-NAMES = ("main", "claims", "ablation", "cost")
 
 
 def render(study: Study, out: Path, absent: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
@@ -47,19 +47,11 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     found = tables(study, absent or {}, datasets, ledger)
     judged = [claims(study, table, ledger) for table in found]
     for name, grids in grids_of(study, found, judged, absent or {}).items():
-        write_text(out / f"{name}.md", "\n".join(grid.markdown(one) for one in grids) or EMPTY[name])
-        write_text(out / f"{name}.tex", "\n".join(grid.latex(one) for one in grids) or f"% {EMPTY[name]}")
+        write_text(out / f"{name}.md", "\n".join(grid.markdown(one) for one in grids) or f"{TABLES[name]}\n")
+        write_text(out / f"{name}.tex", "\n".join(grid.latex(one) for one in grids) or f"% {TABLES[name]}\n")
         write_text(out / f"{name}.html", grid.page(grids))
     write_text(out / "main.csv", tidy([cell for table in found for cell in table.cells]))
     write_text(out / "claims.csv", tidy_claims([claim for of_table in judged for claim in of_table]))
-
-
-EMPTY = {
-    "main": "No protocol.\n",
-    "claims": "No arm of this study has both FRAMER and a baseline.\n",
-    "ablation": "This study has no two recipes of one ablation.\n",
-    "cost": "No cost was measured.\n",
-}
 
 
 def grids_of(
