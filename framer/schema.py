@@ -242,14 +242,34 @@ class StudyConfig(Strict):
 
     @property
     def ablation_arms(self) -> dict[str, ArmConfig]:
-        """The arms of `ablations`, but for recipes that a plain arm of `arms` has already."""
+        """The arms of `ablations`, but for recipes that a plain arm of `arms` has already, as such or as `baseline`."""
         plain = {
             (arm.backbone, arm.recipe)
             for arm in self.arms.values()
             if not (arm.settings or arm.untrained or arm.sets or arm.seeds or arm.checkpoint)
         }
         arms = {name: arm for key, config in self.ablations.items() for name, arm in config.arms(key).items()}
-        return {name: arm for name, arm in arms.items() if (arm.backbone, arm.recipe) not in plain}
+        new = {name: arm for name, arm in arms.items() if (arm.backbone, arm.recipe) not in plain}
+        return {name: arm for name, arm in new.items() if self.baseline(arm) is None}
+
+    def baseline(self, ablation: ArmConfig) -> str | None:
+        """The arm of `arms` that an ablation would train once more: with a loss of zero and the same seeds, a baseline.
+
+        Args:
+            ablation: an arm of `ablations`.
+
+        Returns:
+            None of a recipe whose loss is something, and where no baseline has its settings, seeds and sets.
+        """
+        if Recipe.named(str(ablation.recipe)).objective != "none":
+            return None
+        seeds, sets = {*(ablation.seeds or self.seeds)}, {*(ablation.sets or self.sets)}
+        for name, arm in self.arms.items():
+            changed = arm.recipe or arm.settings or arm.untrained or arm.checkpoint
+            has_all = seeds <= {*(arm.seeds or self.seeds)} and sets <= {*(arm.sets or self.sets)}
+            if arm.backbone == ablation.backbone and not changed and has_all:
+                return name
+        return None
 
     @model_validator(mode="after")
     def _analysis_fits(self) -> "StudyConfig":

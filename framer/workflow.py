@@ -18,6 +18,7 @@ from framer.errors import UserError, named, unknown
 from framer.fingerprint import fingerprint
 from framer.jobs import PretrainJob
 from framer.provenance import digest, sha256_file
+from framer.report.captions import OF_STUDIES, TABLES
 from framer.scoring.protocols import Protocol
 from framer.study import OWN_BASES, SUPPLIED, Study
 from framer.weights import pipeline
@@ -227,14 +228,12 @@ class Graph:
 
     def tables(self, *kinds: str) -> list[str]:
         """The files of the tables, of some kinds: html, md, tex, csv."""
-        names = {
-            kind: ("main", "claims") if kind == "csv" else ("main", "claims", "ablation", "cost") for kind in kinds
-        }
+        names = {kind: ("main", "claims") if kind == "csv" else tuple(TABLES) for kind in kinds}
         return [f"{self.out}/tables/{name}.{kind}" for kind, of_kind in names.items() for name in of_kind]
 
     def figures(self, *kinds: str) -> list[str]:
         """The files of the figures, png or pdf: those of every study, and those whose arrays were recorded."""
-        names = ("scatter", "plane", "curves", "spectra", *analyses.figures(self.study, self.absent))
+        names = (*OF_STUDIES, *analyses.figures(self.study, self.absent))
         return [f"{self.out}/figures/{name}.{kind}" for kind in kinds for name in names]
 
     def training_logs(self) -> list[str]:

@@ -198,7 +198,30 @@ def test_ablations_are_arms_of_the_grid_alone(tmp_path: Path) -> None:
 def test_all_recipes_are_ablated(tmp_path: Path) -> None:
     study = Study.load(spoilt(tmp_path, (["ablations"], {"dit4sr": {"recipes": "all"}})), DATASETS)
     recipes = [arm.recipe for arm in study.arms.values() if arm.backbone == "dit4sr" and arm.recipe]
-    assert sorted(recipes) == sorted(Recipe.names())
+    assert sorted([*recipes, "noise_only"]) == sorted(Recipe.names()), "which is the baseline's training"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "ablation", "trained"),
+    [
+        ({}, {}, False),
+        ({"seeds": [3, 4]}, {"seeds": [4]}, False),
+        ({"sets": ["photos-crop128"]}, {"sets": ["photos-crop128"]}, False),
+        ({}, {"seeds": [4]}, True),
+        ({"seeds": [3]}, {"seeds": [3, 4]}, True),
+        ({"settings": {"null_text": 0.5}}, {}, True),
+        ({"untrained": True}, {}, True),
+        ({"checkpoint": "acceptee--DiT4SR"}, {}, True),
+        ({"recipe": "l2"}, {}, True),
+    ],
+)
+def test_a_loss_of_zero_is_trained_only_without_a_baseline(
+    tmp_path: Path, baseline: dict, ablation: dict, trained: bool
+) -> None:
+    arms = {"base": {"label": "Base", "backbone": "dit4sr"} | baseline}
+    ablations = {"dit4sr": {"recipes": ["noise_only", "no_fam"]} | ablation}
+    study = Study.load(spoilt(tmp_path, (["arms"], arms), (["ablations"], ablations)), DATASETS)
+    assert study.ablation_arms == {"dit4sr-no_fam", *["dit4sr-noise_only"] * trained}
 
 
 def test_published_weights_are_one_run_of_several_samplings(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The ablation grid: the arms of a backbone by the table of the paper that their recipe is a row of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from framer.report.cells import Cell, Line, Table, mean_of, shared_seeds
 from framer.report.fairness import Fairness
@@ -45,7 +45,7 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
     for section in table.sections:
         for backbone in study.config.backbones:
             arms = _by_recipe(study, backbone, (*section.ablations, *section.methods))
-            blocks = [(name, [arms[r] for r in recipes if r in arms]) for name, recipes in TABLES]
+            blocks = [(name, {r: arms[r] for r in recipes if r in arms}) for name, recipes in TABLES]
             groups = tuple(_group(study, fairness, name, lines) for name, lines in blocks if len(lines) > 1)
             if groups:
                 yield Grid(
@@ -61,28 +61,43 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
 def _by_recipe(study: Study, backbone: str, lines: Sequence[Line]) -> dict[str, Line]:
     """The row of each recipe, the first where there are several; none of an arm that is not for this set.
 
-    An arm of the main table that is not as the ablations are has a twin among them, which comes first.
+    An arm of the main table that is not as the ablations are has a twin among them, which comes first. A baseline is
+    the row of the recipe without a loss, on the sets of the ablations.
     """
     found: dict[str, Line] = {}
-    for line in lines:
+    ablation = study.config.ablations.get(backbone)
+    baselines = {
+        baseline: (arm.recipe, arm.sets or study.config.sets)
+        for arm in (ablation.arms(backbone).values() if ablation else ())
+        if (baseline := study.config.baseline(arm))
+    }
+    for line in sorted(lines, key=lambda line: line.arm in baselines):
         config = study.arms.get(line.arm)
-        if config and config.backbone == backbone and config.recipe and any(cell.asked for cell in line.cells):
-            found.setdefault(config.recipe, line)
+        if config and config.backbone == backbone and any(cell.asked for cell in line.cells):
+            recipe, sets = baselines.get(line.arm, (config.recipe, study.config.sets))
+            if recipe and line.cells[0].set in sets:
+                found.setdefault(recipe, line)
     return found
 
 
-def _group(study: Study, fairness: Fairness, heading: str, lines: Sequence[Line]) -> Group:
+def _group(study: Study, fairness: Fairness, heading: str, of_recipe: Mapping[str, Line]) -> Group:
     """One block; its rows are compared with the paper's reading, or with the first where that is not there."""
+    recipes, lines = [*of_recipe], [*of_recipe.values()]
     cells = [cell for line in lines for cell in line.cells]
     seeds = shared_seeds(cells)
     columns = [_column(column, seeds) for column in zip(*(line.cells for line in lines), strict=True)]
-    recipes = [str(study.arms[line.arm].recipe) for line in lines]
     reference = lines[recipes.index("paper") if "paper" in recipes else 0]
     rows = []
     for recipe, line, entries in zip(recipes, lines, zip(*columns, strict=True), strict=True):
         pairs = [(one, other) for one, other in zip(line.cells, reference.cells, strict=True) if one.id and other.id]
         found = (fairness.objection(one, other, seeds) for one, other in pairs if seeds and line is not reference)
-        rows.append(Row(recipe, entries, next((text for text in found if text), None)))
+        unfair = next((text for text in found if text), None)
+        reused = (
+            None
+            if study.arms[line.arm].recipe
+            else f"{line.label}, whose training this recipe would repeat: its loss is zero"
+        )
+        rows.append(Row(recipe, entries, "; ".join(filter(None, (reused, unfair))) or None))
     if len(seeds) == 0 or all(cell.values is None for cell in cells):
         return Group(heading, tuple(rows))
     return Group(f"{heading} (seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))})", tuple(rows))

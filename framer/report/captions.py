@@ -1,8 +1,15 @@
-"""What the figures show, in words: the report needs no drawing to say it."""
+"""Which tables and figures there are, and what they show in words: nobody needs to make one to say it."""
 
 from framer.jobs import EARLY
 from framer.study import Study
 
+TABLES = {
+    "main": "No protocol.",
+    "claims": "No arm of this study has both FRAMER and a baseline.",
+    "ablation": "This study has no two recipes of one ablation.",
+    "cost": "No cost was measured.",
+}
+"""The files of tables by name, and what stands there where a study has nothing to show."""
 OF_STUDIES = {
     "scatter": "Every test image: its baseline's score against FRAMER's, mean over training seeds.",
     "plane": "Distortion against perception; bars are 95% intervals over images.",

@@ -1,6 +1,7 @@
 """What the paper claims and what the scores say to it: FRAMER against its baseline, a verdict a set and metric."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -82,8 +83,11 @@ class Claim:
 
     @property
     def size_text(self) -> str:
-        """Whether the size of the gain was reproduced, in words."""
-        return {True: "size reproduced", False: "size not reproduced", None: ""}[self.size]
+        """Whether the size of the gain was reproduced, in words; and where only others tell what size that is."""
+        if self.size is None:
+            return ""
+        told = "second-hand " * bool(self.published and self.published.status == "second-hand")
+        return f"{told}size {'' if self.size else 'not '}reproduced"
 
     @property
     def need_text(self) -> str:
@@ -153,8 +157,10 @@ def summary(found: Sequence[Claim]) -> str:
     """The verdicts, counted, as one sentence."""
     counts = {verdict: sum(claim.verdict is verdict for claim in found) for verdict in Verdict}
     parts = [f"{count} {verdict.value}" for verdict, count in counts.items() if count]
-    sizes = sum(claim.size is True for claim in found)
-    return f"{len(found)} claims: {', '.join(parts)}" + (f"; size reproduced in {sizes}." if sizes else ".")
+    sizes = Counter(claim.size_text for claim in found if claim.size)
+    return (
+        "; ".join([f"{len(found)} claims: {', '.join(parts)}", *(f"{text} in {n}" for text, n in sizes.items())]) + "."
+    )
 
 
 def _claim(

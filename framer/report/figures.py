@@ -1,6 +1,6 @@
 """The figures of a study, PDF and PNG: from scores, images, training logs and recorded arrays."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -16,13 +16,12 @@ from framer.report import analyses
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import claims
 from framer.report.curves import Curve, read_curves, running_mean
+from framer.report.gallery import restored
 from framer.report.published import Ledger
 from framer.report.spectra import frequencies, radial_power
 from framer.report.style import COLORS, STYLE, panels
 from framer.study import Study
 
-NAMES = ("scatter", "plane", "curves", "spectra")
-"""Drawn of every study; those of its analyses, `BACKBONE-NAME`, where they were recorded."""
 ABLATION = "0.75"
 """Grey, behind the rest."""
 SPECTRUM_IMAGES = 32
@@ -140,7 +139,9 @@ def spectra(study: Study, datasets: Path) -> Figure:
         high = list_images(datasets / name / "HR")
         stems = list(high)[:: max(1, -(-len(high) // SPECTRUM_IMAGES))]
         truth = _mean_power([high[stem] for stem in stems])
-        for number, (label, folder) in enumerate(_restored(study, name)):
+        found = [(study.config.arms[arm], folder) for arm, folder in restored(study, name).items()]
+        methods = [(config.label, folder) for config, folder in found if not (config.untrained or config.of)]
+        for number, (label, folder) in enumerate(methods):
             images = list_images(folder)
             ratio = _mean_power([images[stem] for stem in stems if stem in images]) / truth
             axis.plot(frequencies(), ratio, color=COLORS[number % len(COLORS)], linewidth=1, label=label)
@@ -153,15 +154,6 @@ def spectra(study: Study, datasets: Path) -> Figure:
 
 def _mean_power(paths: Sequence[Path]) -> np.ndarray:
     return np.nanmean(np.stack([radial_power(read_rgb(path)) for path in paths]), axis=0)
-
-
-def _restored(study: Study, name: str) -> Iterator[tuple[str, Path]]:
-    """Label and folder of each arm's images, first training seed; controls are left out."""
-    first = {row.arm: row.id for row in reversed(study.rows.values())}
-    for arm, config in study.config.arms.items():
-        folder = study.out / "images" / first[arm] / name
-        if folder.is_dir() and not config.untrained and not config.of:
-            yield config.label, folder
 
 
 def _values(cell: Cell) -> np.ndarray:

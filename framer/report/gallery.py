@@ -190,13 +190,17 @@ def _links(sources: list[_Source], stem: str, folder: Path) -> Iterator[tuple[st
             yield source.label, Path(os.path.relpath(source.images[stem], folder)).as_posix()
 
 
+def restored(study: Study, set_id: str) -> dict[str, Path]:
+    """The folder of each arm's images of a set, those of its first training seed, where they are here; no ablations."""
+    first = {row.arm: row.id for row in reversed(study.rows.values())}
+    folders = {arm: study.out / "images" / first[arm] / set_id for arm in study.config.arms}
+    return {arm: folder for arm, folder in folders.items() if folder.is_dir()}
+
+
 def _sources(study: Study, pairs: Path, scores: ImageScores) -> Iterator[_Source]:
     yield _Source("LR", list_images(pairs / "LR"), SIDE // SCALE, {})
-    first_rows = {row.arm: row.id for row in reversed(study.rows.values())}
-    for arm, config in study.config.arms.items():
-        folder = study.out / "images" / first_rows[arm] / pairs.name
-        if folder.is_dir():
-            yield _Source(config.label, list_images(folder), SIDE, scores.get(arm, {}))
+    for arm, folder in restored(study, pairs.name).items():
+        yield _Source(study.config.arms[arm].label, list_images(folder), SIDE, scores.get(arm, {}))
     if (pairs / "HR").is_dir():
         yield _Source("HR", list_images(pairs / "HR"), SIDE, {})
 

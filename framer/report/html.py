@@ -64,7 +64,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
     ledger = Ledger.read()
     found = tables(study, absent, datasets, ledger)
     judged = [claims(study, table, ledger) for table in found]
-    grids = grids_of(study, found, judged)
+    grids = grids_of(study, found, judged, absent)
     script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
     stems = {section.set: section.stems for section in found[0].sections}
     html = (

@@ -1,11 +1,11 @@
 """The tables of a study as grids: the main table, the claims, the ablations."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 from framer.report.cells import Cell, Line, Section, Table
 from framer.report.claims import Claim, Verdict
 from framer.report.grid import Entry, Grid, Group, Row
+from framer.report.published import Published
 from framer.report.statistics import Interval
 from framer.scoring.protocols import Metric
 
@@ -25,7 +25,14 @@ def reading(table: Table) -> str:
         means += ", from one training seed: a difference holds for these checkpoints only"
     elif seeds > 1:
         means += f", then over {seeds} training seeds; the marks are about these checkpoints"
-    return f"{means}. {marks()} Controls are not methods and are never marked."
+    known = second_hand(published for cell in table.cells for published in cell.published)
+    return f"{means}. {marks()} Controls are not methods and are never marked.{known}"
+
+
+def second_hand(printed: Iterable[Published]) -> str:
+    """What that word means, where a table has such numbers; otherwise nothing."""
+    told = any(published.status != "quoted" for published in printed)
+    return " Second-hand: as others tell it, not seen where it was published." * told
 
 
 def marks(column: str = "its column") -> str:
@@ -78,7 +85,8 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
         tuple(groups),
         "A verdict rests on intervals of the difference, Bonferroni-corrected within a set and metric, over images "
         "and, with several training seeds, over seeds too; the difference's interval is shown over images, the gain's "
-        f"is {unit}. One seed speaks for its checkpoint only.",
+        f"is {unit}. One seed speaks for its checkpoint only."
+        + second_hand(claim.published for claim in claims if claim.published),
         words=True,
     )
 
@@ -108,7 +116,7 @@ def _rows(line: Line, gains: dict[tuple[str, str, str], Claim]) -> list[Row]:
         label = f"gain over {base}" + ", unfair" * bool(unfair)
         rows.append(Row(label, tuple(Entry(text) for text in texts), unfair, minor=True))
     if any(cell.published for cell in line.cells):
-        rows.append(Row("published", tuple(_published(cell) for cell in line.cells), minor=True))
+        rows.append(Row("published", tuple(_published(cell) for cell in line.cells), _origins(line), minor=True))
         if any(cell.published and cell.mean is not None for cell in line.cells):
             rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))
     return rows
@@ -123,6 +131,17 @@ def _entry(cell: Cell) -> Entry:
     if cell.seeds_interval:
         parts.append(f"95% over seeds {span(cell.seeds_interval, cell.metric.digits)}")
     return Entry(cell.text, cell.tier, title=", ".join([*parts, f"cell {cell.id}"]))
+
+
+def _origins(line: Line) -> str:
+    """Where the published numbers of a row are from; by metric, where not all are from one place."""
+    metrics: dict[str, list[str]] = {}
+    for cell in line.cells:
+        for origin in dict.fromkeys(published.origin for published in cell.published):
+            metrics.setdefault(origin, []).append(cell.metric.title)
+    if len(metrics) == 1:
+        return next(iter(metrics))
+    return "; ".join(f"{', '.join(titles)}: {origin}" for origin, titles in metrics.items())
 
 
 def _published(cell: Cell) -> Entry:
@@ -144,12 +163,15 @@ def claims_row(claim: Claim) -> Row:
     """One line of the claims."""
     digits = claim.ours.metric.digits
     label = f"{claim.label}, {claim.ours.metric.heading}"
-    paper = Entry(signed(claim.published.number, 1) if claim.published else "")
-    if claim.published and claim.published.status == "conflict":
-        paper = replace(paper, note="The sources tell this number differently: it decides nothing")
+    paper = _paper(claim.published) if claim.published else Entry("")
     if claim.difference is None or claim.gain is None:
         return Row(label, (Entry(""), Entry(""), paper, Entry(Verdict.MISSING.value, note=claim.reason)))
     difference = f"{signed(claim.difference, digits)} {span(claim.interval, digits)}".strip()
     gain = f"{signed(claim.gain, 1)} {span(claim.gain_interval, 1)}".strip()
     title = f"{claim.ours.id} against {claim.baseline.id}, sign-flip p {claim.p:.3g}"
     return Row(label, (Entry(difference), Entry(gain), paper, Entry(claim.text, note=claim.reason, title=title)))
+
+
+def _paper(published: Published) -> Entry:
+    nothing = ": it decides nothing" * (published.status == "conflict")
+    return Entry(signed(published.number, 1), note=f"{published.origin}{nothing}", title=published.source)

@@ -15,6 +15,14 @@ FOLDER = Path("results") / "published"
 COLUMNS = ("paper", "table", "dataset", "metric", "protocol", "method", "value", "source", "status")
 STATUSES = ("quoted", "second-hand", "conflict")
 """Seen where it was published; told by somebody else; told differently by two."""
+PAPERS = {
+    "framer": "FRAMER",
+    "dit4sr": "DiT4SR",
+    "freqortho-sr": "FreqOrtho-SR",
+    "osediff": "OSEDiff",
+    "tadsr": "TADSR",
+}
+"""How a paper calls its method; one that is not here is called by its id."""
 GAINS = "framer_gains.csv"
 """FRAMER's gains over its baselines in percent, as its table prints them; their rows are apart."""
 COSTS = "costs.csv"
@@ -45,6 +53,13 @@ class Published:
     def rounding(self) -> float:
         """Half a unit of the last printed digit: the true value lies within."""
         return 0.5 * 10.0 ** -len(self.value.partition(".")[2])
+
+    @property
+    def origin(self) -> str:
+        """Whose table it is from and how that is known, in words."""
+        where = f"table {self.table}" if self.table.isdigit() else {"main": "main table"}.get(self.table, self.table)
+        known = "its sources differ" if self.status == "conflict" else self.status
+        return f"{PAPERS.get(self.paper, self.paper)}'s {where}, {known}"
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,34 @@
 """The tables of a study as Markdown, LaTeX, HTML and CSV, from score files alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from framer.provenance import csv_text, write_text
 from framer.report import grid
 from framer.report.ablation import ablation_grids
+from framer.report.captions import TABLES
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import Claim, claims
 from framer.report.cost import cost_grid
 from framer.report.grid import Grid
 from framer.report.layout import claims_grid, main_grid
-from framer.report.published import Ledger
+from framer.report.published import Ledger, Published
 from framer.report.statistics import Interval
 from framer.study import Study
 
+ORIGIN = ("published_by", "published_table", "published_source", "published_status")
+"""Columns that say where a published number is from and how that is known."""
 CELL_COLUMNS = (
     *("id", "arm", "set", "protocol", "metric", "metric_id", "mean", "n_images", "n_seeds"),
-    *("low", "high", "seeds_low", "seeds_high", "mark", "published", "published_by", "status", "difference", "reason"),
+    *("low", "high", "seeds_low", "seeds_high", "mark"),
+    *("published", *ORIGIN, "difference", "reason"),
 )
 CLAIM_COLUMNS = (
     *("arm", "baseline", "set", "protocol", "metric", "metric_id", "id", "baseline_id", "n_images", "n_seeds"),
     *("difference", "level", "low", "high", "seeds_low", "seeds_high", "p_sign_flip"),
-    *("gain_percent", "gain_low", "gain_high", "published_gain_percent", "verdict", "size", "needed", "reason"),
+    *("gain_percent", "gain_low", "gain_high", "published_gain_percent", *ORIGIN),
+    *("verdict", "size", "needed", "reason"),
 )
-NAMES = ("main", "claims", "ablation", "cost")
 
 
 def render(study: Study, out: Path, absent: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
@@ -42,23 +46,17 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     ledger = Ledger.read()
     found = tables(study, absent or {}, datasets, ledger)
     judged = [claims(study, table, ledger) for table in found]
-    for name, grids in grids_of(study, found, judged).items():
-        write_text(out / f"{name}.md", "\n".join(grid.markdown(one) for one in grids) or EMPTY[name])
-        write_text(out / f"{name}.tex", "\n".join(grid.latex(one) for one in grids) or f"% {EMPTY[name]}")
+    for name, grids in grids_of(study, found, judged, absent or {}).items():
+        write_text(out / f"{name}.md", "\n".join(grid.markdown(one) for one in grids) or f"{TABLES[name]}\n")
+        write_text(out / f"{name}.tex", "\n".join(grid.latex(one) for one in grids) or f"% {TABLES[name]}\n")
         write_text(out / f"{name}.html", grid.page(grids))
     write_text(out / "main.csv", tidy([cell for table in found for cell in table.cells]))
     write_text(out / "claims.csv", tidy_claims([claim for of_table in judged for claim in of_table]))
 
 
-EMPTY = {
-    "main": "No protocol.\n",
-    "claims": "No arm of this study has both FRAMER and a baseline.\n",
-    "ablation": "This study has no two recipes of one ablation.\n",
-    "cost": "No cost was measured.\n",
-}
-
-
-def grids_of(study: Study, found: Sequence[Table], judged: Sequence[Sequence[Claim]]) -> dict[str, list[Grid]]:
+def grids_of(
+    study: Study, found: Sequence[Table], judged: Sequence[Sequence[Claim]], absent: Mapping[str, str]
+) -> dict[str, list[Grid]]:
     """All tables of a study as they are printed, by the name of their file."""
     title = study.config.title
     both = list(zip(found, judged, strict=True))
@@ -66,7 +64,7 @@ def grids_of(study: Study, found: Sequence[Table], judged: Sequence[Sequence[Cla
         "main": [main_grid(table, title, of_table) for table, of_table in both],
         "claims": [claims_grid(table, of_table, title) for table, of_table in both if of_table],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
-        "cost": cost_grid(study),
+        "cost": cost_grid(study, absent),
     }
 
 
@@ -76,7 +74,7 @@ def tidy(cells: Iterable[Cell]) -> str:
     for cell in cells:
         where = (cell.id, cell.arm, cell.set, cell.protocol, cell.metric.name, cell.metric.id)
         number = (_exact(cell.mean), cell.n_images, cell.n_seeds)
-        printed = ["|".join(getattr(one, name) for one in cell.published) for name in ("value", "paper", "status")]
+        printed = _printed(cell.published)
         off = "|".join(repr(cell.mean - one.number) for one in cell.published) if cell.mean is not None else ""
         ends = (*_ends(cell.interval), *_ends(cell.seeds_interval))
         rows.append([*where, *number, *ends, cell.tier.value, *printed, off, cell.reason or ""])
@@ -90,10 +88,17 @@ def tidy_claims(found: Iterable[Claim]) -> str:
         ours, base = claim.ours, claim.baseline
         where = (ours.arm, base.arm, ours.set, ours.protocol, ours.metric.name, ours.metric.id, ours.id, base.id)
         tested = (_exact(claim.difference), _exact(claim.level), *_ends(claim.interval), *_ends(claim.seeds_interval))
-        gain = (_exact(claim.gain), *_ends(claim.gain_interval), claim.published.value if claim.published else "")
+        printed = _printed((claim.published,) if claim.published else ())
+        gain = (_exact(claim.gain), *_ends(claim.gain_interval), *printed)
         verdict = (claim.verdict.value, claim.size_text, claim.need_text, claim.reason or "")
         rows.append([*where, ours.n_images, len(claim.seeds), *tested, _exact(claim.p), *gain, *verdict])
     return csv_text(CLAIM_COLUMNS, rows)
+
+
+def _printed(found: Sequence[Published]) -> list[str]:
+    """Values and where they are from, in the order of `ORIGIN`; those of several sources beside one another."""
+    names = ("value", "paper", "table", "source", "status")
+    return ["|".join(getattr(published, name) for published in found) for name in names]
 
 
 def _exact(value: float | None) -> str:

@@ -114,6 +114,14 @@ def test_a_run_keeps_only_what_it_trained(study):
     assert any((weights["baseline"][tensor] != weights["framer"][tensor]).any() for tensor in weights["baseline"])
 
 
+def test_a_loss_of_zero_trains_the_baseline(study, folder, tmp_path):
+    """To the byte, so that a study need not train it again."""
+    name, root = study
+    job = run_job(name, recipe="noise_only")
+    train(job, root / "bases/b", [folder / "photos/train"], tmp_path / "run", folder / "pairs", session=QUIET)
+    assert sha256_file(tmp_path / "run/model.safetensors") == sha256_file(root / "runs/baseline/model.safetensors")
+
+
 def test_the_same_work_gives_the_same_bytes(study, folder, tmp_path):
     name, root = study
     data, heldout = [folder / "photos/train"], folder / "pairs"

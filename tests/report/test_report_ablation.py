@@ -17,7 +17,8 @@ MEANS = {
     "pisa_sr-framer-s0": 20.0,
     "pisa_sr-framer-s1": 30.0,
     "pisa_sr-l2-s1": 25.0,
-    "pisa_sr-noise_only-s1": 24.0,
+    "pisa_sr-baseline-s0": 23.0,
+    "pisa_sr-baseline-s1": 24.0,
     "pisa_sr-swapped-s1": 21.0,
 }
 
@@ -41,8 +42,8 @@ def test_a_block_is_over_the_seeds_of_all_its_rows(ablated: Study):
     render(ablated, Path("tables"))
     text = Path("tables", "ablation.md").read_text()
     rows = markdown_rows(text)
-    assert rows["paper"] == ["**30.00**", "**0.5000**", "n/a [1]"], "seed 1 alone; over both it is 25"
-    assert [rows[recipe][0] for recipe in ("l2", "noise_only", "swapped")] == ["*25.00*", "24.00", "*21.00*"]
+    assert rows["paper"] == ["**30.00**", "**0.5000**", "n/a [2]"], "seed 1 alone; over both it is 25"
+    assert [rows[recipe][0] for recipe in ("l2", "noise_only [1]", "swapped")] == ["*25.00*", "24.00", "*21.00*"]
     assert "### Table 2: what is distilled (seed 1)" in text
     assert "A block is over the training seeds that all of its rows have." in " ".join(text.split())
     assert markdown_rows(Path("tables", "main.md").read_text())["FRAMER_U"][0] == "**25.00**"
@@ -50,7 +51,7 @@ def test_a_block_is_over_the_seeds_of_all_its_rows(ablated: Study):
 
 def test_ablation_arms_stand_in_the_grid_only(ablated: Study):
     [table] = tables(ablated, {})
-    assert ablated.ablation_arms == {"pisa_sr-noise_only", "pisa_sr-l2", "pisa_sr-swapped"}
+    assert ablated.ablation_arms == {"pisa_sr-l2", "pisa_sr-swapped"}
     assert [line.arm for section in table.sections for line in section.methods] == [
         *("bicubic", "pisa_sr-baseline", "pisa_sr-framer") * 2
     ]
@@ -61,6 +62,36 @@ def test_ablation_arms_stand_in_the_grid_only(ablated: Study):
     named = {line.split(",")[1] for line in Path("tables", "main.csv").read_text().splitlines()}
     assert ablated.ablation_arms < named, "their cells are in the CSV"
     assert find(ablated, "pisa_sr-l2/pairs-a/osediff/psnr").mean == 25
+
+
+def test_the_row_without_a_loss_is_the_baseline(ablated: Study):
+    """At the block's seed, with a footnote; on the sets of the ablations, and where they name the recipe."""
+    render(ablated, Path("tables"))
+    text = Path("tables", "ablation.md").read_text()
+    rows = markdown_rows(text)
+    assert rows["noise_only [1]"][0] == "24.00", "seed 1 alone; over both it is 23.5"
+    assert "[1] Base & \\<b>line\\</b>, whose training this recipe would repeat: its loss is zero." in text
+    assert markdown_rows(Path("tables", "main.md").read_text())["Base & \\<b>line\\</b>"][0].strip("*") == "23.50"
+    on_both = changed(ablated, ("recipe: paper}", "recipe: paper}\n  l2: {label: L2, backbone: pisa_sr, recipe: l2}"))
+    for row, set_id in on_both.pairs:
+        path = on_both.out / "scores" / row / set_id / "osediff.csv"
+        if row.startswith("l2"):
+            write_scores(path, {f"im_{i}.png": {"psnr": 22.0, "ssim": 0.5} for i in range(8)}, {"lpips": "none"})
+    render(on_both, Path("tables"))
+    first, second = Path("tables", "ablation.md").read_text().split("Pairs pairs-b")
+    assert "noise_only" in first
+    assert "noise_only" not in second and "| l2 " in second
+    render(changed(on_both, ("[noise_only, l2,", "[l2,")), Path("tables"))
+    assert "noise_only" not in Path("tables", "ablation.md").read_text()
+
+
+def test_with_other_seeds_than_the_baseline_it_is_trained(ablated: Study):
+    mine = changed(ablated, ('Base & <b>line</b>", backbone: pisa_sr', 'Base", backbone: pisa_sr, seeds: [0]'))
+    assert "pisa_sr-noise_only" in mine.ablation_arms
+    values = {f"im_{i}.png": {"psnr": 19.0, "ssim": 0.5} for i in range(8)}
+    write_scores(mine.out / "scores" / "pisa_sr-noise_only-s1" / "pairs-a" / "osediff.csv", values, {"lpips": "none"})
+    render(mine, Path("tables"))
+    assert markdown_rows(Path("tables", "ablation.md").read_text())["noise_only"][0] == "19.00"
 
 
 def changed(study: Study, *changes: tuple[str, str]) -> Study:

@@ -12,8 +12,8 @@ from framer.data.images import write_png
 from framer.errors import UserError
 from framer.provenance import write_card
 from framer.report import analyses, arrays, html
-from framer.report.captions import OF_BACKBONES
-from framer.report.figures import NAMES, render
+from framer.report.captions import OF_BACKBONES, OF_STUDIES
+from framer.report.figures import render
 from framer.study import Study
 
 BANDS = ("low", "high")
@@ -58,7 +58,7 @@ def test_figures_of_a_backbone_are_named_after_it_and_have_the_same_bytes_again(
     render(analysed, Path("one"), absent={"pairs-b": "by hand"})
     render(analysed, Path("two"), absent={"pairs-b": "by hand"})
     own = {f"pisa_sr-{name}" for name in ("densities", "layers", "images")}
-    assert {path.stem for path in Path("one").iterdir()} == {*NAMES, *own}
+    assert {path.stem for path in Path("one").iterdir()} == {*OF_STUDIES, *own}
     for name in own:
         for kind in ("png", "pdf"):
             assert Path("one", f"{name}.{kind}").read_bytes() == Path("two", f"{name}.{kind}").read_bytes()
@@ -68,7 +68,7 @@ def test_figures_of_a_backbone_are_named_after_it_and_have_the_same_bytes_again(
 def test_an_unfinished_analysis_is_not_drawn(analysed: Study):
     (analysed.out / "analysis/pisa_sr/card.json").unlink()
     render(analysed, Path("one"), absent={"pairs-b": "by hand"})
-    assert {path.stem for path in Path("one").iterdir()} == {*NAMES}
+    assert {path.stem for path in Path("one").iterdir()} == {*OF_STUDIES}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -67,7 +67,9 @@ def test_one_seed_speaks_for_its_checkpoint():
     assert claim.published is not None
     assert claim.published.value == "3.3"
     assert claim.size is True, "0.8 dB of 24 is 3.3%"
-    assert claim.text == "holds for this checkpoint, size reproduced"
+    assert claim.text == "holds for this checkpoint, second-hand size reproduced"
+    quoted = replace(claim, published=replace(claim.published, status="quoted"))
+    assert quoted.text == "holds for this checkpoint, size reproduced"
     assert make([0], {0: -0.8})[0].text == "fails for this checkpoint"
 
 
@@ -77,7 +79,7 @@ def test_seeds_that_agree_confirm_and_their_size_counts():
     assert claim.seeds_interval is not None
     assert claim.seeds_interval.low > 0
     [small] = make([0, 1, 2], {0: 0.30, 1: 0.31, 2: 0.29}, noise=0.05)
-    assert small.text == "confirmed, size not reproduced"
+    assert small.text == "confirmed, second-hand size not reproduced"
     assert make([0, 1, 2], {0: -0.8, 1: -0.82, 2: -0.77})[0].verdict is Verdict.CONTRADICTED
 
 
@@ -123,7 +125,9 @@ def test_a_gain_that_sources_tell_differently_has_no_verdict_on_its_size():
     assert [gain.status for gain in ledger.gain("FRAMER_U", "reallq250", maniqa)] == ["conflict"]
     [claim] = make([0], {0: 0.8})
     shown = claims_row(replace(claim, published=ledger.gain("FRAMER_U", "reallq250", maniqa)[0]))
-    assert (shown.entries[2].text, "differently" in str(shown.entries[2].note)) == ("+9.6", True)
+    note = "FRAMER's table 1, its sources differ: it decides nothing"
+    assert (shown.entries[2].text, shown.entries[2].note) == ("+9.6", note)
+    assert claims_row(claim).entries[2].note == "FRAMER's table 1, second-hand"
 
 
 def test_tiny_networks_prove_nothing():
@@ -154,10 +158,13 @@ def test_a_column_of_claims_is_corrected_together(study: Study):
 
 
 def test_verdicts_are_counted():
-    found = make([0], {0: 0.8}) + make([0], {0: -0.8})
-    assert summary(found) == (
-        "2 claims: 1 holds for this checkpoint, 1 fails for this checkpoint; size reproduced in 1."
-    )
+    [first], [second] = make([0], {0: 0.8}), make([0], {0: -0.8})
+    counts = "2 claims: 1 holds for this checkpoint, 1 fails for this checkpoint"
+    assert summary([first, second]) == f"{counts}; second-hand size reproduced in 1."
+    assert first.published is not None
+    quoted = replace(first, published=replace(first.published, status="quoted"))
+    both = "second-hand size reproduced in 1; size reproduced in 1"
+    assert summary([first, quoted]) == f"2 claims: 2 holds for this checkpoint; {both}."
 
 
 def test_false_confirmations_are_rare():

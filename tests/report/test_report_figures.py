@@ -6,7 +6,8 @@ from PIL import Image
 
 from framer.errors import UserError
 from framer.report import arrays
-from framer.report.figures import NAMES, curves, render
+from framer.report.captions import OF_STUDIES
+from framer.report.figures import curves, render
 from framer.report.spectra import BINS, frequencies, radial_power
 from framer.study import Study
 
@@ -14,18 +15,18 @@ from framer.study import Study
 def test_every_figure_twice_with_the_same_bytes(with_images: Study):
     render(with_images, Path("one"), absent={"pairs-b": "by hand"})
     render(with_images, Path("two"), absent={"pairs-b": "by hand"})
-    names = {f"{name}.{kind}" for name in NAMES for kind in ("pdf", "png")}
+    names = {f"{name}.{kind}" for name in OF_STUDIES for kind in ("pdf", "png")}
     assert {path.name for path in Path("one").iterdir()} == names
     for name in names:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
-    for name in NAMES:
+    for name in OF_STUDIES:
         picture = np.asarray(Image.open(Path("one", f"{name}.png")).convert("L"))
         assert picture.std() > 5, f"{name} is blank"
 
 
 def test_a_study_of_scores_alone(study: Study):
     render(study, Path("figures"))
-    assert {path.stem for path in Path("figures").iterdir()} == set(NAMES)
+    assert {path.stem for path in Path("figures").iterdir()} == set(OF_STUDIES)
 
 
 def test_power_of_a_wave_lies_at_its_frequency():

@@ -1,5 +1,8 @@
 """Rows of methods that others restored: the published value stands there, whether somebody supplied images or not."""
 
+import csv
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,59 @@ def test_the_published_value_stands_beside_what_is_not_here(eight: Study):
     )
     assert found["DiT4SR"]["published"] == ["23.378", "68.073"]
     assert found["DiT4SR"]["difference"] == ["+3.12", "−0.57"]
+
+
+def test_the_csvs_say_where_published_numbers_are_from(eight: Study):
+    shutil.copytree(ROOT / "results" / "published", Path("results", "published"))
+    render(eight, Path("tables"))
+    columns = ("published_by", "published_table", "published_source", "published_status")
+    kept = {}
+    for name, value in (("main", "published"), ("claims", "published_gain_percent")):
+        for row in csv.DictReader(Path("tables", f"{name}.csv").read_text().splitlines()):
+            assert all(bool(row[column]) == bool(row[value]) for column in columns)
+            kept[name, row["arm"], row["set"], row["protocol"], row["metric"]] = [row[column] for column in columns]
+    told = ["framer", "1", "reading notes A and B", "second-hand"]
+    assert kept["main", "framer_u", "realsr-crop128", "framer", "psnr"] == told
+    assert kept["claims", "framer_u", "realsr-crop128", "framer", "psnr"] == told
+    assert kept["main", "seesr", "realsr-crop128", "framer", "musiq"][0] == "dit4sr"
+    assert kept["main", "seesr", "realsr-crop128", "framer", "musiq"][3] == "quoted"
+
+
+def test_every_published_number_says_whose_it_is_and_how_it_is_known(eight: Study):
+    """The footnote of each row, taken apart, is what the CSVs of published numbers say of its numbers."""
+    folder = ROOT / "results" / "published"
+    titles = {"framer": "FRAMER", "dit4sr": "DiT4SR", "freqortho-sr": "FreqOrtho-SR", "osediff": "OSEDiff"}
+    told = {}
+    for path in folder.glob("*.csv"):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            known = row["status"].replace("conflict", "its sources differ")
+            told.setdefault((row["method"], row["dataset"], row["metric"], row["value"]), set()).add(
+                (titles.get(row["paper"]), known)
+            )
+    config = yaml.safe_load(eight.path.read_text()) | {"metrics": ["psnr", "ssim", "niqe", "maniqa", "musiq"]}
+    eight.path.write_text(yaml.safe_dump(config, sort_keys=False).replace("realsr-crop128", "drealsr-crop128"))
+    Path("datasets", "drealsr-crop128.yaml").write_text((ROOT / "datasets" / "drealsr-crop128.yaml").read_text())
+    changed = Study.load(eight.path)
+    absent = dict.fromkeys(("drealsr-crop128", "reallr200-full"), "by hand")
+    notes = set()
+    for table in tables(changed, absent, ledger=Ledger.read(folder)):
+        names = [metric.name for metric in table.metrics]
+        headings = {metric.title: metric.name for metric in table.metrics}
+        for section, group in zip(table.sections, main_grid(table, "T", []).groups, strict=True):
+            for above, row in pairwise(group.rows):
+                if row.label != "published":
+                    continue
+                notes.add(str(row.note))
+                of_metric = {}
+                for part in str(row.note).split("; "):
+                    metrics, _, origin = part.rpartition(": ")
+                    of_metric |= dict.fromkeys([headings[one] for one in metrics.split(", ") if one] or names, origin)
+                for name, entry in zip(names, row.entries, strict=True):
+                    for value in entry.text.split(" or ") if entry.text else ():
+                        paper, rest = of_metric[name].split("'s ")
+                        assert (paper, rest.split(", ")[1]) in told[above.label, section.set, name, value]
+    assert "FRAMER's table 1, second-hand" in notes, "one place: no metrics"
+    assert "PSNR, SSIM, NIQE: FRAMER's table 1, second-hand; MANIQA: FRAMER's table 1, its sources differ" in notes
 
 
 def test_one_footnote_says_how_to_supply_a_method(eight: Study):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from finished_study import STUDY, write_scores
 
-from framer.report.tables import CELL_COLUMNS, NAMES, render
+from framer.report.captions import TABLES
+from framer.report.tables import CELL_COLUMNS, render
 from framer.study import Study
 
 
@@ -77,7 +78,7 @@ def test_latex(study: Study):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles(study: Study):
     render(study, Path("tables"))
-    inputs = "\n".join(rf"\input{{tables/{name}.tex}}\clearpage" for name in NAMES)
+    inputs = "\n".join(rf"\input{{tables/{name}.tex}}\clearpage" for name in TABLES)
     text = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}x{inputs}\end{{document}}"
     Path("paper.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
@@ -111,7 +112,7 @@ def test_bytes_repeat(study: Study):
     render(study, Path("one"))
     render(study, Path("two"))
     names = sorted(path.name for path in Path("one").iterdir())
-    kinds = [f"{name}.{kind}" for name in NAMES for kind in ("md", "tex", "html")]
+    kinds = [f"{name}.{kind}" for name in TABLES for kind in ("md", "tex", "html")]
     assert names == sorted([*kinds, "main.csv", "claims.csv"])
     for name in names:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from finished_study import write_scores
 
-from framer.report.tables import NAMES
+from framer.report.captions import TABLES
 from framer.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def test_the_main_table_and_the_ablations_fit_a_terminal(whole: Path, seconds: f
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_of_the_whole_paper_fits_its_pages(whole: Path, seconds: float):
-    inputs = "\n".join(rf"\input{{tables/{name}.tex}}\clearpage" for name in NAMES)
+    inputs = "\n".join(rf"\input{{tables/{name}.tex}}\clearpage" for name in TABLES)
     text = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}x{inputs}\end{{document}}"
     (whole / "paper.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]

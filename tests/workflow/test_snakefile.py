@@ -47,6 +47,10 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
     for key, ablation in config.get("ablations", {}).items():
         have = {arm.get("recipe") for arm in arms.values() if arm.get("backbone") == key}
         recipes = every if ablation["recipes"] == "all" else ablation["recipes"]
+        for arm in [arm for arm in arms.values() if arm.get("backbone") == key]:
+            covers = all({*ablation.get(of, config[of])} <= {*arm.get(of, config[of])} for of in ("seeds", "sets"))
+            if covers and not {"recipe", "settings", "untrained", "checkpoint"} & {*arm}:
+                have.add("noise_only")  # a loss of zero: the baseline's own training
         arms |= {f"{key} {recipe}": {**ablation, "backbone": key, "recipe": recipe} for recipe in set(recipes) - have}
     trainable = {key for key, value in backbones.items() if not absent & {*value["data"]["sets"]}}
     sets = [item for item in config["sets"] if item not in absent]
