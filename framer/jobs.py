@@ -112,7 +112,7 @@ class TrainJob(PretrainJob):
 
 @dataclass(frozen=True)
 class EncodeJob(Job):
-    """Encode the pairs and prompts that all runs of a backbone share; attributes as in `PretrainJob` and its numerics."""
+    """Encode the pairs and prompts that runs of a backbone share; attributes as in `PretrainJob` and its numerics."""
 
     backbone: str
     base: str

@@ -10,11 +10,10 @@ from tqdm import tqdm
 from framer import provenance
 from framer.data.images import INDEX, RGB, list_images, read_index, read_rgb, write_index, write_png
 from framer.data.imageset import verify
+from framer.data.presets import SCALE
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
 from framer.journal import Journal, entries, journal_of
-
-SCALE = 4
 
 
 def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:

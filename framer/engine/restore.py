@@ -20,7 +20,7 @@ from framer.data.pairs import to_rgb, to_tensor
 from framer.data.restored import Filling, check
 from framer.engine.checkpoint import PACKAGES, code_of, load_run
 from framer.engine.prompts import image_prompts
-from framer.engine.runtime import DTYPES, deterministic
+from framer.engine.runtime import DTYPES, deterministic, device_for
 from framer.errors import UserError
 from framer.fingerprint import fingerprint
 
@@ -74,7 +74,7 @@ def restore(
         model, card = load_run(Path(checkpoint))
         code = code_of("restore", model.name)
         options = settings_of(model.name, {"restore": dict(settings)}).restore
-        device = "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
+        device = device_for(model)
         if options.precision == "fp16" and device == "cpu":
             raise UserError("precision: fp16 needs a GPU; set bf16 or float32")
         model.to(device, DTYPES[options.precision])

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framer.data.images import list_images, read_rgb
+from framer.data.presets import SCALE
 from framer.report.claims import Claim, baseline_of
 from framer.report.layout import signed
 from framer.study import Study
 
 SIDE = 128
 """Largest side of a crop, HR pixels."""
-SCALE = 4
 MAX_STRIPS = 24
 """Images shown a set."""
 MAX_BYTES = 3_300_000
