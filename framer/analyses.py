@@ -74,7 +74,10 @@ def cost_job(study: Study, absent: Mapping[str, str]) -> CostJob | None:
     if not by_arm:
         return None
     restoring = {run: study.restore_job(run).settings for run in runs}
-    return CostJob(by_arm, restoring, **analysis.cost.model_dump(), threads=study.config.threads)
+    jobs = {run: study.train_job(run) for run in runs}
+    training = {run: {"numerics": job.numerics.model_dump(), "settings": job.settings} for run, job in jobs.items()}
+    cost = analysis.cost.model_dump()
+    return CostJob(by_arm, restoring, **cost, threads=study.config.threads, training=training)
 
 
 def names(job: AnalyseJob) -> tuple[str, ...]:

@@ -188,6 +188,7 @@ class CostJob(Job):
     Attributes:
         runs: one of each arm, a baseline before what is compared with it.
         restoring: settings of `restore` by run, where they are not at their defaults.
+        training: numerics and settings of the training by run: other ones are another measurement.
         steps, warmup, blocks, batch, crop: as in the study.
         threads: CPU threads.
     """
@@ -200,3 +201,4 @@ class CostJob(Job):
     batch: int
     crop: int
     threads: int
+    training: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)

@@ -115,3 +115,19 @@ def test_a_wrong_section_is_one_line(tmp_path, analysis, words):
 
 def test_the_end_itself_may_be_kept(tmp_path):
     assert study(tmp_path, {"set": "photos-crop128", "snapshots": [270]}).train_job("ours-s3").snapshots == (270,)
+
+
+def test_other_settings_of_the_training_are_another_measurement(tmp_path):
+    backbones = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["backbones"]
+    section = {"set": "photos-crop128", "cost": {"batch": 4, "crop": 64}}
+
+    def digest() -> str:
+        job = analyses.cost_job(study(tmp_path, section, backbones=backbones), {})
+        assert job is not None
+        return job.digest
+
+    plain = digest()
+    backbones["dit4sr"]["settings"] = {**backbones["dit4sr"].get("settings", {}), "gradient_checkpointing": True}
+    checkpointed = digest()
+    backbones["dit4sr"]["numerics"] = {"compile": True}
+    assert len({plain, checkpointed, digest()}) == 3
