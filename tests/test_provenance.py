@@ -14,6 +14,7 @@ from framer.provenance import (
     atomic,
     derive_seed,
     digest,
+    left_behind,
     read_card,
     sha256_file,
     verify_payload,
@@ -109,3 +110,14 @@ def test_the_lock_is_its_file_or_else_what_is_installed(tmp_path: Path, monkeypa
     installed = sorted(f"{one.name}=={one.version}" for one in metadata.distributions())
     assert found[2] == hashlib.sha256("\n".join(installed).encode()).hexdigest()
     assert len(set(found)) == 3
+
+
+def test_what_a_killed_process_left_is_found_by_the_name_it_would_have_had(tmp_path: Path) -> None:
+    name = "a[1].png"
+    for other in ("a1.png", "b.png", f".{name}.journal", ".index.csv.journal"):
+        (tmp_path / other).touch()
+    (tmp_path / name).touch()
+    with atomic(tmp_path / name) as part, atomic(tmp_path / "a1.png") as another:
+        assert left_behind(tmp_path / name) == [part]
+        assert left_behind(tmp_path / "a1.png") == [another]
+    assert left_behind(tmp_path / name) == []
