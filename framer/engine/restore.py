@@ -99,6 +99,8 @@ def restore(
         if stem in folder.done:
             continue
         image = to_tensor(read_rgb(path)).unsqueeze(0)
+        if provenance.sha256_file(path) != inputs[stem]:
+            raise UserError(f"{path}: it has changed since the restoring began; run the same command again")
         try:
             folder.write(stem, to_rgb(sr(stem, image)[0]))
         except UserError as error:

@@ -147,6 +147,18 @@ def test_only_the_images_that_changed_are_made_again(study, tmp_path, written, m
         assert content(out) == content(tmp_path / "once")
 
 
+def test_an_image_that_changes_meanwhile_is_refused(study, tmp_path, written, monkeypatch):
+    """The card would name another image than the one that was restored."""
+    shutil.copytree(study / "lr", tmp_path / "lr")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"lr/c\.png: it has changed since"):
+        patch.setattr(restored, "write_png", restored.write_png)
+        stop_writing(1, lambda path: shutil.copy(tmp_path / "lr/d.png", tmp_path / "lr/c.png"))
+        run(study, tmp_path / "out", lr=tmp_path / "lr")
+    written.clear()
+    run(study, tmp_path / "out", lr=tmp_path / "lr")
+    assert written == ["c", "d"]
+
+
 def test_another_lr_folder_leaves_no_image_of_before(study, tmp_path, written, monkeypatch):
     interrupted(study, tmp_path / "out", monkeypatch)
     (tmp_path / "lr").mkdir()
