@@ -58,7 +58,8 @@ def restore(
         progress: show a bar.
 
     Raises:
-        UserError: the checkpoint or an image cannot be read, the model cannot restore an image, or `out` is `lr`.
+        UserError: the checkpoint or an image cannot be read, the model cannot restore an image, an image changes
+            meanwhile, or `out` is `lr`.
     """
     images = list_images(lr)
     verify(lr)
