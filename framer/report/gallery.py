@@ -13,6 +13,7 @@ from PIL import Image
 
 from framer.data.images import list_images, read_rgb
 from framer.data.presets import SCALE
+from framer.provenance import CARD
 from framer.report.claims import Claim, baseline_of
 from framer.report.layout import signed
 from framer.study import Study
@@ -194,7 +195,7 @@ def restored(study: Study, set_id: str) -> dict[str, Path]:
     """The folder of each arm's images of a set, those of its first training seed, where they are here; no ablations."""
     first = {row.arm: row.id for row in reversed(study.rows.values())}
     folders = {arm: study.out / "images" / first[arm] / set_id for arm in study.config.arms}
-    return {arm: folder for arm, folder in folders.items() if folder.is_dir()}
+    return {arm: folder for arm, folder in folders.items() if (folder / CARD).is_file()}  # it is written last
 
 
 def _sources(study: Study, pairs: Path, scores: ImageScores) -> Iterator[_Source]:

@@ -8,6 +8,7 @@ from framer.errors import UserError
 from framer.report import arrays
 from framer.report.captions import OF_STUDIES
 from framer.report.figures import curves, render
+from framer.report.gallery import restored
 from framer.report.spectra import BINS, frequencies, radial_power
 from framer.study import Study
 
@@ -91,3 +92,9 @@ def test_curves_name_each_arm_once_and_ablations_together(study: Study):
     assert colors[0] == colors[1] != colors[2] == colors[3]
     assert set(colors[4:]).isdisjoint(colors[:4])
     assert len(set(colors[4:])) == 1
+
+
+def test_images_that_are_not_finished_are_not_shown(with_images: Study):
+    assert set(restored(with_images, "pairs-a")) == set(with_images.config.arms)
+    (with_images.out / "images/pisa_sr-framer-s0/pairs-a/card.json").unlink()
+    assert set(with_images.config.arms) - set(restored(with_images, "pairs-a")) == {"pisa_sr-framer"}
