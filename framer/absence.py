@@ -10,19 +10,27 @@ from pathlib import Path
 from framer.data.fetch import how_to_get, present
 from framer.data.manifest import Manifest
 from framer.data.weights import WeightsManifest
+from framer.errors import UserError, unknown
 from framer.study import SUPPLIED, Study
 from framer.weights import folder
 from framer.workflow_weights import Weights
 
 
 def absent(study: Study, datasets: Path) -> dict[str, str]:
-    """All of it, each with one line that says what to do."""
-    names = []
+    """All of it, each with one line that says what to do.
+
+    Raises:
+        UserError: an arm names published weights of which there is no manifest.
+    """
+    names, weights = [], weights_of(study)
+    for arm, name in study.released.items():
+        if name not in weights.manifests:
+            raise UserError(f"{study.path}: arms.{arm}.checkpoint: {unknown('weights', name, weights.manifests)}")
     for name, manifest in study.manifests.items():
         source = _source(study, name)
         if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
-    names += weights_of(study).absent(study.released.values())
+    names += weights.absent(study.released.values())
     for arm in study.supplied:
         for name in study.sets_of(arm):
             images = SUPPLIED / arm / name

@@ -113,3 +113,9 @@ def test_an_unknown_command_is_refused() -> None:
     done = framer("restor")
     assert done.returncode == 2
     assert "restor" in done.stderr
+
+
+def test_a_reader_that_stops_reading_is_no_failure() -> None:
+    command = f"{sys.executable} -m framer plan --study config/smoke.yaml | true"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""

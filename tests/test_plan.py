@@ -103,3 +103,14 @@ def test_it_writes_nothing(clone):
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
     assert done.returncode == 0 and "GPU-hours" in done.stdout, done.stderr
     assert sorted(clone.rglob("*")) == before
+
+
+def test_published_weights_without_a_manifest_are_one_line(clone):
+    path = clone / "config" / "paper.yaml"
+    path.write_text(path.read_text().replace("checkpoint: pisa_sr}", "checkpoint: pisa_srr}"))
+    command = [sys.executable, "-m", "framer", "plan", "--study", "config/paper.yaml"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    where = "config/paper.yaml: arms.pisa_sr-published.checkpoint"
+    assert line.startswith(f"framer: error: {where}: unknown weights 'pisa_srr', did you mean 'pisa_sr'?")

@@ -71,6 +71,8 @@ def restore(
     device = "cpu"
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
     code = fingerprint("restore")
+    if checkpoint == "bicubic" and (settings or captions or blank_lr):
+        raise UserError("checkpoint: bicubic has no settings, captions or LR latent; leave these options out")
     if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
         code = code_of("restore", model.name)

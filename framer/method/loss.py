@@ -142,6 +142,8 @@ class FramerLoss(nn.Module):
         Raises:
             UserError: shapes differ, an index is out of range, or the recipe is undefined for so few layers or images.
         """
+        if isinstance(students, Tensor):
+            raise UserError("FramerLoss: students must be a list of maps (B, C, H, W), not one tensor")
         if not students or teacher.ndim != 4 or any(student.shape != teacher.shape for student in students):
             shapes = sorted({tuple(x.shape) for x in (teacher, *students)})
             raise UserError(f"FramerLoss: students and teacher must be maps of one shape (B, C, H, W), not {shapes}")

@@ -137,17 +137,23 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     Rows whose scores are not here are left out, so that one cell can be asked for before a study is finished.
 
     Raises:
-        UserError: there is none, or the first digits are those of several.
+        UserError: there is none, it is n/a, or the first digits are those of several.
     """
     absent = {}
     for row, set_id in study.pairs:
         if not all((study.out / "scores" / row / set_id / f"{name}.csv").is_file() for name in study.config.protocols):
             absent[f"{study.rows[row].arm}/{set_id}"] = f"{row} is not scored on {set_id}"
-    cells = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells if cell.id]
+    found = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells]
+    cells = [cell for cell in found if cell.id]
+    if not cells:
+        how = f"run: snakemake --cores all --config study={study.name}"
+        raise UserError(f"{study.out / 'scores'}: nothing is scored yet; {how}")
     if "/" in name:
-        names = {f"{cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}": cell for cell in cells}
+        names = {f"{cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}": cell for cell in found}
         if name not in names:
             raise UserError(f"{study.path}: {unknown('cell', name, names)}")
+        if not names[name].id:
+            raise UserError(f"{study.path}: {name} is n/a: {names[name].reason}")
         return names[name]
     found = [cell for cell in cells if cell.id.startswith(name)]
     if len({cell.id for cell in found}) != 1:

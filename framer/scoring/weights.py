@@ -12,7 +12,7 @@ def missing(metric: Metric) -> list[str]:
 def unavailable(metric: Metric, *, has_hr: bool) -> str | None:
     """Why a metric cannot be computed here, as a table's footnote prints it; None if it can."""
     if metric.needs_hr and not has_hr:
-        return f"{metric.title} compares with HR images, which this set does not have"
+        return f"{metric.title} compares with HR images, of which there are none"
     if absent := missing(metric):
         return f"{metric.title} needs weights that are not on this machine: {', '.join(absent)}"
     return None

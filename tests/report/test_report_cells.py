@@ -3,6 +3,7 @@ import json
 import math
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from finished_study import MANIFEST, write_scores
 
 from framer.cli import main
 from framer.errors import UserError
-from framer.report.cells import Cell, tables
+from framer.report.cells import Cell, find, tables
 from framer.report.grid import markdown
 from framer.report.layout import main_grid
 from framer.report.marks import Tier
@@ -219,3 +220,13 @@ def test_published_scores_beside_bicubic(name: str, tmp_path: Path, monkeypatch:
     assert bicubic.cells[0].mean > mean + 1, "every diffusion model loses PSNR to bicubic"
     assert (bicubic.cells[0].tier, osediff.cells[0].tier) == (Tier.BEST, Tier.NEXT)
     assert bicubic.cells[0].n_images == osediff.cells[0].n_images == count
+
+
+def test_a_cell_that_is_not_there_says_why(study: Study):
+    with pytest.raises(UserError, match=r"pisa_sr-framer/pairs-a/osediff/lpips is n/a: LPIPS needs weights_x"):
+        find(study, "pisa_sr-framer/pairs-a/osediff/lpips")
+    with pytest.raises(UserError, match=r"unknown cell '\S+/psnrr', did you mean '\S+/psnr'"):
+        find(study, "pisa_sr-framer/pairs-a/osediff/psnrr")
+    shutil.rmtree(study.out / "scores")
+    with pytest.raises(UserError, match=r"scores: nothing is scored yet; run: snakemake .* study=two"):
+        find(study, "pisa_sr-framer/pairs-a/osediff/psnr")
