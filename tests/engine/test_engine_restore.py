@@ -105,7 +105,7 @@ CHANGES = {
     "threads": {"threads": 2},
     "settings": {"settings": {"steps": 3}},
     "blank_lr": {"blank_lr": True},
-    "checkpoint": {"checkpoint": "bicubic", "settings": {}},
+    "checkpoint": {"checkpoint": "bicubic", "settings": {}, "captions": None},
 }
 
 
@@ -233,5 +233,5 @@ def test_killed_before_its_card_or_before_the_end(study, tmp_path, written, monk
 @pytest.mark.parametrize("option", [{"settings": {"steps": 3}}, {"blank_lr": True}])
 def test_interpolation_has_no_options(study, tmp_path, option):
     with pytest.raises(UserError, match="bicubic has no settings"):
-        run(study, tmp_path / "out", **{"checkpoint": "bicubic", "settings": {}, **option})
+        run(study, tmp_path / "out", **{"checkpoint": "bicubic", "settings": {}, "captions": None, **option})
     assert not (tmp_path / "out").exists()
