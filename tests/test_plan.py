@@ -114,3 +114,19 @@ def test_published_weights_without_a_manifest_are_one_line(clone):
     [line] = done.stderr.splitlines()
     where = "config/paper.yaml: arms.pisa_sr-published.checkpoint"
     assert line.startswith(f"framer: error: {where}: unknown weights 'pisa_srr', did you mean 'pisa_sr'?")
+
+
+def test_a_set_that_is_here_is_counted_and_what_is_guessed_is_said(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    found = plan("paper", clone)
+    lines = [line for line in found.table_lines(1) if line.startswith("Assumed")]
+    assert any("div8k: 1500 images" in line for line in lines)
+    assert any("reallr200-full: LR images of 300 pixels" in line for line in lines)
+    for name, part in (("reallr200-full", "LR"), ("div8k", "HR")):
+        (clone / "datasets" / name).mkdir()
+        rows = "".join(f"{part}/{k}.png,48,32,{k:064x}\n" for k in range(3))
+        (clone / "datasets" / name / "index.csv").write_text("name,width,height,sha256\n" + rows)
+    found = plan("paper", clone)
+    assert not [line for line in found.table_lines(1) if line.startswith("Assumed")]
+    assert (found._count("div8k"), found._count("reallr200-full")) == (3, 200)
+    assert found._lr_side("reallr200-full") == pytest.approx((48 * 32) ** 0.5)

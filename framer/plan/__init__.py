@@ -5,6 +5,7 @@ is which stands beside each number.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import yaml
 
 from framer.analyses import analyse_job, analysed, cost_job
+from framer.data.images import INDEX, Entry, read_index
 from framer.data.presets import SCALE
 from framer.jobs import EARLY_IMAGES, PretrainJob
-from framer.workflow import Graph
+from framer.workflow import DATASETS, Graph
 
 CROP = 512
 """Side of the training images that the speeds at full size are for."""
@@ -53,6 +55,7 @@ class Plan:
 
     def __init__(self, graph: Graph, logs: Path = Path("logs")):
         self.graph, self.study, self.logs = graph, graph.study, logs
+        self.assumed: dict[str, None] = {}
         self.table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("speeds.yaml").read_text(encoding="utf-8"))
         runs = [run for run in self.study.runs if run not in graph.stopped]
         own = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
@@ -108,7 +111,7 @@ class Plan:
             f"{sum(part.jobs for part in self.parts)} jobs, {gpu:.1f} GPU-hours, {disk:.1f} GB besides the data"
         )
         lines.append(f"{self.wall(devices) / 3600:.1f} hours on {devices} devices; queues not counted")
-        return lines
+        return [*lines, *(f"Assumed, since nobody has said it: {text}" for text in self.assumed)]
 
     def _speeds(self, backbone: str, base: str) -> dict[str, Any]:
         speeds: dict[str, Any] = self.table.get(backbone, self.table["unknown"])["tiny" if base == "tiny" else "full"]
@@ -221,16 +224,29 @@ class Plan:
         """Device-seconds to restore an image of a set, in tiles where the network takes no larger image."""
         side = SCALE * self._lr_side(name)
         if tile := speeds.get("tile"):
-            tiles = 1 + max(0, -(-(side - tile) // speeds["stride"]))
+            tiles = 1 + max(0, math.ceil((side - tile) / speeds["stride"]))
             side = tiles * tile
         return float(speeds["restore"]) * side**2 / 1e6
 
     def _count(self, name: str) -> int:
-        return self.study.manifests[name].count or int(self.table["count"])
+        if count := self.study.manifests[name].count or len({Path(entry.name).stem for entry in _index(name)}):
+            return count
+        self.assumed[f"{name}: {self.table['count']} images"] = None
+        return int(self.table["count"])
 
-    def _lr_side(self, name: str) -> int:
-        return self.study.manifests[name].lr_side or int(self.table["lr_side"])
+    def _lr_side(self, name: str) -> float:
+        if side := self.study.manifests[name].lr_side:
+            return side
+        if sizes := [entry.width * entry.height for entry in _index(name) if entry.name.startswith("LR/")]:
+            return math.sqrt(sum(sizes) / len(sizes))
+        self.assumed[f"{name}: LR images of {self.table['lr_side']} pixels a side"] = None
+        return float(self.table["lr_side"])
 
     def _megapixels(self, name: str) -> float:
         """Of all images of a set, restored."""
         return self._count(name) * (SCALE * self._lr_side(name)) ** 2 / 1e6
+
+
+def _index(name: str) -> list[Entry]:
+    """The images of a set that is here."""
+    return read_index(DATASETS / name) if (DATASETS / name / INDEX).is_file() else []
