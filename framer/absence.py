@@ -4,15 +4,17 @@ Each is known by a name: a set by its id, published weights by the id of their m
 restored by ARM/SET.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from framer.data.fetch import how_to_get, present
 from framer.data.manifest import Manifest
 from framer.data.weights import WeightsManifest
 from framer.errors import UserError, unknown
-from framer.study import SUPPLIED, Study
-from framer.weights import folder
+from framer.provenance import CARD
+from framer.study import OWN_BASES, SUPPLIED, Study
+from framer.weights import folder, pipeline
 from framer.workflow_weights import Weights
 
 
@@ -55,6 +57,29 @@ def _reason(study: Study, name: str, datasets: Path) -> str:
 def _source(study: Study, name: str) -> Manifest:
     """The set that must come: the one that another is derived from, or the set itself."""
     return study.manifests[study.manifests[name].derived_from or name]
+
+
+def gated(study: Study, datasets: Path, absent: Collection[str]) -> list[str]:
+    """What will be fetched that is given to those alone who have accepted its terms, each with what to do.
+
+    Args:
+        study: any.
+        datasets: folder of the data.
+        absent: what will not be fetched; see `absent`.
+    """
+    if os.environ.get("HF_TOKEN"):
+        return []
+    bases = {config.base for config in study.config.backbones.values()} - {*OWN_BASES}
+    names = [
+        name for name in sorted(bases) if WeightsManifest.load(name).gated and not (pipeline(name) / CARD).is_file()
+    ]
+    names += [
+        name
+        for name, manifest in study.manifests.items()
+        if manifest.gated and name not in absent and not present(manifest, datasets)
+    ]
+    how = "accept its terms on the hub and set HF_TOKEN, or the job that fetches it fails"
+    return [f"Gated: {name}: {how}" for name in names]
 
 
 def weights_of(study: Study) -> Weights:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from framer import analyses
-from framer.absence import absent, weights_file, weights_of
+from framer.absence import absent, gated, weights_file, weights_of
 from framer.backbones.settings import backbone_module, settings_of
 from framer.data.captions import captions_file, read_captions
 from framer.errors import UserError, named, unknown
@@ -116,7 +116,7 @@ class Graph:
         for run in self.study.runs:
             if run not in self.stopped:
                 lines += [f"Without weights: training needs {how}" for how in self._training_absent(run)]
-        return list(dict.fromkeys(lines))
+        return list(dict.fromkeys([*lines, *gated(self.study, DATASETS, self.absent)]))
 
     @cached_property
     def weights(self) -> Weights:
