@@ -21,7 +21,9 @@ PAPER_SETS = ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"
 
 def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", *arguments]
-    env = {key: value for key, value in os.environ.items() if key not in ("FRAMER_WEIGHTS", "HF_HUB_OFFLINE")}
+    env = {
+        key: value for key, value in os.environ.items() if key not in ("FRAMER_WEIGHTS", "HF_HUB_OFFLINE", "HF_TOKEN")
+    }
     return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
@@ -168,6 +170,9 @@ def test_the_other_studies_plan_what_their_files_say(clone: Path, name: str) -> 
 def test_with_nothing_brought_by_hand_the_published_weights_are_left(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "all")
     assert done.returncode == 0, done.stdout
+    assert "InputFunctionException" not in done.stdout
+    gated = re.findall(r"^Gated: (\S+): accept its terms on the hub and set HF_TOKEN", done.stdout, re.MULTILINE)
+    assert gated == ["stabilityai/stable-diffusion-3.5-medium", "lsdir"]
     assert jobs(done.stdout) == expected_jobs(clone, "paper", absent={*BY_HAND, *OTHERS, "pisa_sr"})
 
 
