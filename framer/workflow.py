@@ -59,6 +59,8 @@ class Graph:
                 raise UserError(
                     f"--config {key}: {unknown('key', key, ['study'])}; settings belong into config/{name}.yaml"
                 )
+        if name != Path(name).stem:
+            raise UserError(f"--config study={name}: give the name of the study alone: study={Path(name).stem}")
         return cls.of(Study.load(Path("config") / f"{name}.yaml", DATASETS))
 
     @classmethod

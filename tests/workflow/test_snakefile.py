@@ -206,6 +206,7 @@ def shell_of(root: Path, study: str) -> str:
     ("arguments", "words"),
     [
         (["--config", "study=smok"], "config/smok.yaml: no such file; there are: "),
+        (["--config", "study=config/smoke.yaml"], "--config study=config/smoke.yaml: give the name of the study alone"),
         (["--config", "study=smoke", "steps=3"], "--config steps: unknown key 'steps'"),
         (["--configfile", "config/paper.yaml", "--config", "study=smoke"], "--config title: unknown key 'title'"),
     ],
