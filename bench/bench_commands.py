@@ -15,6 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from fresh_clone import copy_workflow
+
 from framer.provenance import digest, write_card
 from framer.scoring.protocols import Protocol
 from framer.scoring.scorefile import write_scores
@@ -34,14 +38,8 @@ TARGETS = {
 
 def workflow(root: Path) -> None:
     """What a clone has of the workflow, and a file in place of everything that is brought by hand."""
-    for name in ("workflow", "config", "slurm", "results/published"):
-        shutil.copytree(ROOT / name, root / name)
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, root / name)
-    for name in ("datasets", "weights"):
-        (root / name).mkdir()
-        for path in (ROOT / name).glob("*.yaml"):
-            shutil.copy(path, root / name)
+    copy_workflow(root)
+    shutil.copytree(ROOT / "results/published", root / "results/published")
     study = Study.load(root / "config" / "paper.yaml", root / "datasets")
     folders = [f"datasets/{name}" for name in study.manifests]
     folders += [f"supplied/{arm}/{name}" for arm in study.supplied for name in study.sets_of(arm)]

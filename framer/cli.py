@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         args.handler(args)
+        sys.stdout.flush()  # not in the interpreter's last moments, where a reader that has gone is a failure
     except UserError as error:
         print(f"framer: error: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """The command line: instant help, one-line errors, exit codes."""
 
+import os
 import subprocess
 import sys
 import time
@@ -115,7 +116,9 @@ def test_an_unknown_command_is_refused() -> None:
     assert "restor" in done.stderr
 
 
-def test_a_reader_that_stops_reading_is_no_failure() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_reader_that_stops_reading_is_no_failure(unbuffered: str) -> None:
     command = f"{sys.executable} -m framer plan --study config/smoke.yaml | true"
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env=env)
     assert done.stderr == ""
