@@ -266,3 +266,15 @@ def test_what_is_absent_stops_its_rows_alone(tmp_path: Path) -> None:
     stopped = study.unmade({"photos": "bring them"})
     assert {row for row, _ in stopped} == {row for row in study.rows if row not in ("bicubic", "swinir")}
     assert all("photos" in reason for reason in stopped.values())
+
+
+def test_a_batch_must_be_spread_evenly_over_the_gpus(tmp_path: Path) -> None:
+    for gpus, words in ((2, None), (3, r"gpus: the batch of \d+ of train\.pixel cannot be split over 3 GPUs")):
+        path = spoilt(tmp_path, (["backbones", "pisa_sr", "gpus"], gpus))
+        if words is None:
+            plain = Study.load(ROOT / "config" / "smoke.yaml", DATASETS)
+            run = "pisa_sr-baseline-s0"
+            assert Study.load(path, DATASETS).train_job(run).digest == plain.train_job(run).digest
+        else:
+            with pytest.raises(UserError, match=words):
+                Study.load(path, DATASETS)

@@ -322,3 +322,9 @@ def test_noise_only_is_zero_and_l2_is_the_mean_squared_difference():
     assert FramerLoss(Recipe.named("noise_only"))(students, teacher).loss.item() == 0
     expected = sum(torch.nn.functional.mse_loss(x, teacher) for x in students[:-1])
     assert FramerLoss(Recipe.named("l2"))(students, teacher).loss.item() == pytest.approx(expected.item())
+
+
+def test_one_tensor_is_no_list_of_students():
+    maps = torch.randn(3, 2, 4, 16, 16)
+    with pytest.raises(UserError, match="students must be a list of maps"):
+        FramerLoss(Recipe.named("paper"))(maps, maps[0])
