@@ -69,4 +69,4 @@ lock: .venv/.ready
 	  sed -nE 's/^([A-Za-z0-9._-]+==[^\\]*[^ \\]) *\\?$$/      - "\1"/p' requirements.lock; } > environment.yml
 
 schema: .venv/.ready
-	$(BIN)/python -m framer.schema > config/study.schema.json
+	$(BIN)/python -m framer.study.schema > config/study.schema.json

@@ -10,9 +10,9 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from framer.errors import UserError
-from framer.fingerprint import fingerprint
-from framer.weights import folder
-from framer.workflow import DATASETS, Graph
+from framer.provenance.code import fingerprint
+from framer.weights.store import folder
+from framer.dag.graph import DATASETS, Graph
 
 min_version("9.22")
 

@@ -15,16 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from fresh_clone import copy_workflow
-
-from framer.provenance import digest, write_card
+from framer.provenance.cards import write_card
+from framer.provenance.hashing import digest
 from framer.scoring.protocols import Protocol
-from framer.scoring.scorefile import write_scores
-from framer.study import Study
+from framer.scoring.score_file import write_scores
+from framer.study.study import Study
+from tests.fixtures.clone import ROOT, copy_workflow
 
-ROOT = Path(__file__).resolve().parents[1]
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "-n", "--cores", "all", "--profile", "slurm")
 FRAMER = (sys.executable, "-m", "framer")
 TARGETS = {

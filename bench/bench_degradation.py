@@ -16,9 +16,9 @@ import skimage.data
 import torch
 from plain_degradation import plain_apply
 
-from framer.data.degradation import apply, draw
-from framer.data.operations import _poisson_tables
-from framer.data.presets import Degradation
+from framer.data.degradation.operations import _poisson_tables
+from framer.data.degradation.pipeline import apply, draw
+from framer.data.degradation.presets import Degradation
 
 SIDE = 512
 FASTEST = 1.5

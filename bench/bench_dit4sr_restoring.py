@@ -17,11 +17,11 @@ import time
 
 import torch
 
-from framer.backbones import create
-from framer.backbones.base import Draws, generator
-from framer.backbones.dit4sr import DiT4SR
-from framer.backbones.settings import DiT4SRRestore
-from framer.backbones.tiles import Tiles
+from framer.backbones.dit4sr.model import DiT4SR
+from framer.backbones.dit4sr.settings import DiT4SRRestore
+from framer.backbones.random import Draws, generator
+from framer.backbones.registry import create
+from framer.backbones.tiling import Tiles
 
 TARGETS = {512: 1.1, 1024: 2.0}
 """Times as fast as the plain form that the fast one must be, by the side of the restored image."""

@@ -16,18 +16,26 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/engine"))
-
-from trainings import BACKBONES, SEEDS, base_job, codes, files, killed, photographs, run_job, start, train_here
-
 from framer.data.pairs import TrainingPairs
-from framer.engine import checkpoint
-from framer.engine.batches import Batches
-from framer.engine.runtime import deterministic, seeded
-from framer.engine.session import Session
-from framer.jobs import TrainJob
 from framer.method import FramerLoss, Recipe
-from framer.provenance import derive_seed
+from framer.provenance.hashing import derive_seed
+from framer.runs import run_dir
+from framer.runs.runtime import deterministic, seeded
+from framer.study.jobs import TrainJob
+from framer.training.dataloader import Batches
+from framer.training.options import Session
+from tests.fixtures.trainings import (
+    BACKBONES,
+    SEEDS,
+    base_job,
+    codes,
+    files,
+    killed,
+    photographs,
+    run_job,
+    start,
+    train_here,
+)
 
 SLOWER = 1.05
 """The most that a step may take, in steps of the bare loop."""
@@ -36,7 +44,7 @@ SLOWER = 1.05
 def bare(root: Path, job: TrainJob) -> None:
     """The steps of a run by the shortest loop that makes the same weights."""
     deterministic(job.threads)
-    backbone, _ = checkpoint.load_base(root / f"bases/{job.backbone}", job.backbone, job.settings)
+    backbone, _ = run_dir.load_base(root / f"bases/{job.backbone}", job.backbone, job.settings)
     [(stage, settings)] = job.stages.items()
     with seeded(derive_seed(job.seeds["init"], stage)):
         backbone.adapt(stage)

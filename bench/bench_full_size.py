@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from framer import FramerLoss, Recipe
-from framer.backbones import create
-from framer.backbones.base import Backbone, Batch, Draws, StepLoss, generator
+from framer.backbones.base import Backbone, Batch, StepLoss
+from framer.backbones.random import Draws, generator
+from framer.backbones.registry import create
 
 SETTINGS: dict[str, dict[str, Any]] = {
     # LPIPS needs weights that are not random.

@@ -24,9 +24,9 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from framer.scoring import weights
 from framer.scoring.protocols import Metric, Protocol
-from framer.weights import folder
+from framer.scoring.score import missing
+from framer.weights.store import folder
 
 IMAGES = 20
 END_TO_END, ONE_PROCESS = 2.0, 1.3
@@ -87,7 +87,7 @@ def one_process(sr: Path, hr: Path, metrics: list[Metric], repeats: int) -> list
     from plain_scoring import build, plain_scores
 
     from framer.scoring.pairing import pair_up
-    from framer.scoring.work import Scorer
+    from framer.scoring.scorer import Scorer
 
     plain = build([metric.pyiqa for metric in metrics], "cpu")
     scorer, pairs = Scorer(metrics), pair_up(sr, hr)
@@ -127,7 +127,7 @@ def main() -> int:
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
     }
-    metrics = [metric for metric in Protocol.named("framer").select(METRICS) if not weights.missing(metric)]
+    metrics = [metric for metric in Protocol.named("framer").select(METRICS) if not missing(metric)]
     with tempfile.TemporaryDirectory() as name:
         sr, hr = (args.sr, args.hr) if args.sr else write_images(Path(name))
         plain = one_process(sr, hr, metrics, args.repeats)

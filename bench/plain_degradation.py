@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from framer.data.degradation import Draw, Noise, StageDraw
+from framer.data.degradation.pipeline import Draw, Noise, StageDraw
 
 Image = NDArray[np.float32]
 INTERPOLATION = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}

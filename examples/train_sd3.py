@@ -11,7 +11,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 from skimage.data import astronaut
 
-from framer.method import FramerLoss, Recipe, compared, final_projection, record  # +
+from framer.method import FramerLoss, Recipe, compared, final_projection, record
 
 
 def train(steps: int = 40, batch: int = 4, size: int = 32) -> list[float]:

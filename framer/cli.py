@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 
-from framer.arguments import COMMANDS
-from framer.commands import analyses, data, models, results, scores
-from framer.errors import Stopped, UserError
+from framer.commands import analyse, data, models, report, score
+from framer.commands.arguments import COMMANDS
+from framer.errors import TrainingInterrupted, UserError
 
-__all__ = ["COMMANDS", "analyses", "data", "main", "models", "results", "scores"]
+__all__ = ["COMMANDS", "analyse", "data", "main", "models", "report", "score"]
 
 
 def _terminate(*_: object) -> None:
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"framer: error: {where}{error.strerror or error}; look at the path and at the disk", file=sys.stderr)
         return 1
-    except Stopped as stopped:
+    except TrainingInterrupted as stopped:
         if os.environ.get("RANK", "0") == "0":  # all ranks stop
             print(f"framer: {stopped}", file=sys.stderr)
         return 1

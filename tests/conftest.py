@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fresh_clone import copy_workflow
+from PIL import Image
+
+from tests.fixtures.clone import ROOT, copy_workflow
 
 
 @pytest.fixture
@@ -10,3 +13,26 @@ def clone(tmp_path: Path) -> Path:
     root = tmp_path / "clone"
     copy_workflow(root)
     return root
+
+
+@pytest.fixture
+def datasets(tmp_path: Path) -> Path:
+    """A folder with copies of the project's manifests, and no data."""
+    folder = tmp_path / "datasets"
+    folder.mkdir()
+    for manifest in (ROOT / "datasets").glob("*.yaml"):
+        (folder / manifest.name).write_bytes(manifest.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def noise_image():
+    """Write an image of random pixels; returns them, (H, W, 3) uint8."""
+
+    def make(path: Path, width: int = 48, height: int = 40, seed: int = 0) -> np.ndarray:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        return pixels
+
+    return make

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from framer.cli import COMMANDS, main
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.fixtures.clone import ROOT
 
 
 def framer(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:

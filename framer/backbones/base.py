@@ -4,48 +4,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framer.backbones.settings import RestoreSettings, Settings
-from framer.data.presets import SCALE
-from framer.errors import UserError, named
+from framer.errors import UserError
 from framer.method.recipe import Space
-from framer.provenance import derive_seed
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
-
-_Module = TypeVar("_Module", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of one batch: a generator a sample, and one for what the whole batch shares.
-
-    Sample k of a stream always gets the generator of (seed, k), so the numbers depend neither on the batch size nor on
-    the order in which samples are processed.
-    """
-
-    samples: tuple[torch.Generator, ...]
-    shared: torch.Generator
-
-    @classmethod
-    def of_step(cls, noise: int, negatives: int, step: int, batch: int) -> "Draws":
-        """The draws of a training step, from the seeds of the streams "noise" and "negatives"."""
-        samples = tuple(generator(noise, step * batch + i) for i in range(batch))
-        return cls(samples, generator(negatives, step))
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, (B, *shape) float32."""
-        return torch.stack([torch.randn(shape, generator=g) for g in self.samples])
-
-    def uniform(self) -> Tensor:
-        """Uniform numbers in [0, 1), (B,) float32."""
-        return torch.cat([torch.rand(1, generator=g) for g in self.samples])
+from framer.backbones.image_ops import pad_to, upsample
+from framer.backbones.random import Draws
+from framer.backbones.state_dict import load_exactly
 
 
 @dataclass(frozen=True)
@@ -70,11 +42,6 @@ class Batch:
 def widened(dtype: torch.dtype) -> torch.dtype:
     """What trains, and what a loss is computed in: float32 under 16-bit arithmetic, else the dtype itself."""
     return torch.promote_types(dtype, torch.float32)
-
-
-def generator(seed: int, *axes: str | int) -> torch.Generator:
-    """A CPU generator for one source of randomness; see `framer.provenance.derive_seed`."""
-    return torch.Generator().manual_seed(derive_seed(seed, *axes))
 
 
 @dataclass(frozen=True)
@@ -296,73 +263,3 @@ class Backbone(ABC):
         padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
         image = self.restore(padded, draws, options or self.settings.restore, prompt=prompt, blank_lr=blank_lr)
         return image[..., :height, :width].clamp(0, 1)
-
-
-def upsample(lr: Tensor) -> Tensor:
-    """Bicubic x4, clamped: (B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in [0, 1]."""
-    return interpolate(lr).clamp(0, 1)
-
-
-def interpolate(values: Tensor) -> Tensor:
-    """Bicubic x4 as `upsample`, not clamped."""
-    return resized(values, [SCALE * side for side in values.shape[-2:]])
-
-
-def resized(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Bicubic to (height, width), not clamped.
-
-    Pillow's kernel, a = -0.5, with which both released codes restore; torch's own, without antialiasing, has a = -0.75.
-    """
-    return F.interpolate(values, list(size), mode="bicubic", align_corners=False, antialias=True)
-
-
-def pad_to(image: Tensor, bottom: int, right: int) -> Tensor:
-    """Pad (B, C, h, w) by reflection, in as many rounds as a side that is shorter than its padding needs."""
-    while bottom or right:
-        height, width = image.shape[-2:]
-        down, across = min(bottom, height - 1), min(right, width - 1)
-        if (bottom and not down) or (right and not across):  # one pixel has nothing to reflect
-            return F.pad(image, (0, right, 0, bottom), mode="replicate")
-        image = F.pad(image, (0, across, 0, down), mode="reflect")
-        bottom, right = bottom - down, right - across
-    return image
-
-
-def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """Copy tensors in place; the names and shapes must be the same on both sides.
-
-    Raises:
-        UserError: a tensor is missing, unknown or of another shape.
-    """
-    same_names(own, given, source)
-    same_shapes(own, given, source)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(given[name])
-
-
-def same_names(own: Iterable[str], given: Iterable[str], source: object) -> None:
-    """Refuse tensors that are not those of a model.
-
-    Raises:
-        UserError: a tensor is missing or unknown; names `source`.
-    """
-    expected, found = set(own), set(given)
-    for problem, names in (("lacks", expected - found), ("has an unknown", found - expected)):
-        if names:
-            raise UserError(f"{source}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
-
-
-def same_shapes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: object) -> None:
-    """Refuse tensors of a model, all or some, of other shapes; as `same_names`."""
-    for name, tensor in given.items():
-        if tensor.shape != own[name].shape:
-            shapes = f"{tuple(tensor.shape)}, not {tuple(own[name].shape)}"
-            raise UserError(f"{source}: {name!r} has the shape {shapes}; it is of another model")
-
-
-def zeroed(module: _Module) -> _Module:
-    """The module with all of its parameters at zero."""
-    for parameter in module.parameters():
-        nn.init.zeros_(parameter)
-    return module

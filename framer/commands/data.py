@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from framer.arguments import arg, command
+from framer.commands.arguments import arg, command
 from framer.errors import UserError
 
 
@@ -19,11 +19,11 @@ from framer.errors import UserError
     arg("--check", action="store_true", help="get nothing; say what is missing, with size and licence"),
 )
 def fetch(args: argparse.Namespace) -> None:
+    from framer.dag.inventory import inventory
     from framer.data.fetch import fetch as fetch_set
-    from framer.data.inventory import inventory
     from framer.data.manifest import Manifest
-    from framer.data.weights import WeightsManifest
-    from framer.weights import folder
+    from framer.weights.manifest import WeightsManifest
+    from framer.weights.store import folder
 
     weights = [args.weights] if args.weights else []
     if args.protocol:
@@ -41,7 +41,7 @@ def fetch(args: argparse.Namespace) -> None:
     for manifest in [Manifest.load(name, args.datasets) for name in args.sets]:
         fetch_set(manifest, args.datasets)
     if weights:
-        from framer.data.fetch_weights import fetch_weights
+        from framer.weights.fetch import fetch_weights
 
         for name in weights:
             fetch_weights(WeightsManifest.load(name), folder(), args.out)
@@ -53,7 +53,7 @@ def fetch(args: argparse.Namespace) -> None:
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
 )
 def degrade(args: argparse.Namespace) -> None:
-    from framer.data.degrade import degrade_set
+    from framer.data.degradation.dataset import degrade_set
     from framer.data.manifest import Manifest
 
     degrade_set(Manifest.load(args.set, args.datasets), args.datasets)
@@ -66,6 +66,6 @@ def degrade(args: argparse.Namespace) -> None:
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the PNGs, their index and card"),
 )
 def import_images(args: argparse.Namespace) -> None:
-    from framer.data.restored import adopt
+    from framer.inference.import_images import adopt
 
     adopt(args.images, args.lr, args.out)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from framer.arguments import SESSION, arg, command, key_values, planned, session, spread, threads
+from framer.commands.arguments import SESSION, arg, command, key_values, planned, session, spread, threads
 
 
 @command(
@@ -17,8 +17,8 @@ from framer.arguments import SESSION, arg, command, key_values, planned, session
     arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
 )
 def caption(args: argparse.Namespace) -> None:
-    from framer.engine.caption import MODEL, QUESTION
-    from framer.engine.caption import caption as run
+    from framer.inference.caption import MODEL, QUESTION
+    from framer.inference.caption import caption as run
 
     question = QUESTION if args.question is None else args.question
     options = {"tokens": args.tokens, "seed": args.seed, "threads": threads(args.threads)}
@@ -35,13 +35,13 @@ def caption(args: argparse.Namespace) -> None:
     arg("--expect", help="digest of the settings that were planned; refuse others"),
 )
 def encode(args: argparse.Namespace) -> None:
-    from framer.study import Study
+    from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
     job = study.encode_job(args.backbone)
     planned(args, job)
 
-    from framer.engine.encode import encode as run
+    from framer.training.encode import encode as run
 
     run(job, args.base, study.training_folders(job, args.datasets), args.out)
 
@@ -56,14 +56,14 @@ def encode(args: argparse.Namespace) -> None:
     *SESSION,
 )
 def pretrain(args: argparse.Namespace) -> None:
-    from framer.study import Study
+    from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
     job = study.pretrain_job(args.base)
     planned(args, job)
     spread(args)
 
-    from framer.engine.pretrain import pretrain as run
+    from framer.training.pretrain import pretrain as run
 
     data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
     run(job, data, args.out, heldout, session(args, study))
@@ -81,14 +81,14 @@ def pretrain(args: argparse.Namespace) -> None:
     *SESSION,
 )
 def train(args: argparse.Namespace) -> None:
-    from framer.study import Study
+    from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
     job = study.train_job(args.run)
     planned(args, job)
     spread(args)
 
-    from framer.engine.train import train as run
+    from framer.training.train import train as run
 
     data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
     run(job, args.base, data, args.out, heldout, session(args, study), encoded=args.encoded)
@@ -103,7 +103,7 @@ def train(args: argparse.Namespace) -> None:
     arg("--out", type=Path, required=True, metavar="PATH", help="folder, or file where the form is one"),
 )
 def convert(args: argparse.Namespace) -> None:
-    from framer.engine.convert import convert as run
+    from framer.runs.convert import convert as run
 
     run(args.source, args.backbone, args.to, args.out, base=args.base)
 
@@ -129,7 +129,7 @@ def convert(args: argparse.Namespace) -> None:
     arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
 )
 def restore(args: argparse.Namespace) -> None:
-    from framer.engine.restore import restore as run
+    from framer.inference.restore import restore as run
 
     checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
     settings = key_values("--set", args.set)

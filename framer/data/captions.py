@@ -5,13 +5,15 @@ A caption belongs to the image of its stem, never to a place in a list.
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Literal
 
+from framer.data.images import list_images
 from framer.errors import UserError, named
-from framer.provenance import csv_text, write_text
+from framer.provenance.files import csv_text, write_text
 
 Missing = Literal["error", "empty"]
 
@@ -115,3 +117,49 @@ def _text(path: Path) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def photograph_name(path: Path) -> str:
+    """SET/STEM of a file in a folder of a set: stems repeat between sets."""
+    return f"{path.parent.parent.name}/{path.stem}"
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Where prompts come from.
+
+    Attributes:
+        folder: holds SET.csv or SET/ for every set.
+        missing: what to do about an image without one.
+    """
+
+    folder: str
+    missing: Literal["error", "empty"]
+
+
+def training_prompts(captions: Captions | None, data: Sequence[Path]) -> dict[str, str]:
+    """The caption of every training photograph, by SET/STEM.
+
+    Args:
+        captions: where they come from; None for none at all.
+        data: folders of HR photographs, each of its set (`SET/HR`).
+
+    Raises:
+        UserError: a file is missing or damaged, or an image has no caption where all must have one.
+    """
+    prompts: dict[str, str] = {}
+    for folder in data if captions else ():
+        assert captions is not None
+        source = captions_file(Path(captions.folder), folder.parent.name)
+        of_set = image_prompts(source, folder, captions.missing)
+        prompts |= {photograph_name(folder / stem): text for stem, text in of_set.items()}
+    return prompts
+
+
+def image_prompts(source: Path | None, images: Path, missing: Missing) -> dict[str, str]:
+    """The caption of every image of a folder, by file stem; none at all without a source.
+
+    Raises:
+        UserError: as `training_prompts`.
+    """
+    return captions_of(list_images(images), read_captions(source), missing, str(source)) if source else {}

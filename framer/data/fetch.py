@@ -7,12 +7,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from framer.data.archive import extract, is_archive
+from framer.data.image_folder import check, complete, seal, staging
 from framer.data.images import INDEX, read_rgb, write_png
-from framer.data.imageset import check, complete, seal, staging
 from framer.data.manifest import ArchiveSource, DegradedSource, EmbeddedSource, FilesSource, Manifest, ManualSource
-from framer.data.remote import NoSpace, Remote, Unavailable
 from framer.errors import UserError
-from framer.provenance import CARD, read_card, sha256_file
+from framer.hub.remote_file import NoSpace, Remote, Unavailable
+from framer.provenance.cards import CARD, read_card
+from framer.provenance.hashing import sha256_file
 
 
 def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool = True) -> None:
@@ -97,7 +98,7 @@ def _check_dropped(manifest: Manifest, archives: list[Path]) -> None:
 
 def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, progress: bool) -> None:
     # The hub client takes long to import, and nothing else here needs it.
-    from framer.data.download import download
+    from framer.hub.download import download
 
     recorded = _recorded(folder)
     with staging(folder, manifest) as scratch:
@@ -128,7 +129,7 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 
 def _fetch_files(manifest: Manifest, source: FilesSource, folder: Path, progress: bool) -> None:
-    from framer.data.download import download
+    from framer.hub.download import download
 
     cache = _downloads(folder)
     files = [(part, name, sha) for part in source.at for name, sha in manifest.images[part].items()]

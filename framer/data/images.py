@@ -14,7 +14,8 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from framer.errors import UserError, named, one_line
-from framer.provenance import atomic, csv_text, sha256_file, write_text
+from framer.provenance.files import atomic, csv_text, write_text
+from framer.provenance.hashing import sha256_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 INDEX = "index.csv"

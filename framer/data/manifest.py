@@ -1,6 +1,7 @@
 """What a data set is and where it comes from: one YAML manifest a set, `datasets/<id>.yaml`.
 
-A manifest only describes. `framer.data.fetch` makes `datasets/<id>/` of it, `framer.data.degrade` makes the sets that
+A manifest only describes.
+`framer.data.fetch` makes `datasets/<id>/` of it, `framer.data.degradation.dataset` makes the sets that
 are degraded from another one. The id names the protocol too (`realsr-crop128`), since the same photographs are cut in
 several ways in the literature under one name.
 """
@@ -11,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from framer.data.presets import PRESETS
-from framer.data.remote import Remote
+from framer.config_file import Name, Strict, read_model
+from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
-from framer.strict_yaml import Name, Strict, read_model
+from framer.hub.remote_file import Remote
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+/.*/$")]

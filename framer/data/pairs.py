@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from framer.data.degradation import apply, draw, target
+from framer.data.captions import photograph_name
+from framer.data.degradation.pipeline import apply, draw, target
+from framer.data.degradation.presets import SCALE, Degradation
+from framer.data.image_folder import verify
 from framer.data.images import image_size, list_images, read_rgb
-from framer.data.imageset import verify
-from framer.data.presets import SCALE, Degradation
 from framer.errors import UserError
 
 MEMORY = 2**30
@@ -45,11 +46,6 @@ def mirrored(image: np.ndarray, side: int) -> np.ndarray:
     return image
 
 
-def photograph_name(path: Path) -> str:
-    """SET/STEM of a file in a folder of a set: stems repeat between sets."""
-    return f"{path.parent.parent.name}/{path.stem}"
-
-
 class Epochs:
     """An endless order of finitely many pairs: each once an epoch, every epoch in another order."""
 
@@ -83,7 +79,7 @@ class TrainingPairs:
         Args:
             folders: HR photographs, each a folder of a set (`SET/HR`); the sets are joined in this order.
             crop: side of the HR crops, pixels; a multiple of 4.
-            preset: a name in `framer.data.presets.PRESETS`.
+            preset: a name in `framer.data.degradation.presets.PRESETS`.
             seed: non-negative.
             order: number of the pair at each place of the stream.
 

@@ -7,9 +7,9 @@ from framer.method.recipe import Recipe
 
 if TYPE_CHECKING:
     from framer.method.heads import Aligned, AlignmentHeads, final_projection
+    from framer.method.hooks import record
     from framer.method.loss import FramerLoss
     from framer.method.prediction import compared, to_x0
-    from framer.method.taps import record
 
 _LAZY = {
     "Aligned": "heads",

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from framer.method.bands import BANDS, multiplicity, radial
-from framer.method.features import Masks, View
 from framer.method.loss import adaptive_weights
 from framer.method.recipe import Recipe
+from framer.method.spectrum import Masks, View
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from framer.method.features import Keys
+from framer.method.spectrum import Keys
 
 
 def ranks() -> tuple[int, int]:

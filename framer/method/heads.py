@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framer.errors import UserError
-from framer.method.taps import first_tensor, record
+from framer.method.hooks import first_tensor, record
 
 
 class AlignmentHeads(nn.Module):

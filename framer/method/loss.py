@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from framer.errors import UserError
 from framer.method import distributed
 from framer.method.bands import BANDS
-from framer.method.features import EPS, Band, Masks, View
 from framer.method.recipe import Recipe, Term
+from framer.method.spectrum import EPS, Band, Masks, View
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 
 from framer.errors import UserError, unknown
 from framer.report.lineage import Lineage, Tree, cell_id
-from framer.report.marks import Tier, tiers
-from framer.report.published import Ledger, Published
-from framer.report.scores import Scores, read_methods, read_scores
-from framer.report.statistics import Array, Interval, over_images, over_seeds
+from framer.report.paper_numbers import Ledger, Published
+from framer.report.significance import Tier, tiers
+from framer.report.statistics import Interval, over_images, over_seeds
 from framer.scoring.protocols import Metric, Protocol
-from framer.study import OWN_BASES, Study
+from framer.scoring.score_file import Array, Scores, read_methods, read_scores
+from framer.study.study import OWN_BASES, Study
 
 PAPER_NAMES = {
     ("pisa_sr", False): "PiSA-SR",

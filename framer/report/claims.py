@@ -10,11 +10,10 @@ import numpy as np
 
 from framer.report.cells import Cell, Table, mean_of, paper_name, shared_seeds
 from framer.report.fairness import Fairness
-from framer.report.published import Ledger, Published, same_definition
+from framer.report.paper_numbers import Ledger, Published, same_definition
 from framer.report.statistics import (
     LEVEL,
     MIN_IMAGES,
-    Array,
     Interval,
     images_needed,
     over_images,
@@ -22,7 +21,8 @@ from framer.report.statistics import (
     seeds_needed,
     sign_flip,
 )
-from framer.study import OWN_BASES, Study
+from framer.scoring.score_file import Array
+from framer.study.study import OWN_BASES, Study
 
 
 class Verdict(Enum):

@@ -5,7 +5,7 @@ from functools import cache
 
 from framer.report.cells import Cell
 from framer.report.lineage import differences
-from framer.study import Study
+from framer.study.study import Study
 
 EFFECTS = (
     "restored.checkpoint.job.recipe",

@@ -9,18 +9,19 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from framer.analyses import figures as analysis_figures
 from framer.data.images import list_images, read_rgb
-from framer.provenance import CARD, atomic
-from framer.report import analyses
+from framer.provenance.cards import CARD
+from framer.provenance.files import atomic
+from framer.report import analysis_figures
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import claims
-from framer.report.curves import Curve, read_curves, running_mean
+from framer.report.figure_style import COLORS, STYLE, panels
 from framer.report.gallery import restored
-from framer.report.published import Ledger
-from framer.report.spectra import frequencies, radial_power
-from framer.report.style import COLORS, STYLE, panels
-from framer.study import Study
+from framer.report.paper_numbers import Ledger
+from framer.report.power_spectrum import frequencies, radial_power
+from framer.report.training_curves import Curve, read_curves, running_mean
+from framer.study import analysis_jobs
+from framer.study.study import Study
 
 ABLATION = "0.75"
 """Grey, behind the rest."""
@@ -47,9 +48,9 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
         "curves": lambda: curves(study),
         "spectra": lambda: spectra(study, datasets),
     }
-    for name, source in analysis_figures(study, absent or {}).items():
+    for name, source in analysis_jobs.figures(study, absent or {}).items():
         if (source.parent / CARD).is_file():  # it is written last
-            drawn[name] = partial(analyses.draw, study, source.parent.name, source)
+            drawn[name] = partial(analysis_figures.draw, study, source.parent.name, source)
     with matplotlib.rc_context(STYLE):
         for name, make in drawn.items():
             figure = make()

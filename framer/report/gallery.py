@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from framer.data.degradation.presets import SCALE
 from framer.data.images import list_images, read_rgb
-from framer.data.presets import SCALE
-from framer.provenance import CARD
+from framer.provenance.cards import CARD
 from framer.report.claims import Claim, baseline_of
-from framer.report.layout import signed
-from framer.study import Study
+from framer.report.main_table import signed
+from framer.study.study import Study
 
 SIDE = 128
 """Largest side of a crop, HR pixels."""

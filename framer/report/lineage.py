@@ -14,11 +14,12 @@ from typing import Any
 
 from framer.data.images import INDEX, read_index
 from framer.errors import UserError
-from framer.provenance import CARD, digest
-from framer.report.scores import Scores
+from framer.provenance.cards import CARD
+from framer.provenance.hashing import digest
 from framer.scoring.protocols import Metric
-from framer.study import OWN_BASES, Study
-from framer.weights import pipeline
+from framer.scoring.score_file import Scores
+from framer.study.study import OWN_BASES, Study
+from framer.weights.store import pipeline
 
 Tree = dict[str, Any]
 ABSENT = "not on this machine"

@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from framer.provenance import csv_text, write_text
-from framer.report import grid
-from framer.report.ablation import ablation_grids
-from framer.report.captions import TABLES
+from framer.provenance.files import csv_text, write_text
+from framer.report import render_table
+from framer.report.ablation_table import ablation_grids
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import Claim, claims
-from framer.report.cost import cost_grid
-from framer.report.grid import Grid
-from framer.report.layout import claims_grid, main_grid
-from framer.report.published import Ledger, Published
+from framer.report.cost_table import cost_grid
+from framer.report.main_table import claims_grid, main_grid
+from framer.report.paper_numbers import Ledger, Published
+from framer.report.render_table import Grid
 from framer.report.statistics import Interval
-from framer.study import Study
+from framer.study.layout import TABLES
+from framer.study.study import Study
 
 ORIGIN = ("published_by", "published_table", "published_source", "published_status")
 """Columns that say where a published number is from and how that is known."""
@@ -47,9 +47,9 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     found = tables(study, absent or {}, datasets, ledger)
     judged = [claims(study, table, ledger) for table in found]
     for name, grids in grids_of(study, found, judged, absent or {}).items():
-        write_text(out / f"{name}.md", "\n".join(grid.markdown(one) for one in grids) or f"{TABLES[name]}\n")
-        write_text(out / f"{name}.tex", "\n".join(grid.latex(one) for one in grids) or f"% {TABLES[name]}\n")
-        write_text(out / f"{name}.html", grid.page(grids))
+        write_text(out / f"{name}.md", "\n".join(render_table.markdown(one) for one in grids) or f"{TABLES[name]}\n")
+        write_text(out / f"{name}.tex", "\n".join(render_table.latex(one) for one in grids) or f"% {TABLES[name]}\n")
+        write_text(out / f"{name}.html", render_table.page(grids))
     write_text(out / "main.csv", tidy([cell for table in found for cell in table.cells]))
     write_text(out / "claims.csv", tidy_claims([claim for of_table in judged for claim in of_table]))
 

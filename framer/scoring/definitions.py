@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from framer.strict_yaml import Strict
+from framer.config_file import Strict
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ those beside this module, and a user's own.
 from dataclasses import dataclass
 from pathlib import Path
 
+from framer.config_file import read_model
 from framer.errors import UserError, unknown
 from framer.scoring.definitions import Metric, ProtocolFile
-from framer.strict_yaml import read_model
 
 __all__ = ["PROTOCOLS", "USERS", "Metric", "Protocol"]
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from framer.data.imageset import verify
+from framer.data.image_folder import verify
 from framer.errors import UserError
-from framer.fingerprint import fingerprint
-from framer.journal import Journal
-from framer.provenance import lock, sha256_file, versions
-from framer.scoring import fid, weights
+from framer.provenance.cards import lock, versions
+from framer.provenance.code import fingerprint
+from framer.provenance.hashing import sha256_file
+from framer.provenance.journal import Journal
+from framer.scoring import fid
 from framer.scoring.pairing import Pair, check, pair_up
 from framer.scoring.protocols import Metric, Protocol
-from framer.scoring.scored import Scored
-from framer.scoring.scorefile import WHOLE_SET, write_scores
-from framer.scoring.work import Scorer, packages
+from framer.scoring.score_file import WHOLE_SET, write_scores
+from framer.scoring.scorer import Scored, Scorer, packages
+from framer.weights.store import missing, verified
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def score(
             raise UserError(f"{out}: two folders' scores cannot go to one file")
     plans = [_Plan(task, selected) for task in tasks]
     computed = [metric for metric in selected if any(metric in plan.computed for plan in plans)]
-    hashes = weights.hashes(computed)
+    hashes = weight_hashes(computed)
     scorer = Scorer(computed)
     for plan in plans:
         plan.resume(named.name, hashes, scorer.on_gpu)
@@ -107,7 +108,7 @@ class _Plan:
 
     def __init__(self, task: Task, selected: list[Metric]):
         self.task, self.selected = task, selected
-        reasons = {metric.name: weights.unavailable(metric, has_hr=task.hr is not None) for metric in selected}
+        reasons = {metric.name: unavailable(metric, has_hr=task.hr is not None) for metric in selected}
         self.unavailable = {name: reason for name, reason in reasons.items() if reason}
         self.computed = [metric for metric in selected if metric.name not in self.unavailable]
         self.pairs: list[Pair] = pair_up(task.sr, task.hr)
@@ -153,3 +154,26 @@ class _Plan:
 def _mean(values: Iterable[float]) -> float:
     listed = list(values)
     return math.fsum(listed) / len(listed)
+
+
+def missing_weights(metric: Metric) -> list[str]:
+    """The files that a metric needs and that are not there, relative to the folder of weights."""
+    return missing(metric.weights)
+
+
+def unavailable(metric: Metric, *, has_hr: bool) -> str | None:
+    """Why a metric cannot be computed here, as a table's footnote prints it; None if it can."""
+    if metric.needs_hr and not has_hr:
+        return f"{metric.title} compares with HR images, of which there are none"
+    if absent := missing_weights(metric):
+        return f"{metric.title} needs weights that are not on this machine: {', '.join(absent)}"
+    return None
+
+
+def weight_hashes(metrics: list[Metric]) -> dict[str, str]:
+    """The sha256 of every file that some metrics need; all must be there.
+
+    Raises:
+        UserError: a file is not the one that was published under its name.
+    """
+    return verified(sorted({name for metric in metrics for name in metric.weights}))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from captioner import save_captioner
-from data.hub_server import Hub
 
 from framer.data.images import list_images
 from framer.method import Recipe
+from tests.fixtures.captioner import save_captioner
+from tests.hub.hub_server import Hub
 
 SET = "photos-crop128"
 OUT = Path("results/micro")

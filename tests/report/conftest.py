@@ -2,11 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished_study import MANIFEST, PHOTOS, PSNR, STUDY, write_scores
 
 from framer.data.images import write_png
-from framer.provenance import write_card, write_json
-from framer.study import Study
+from framer.provenance.cards import write_card
+from framer.provenance.files import write_json
+from framer.study.study import Study
+from tests.fixtures.finished_study import MANIFEST, PHOTOS, PSNR, STUDY, write_scores
 
 
 @pytest.fixture

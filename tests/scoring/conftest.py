@@ -1,12 +1,8 @@
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-# The local hub lies with the tests of the data.
-sys.path.append(str(Path(__file__).parents[1] / "data"))
 
 
 def smooth_noise(seed: int, height: int, width: int) -> np.ndarray:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import one_node
 import pytest
 import yaml
 
-from framer.provenance import read_card, verify_payload
+from framer.provenance.cards import read_card, verify_payload
+from tests.slurm import one_node
 
 HERE = Path(__file__).parent
 RUN = Path("results/nodes/runs/pisa_sr-s0")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from framer.data.images import read_rgb
-from framer.provenance import read_card, verify_payload
-from framer.scoring import fidelity
+from framer.provenance.cards import read_card, verify_payload
+from framer.scoring import psnr_ssim
 
 SET = "photos-crop128"
 PISA_SR = ["pisa_sr-baseline-s0", "pisa_sr-framer-s0"]
@@ -43,7 +43,7 @@ def psnr_of(results: Path, image: Callable[[Path], NDArray[np.uint8]]) -> float:
     """PSNR of any other image that is made of the bicubic one."""
     hr = results.parents[1] / "datasets" / SET / "HR"
     paths = sorted((results / "images/bicubic" / SET).glob("*.png"))
-    return fmean(fidelity.psnr(image(path), read_rgb(hr / path.name), **Y) for path in paths)
+    return fmean(psnr_ssim.psnr(image(path), read_rgb(hr / path.name), **Y) for path in paths)
 
 
 @pytest.mark.parametrize("row", PISA_SR)

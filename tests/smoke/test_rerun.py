@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fixtures.clone import ROOT
+
 IGNORED = shutil.ignore_patterns(".venv", ".git", "__pycache__", ".pytest_cache", "logs", "log", "locks", "incomplete")
 
 

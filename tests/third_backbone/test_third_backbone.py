@@ -15,17 +15,18 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from framer.backbones.settings import settings_class
+from framer.backbones.registry import settings_class
 from framer.cli import main
+from framer.dag.graph import Graph
+from framer.dag.plan import Plan
 from framer.data.images import list_images, read_rgb
 from framer.errors import UserError
-from framer.plan import Plan
-from framer.provenance import read_card, sha256_file, verify_payload
-from framer.study import Study
-from framer.workflow import Graph
+from framer.provenance.cards import read_card, verify_payload
+from framer.provenance.hashing import sha256_file
+from framer.study.study import Study
+from tests.fixtures.clone import ROOT
 
 SOURCE = Path(__file__).parent / "pixel_unet"
-ROOT = Path(__file__).resolve().parents[2]
 OPTIMISATION = {"steps": 4, "batch": 2, "crop": 32, "lr": 1.0e-3}
 STUDY = {
     "title": "A third backbone",

@@ -13,8 +13,11 @@ from diffusers import UNet2DModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from framer.backbones.base import Backbone, Batch, Draws, StepLoss, upsample, widened, zeroed
+from framer.backbones.base import Backbone, Batch, StepLoss, widened
+from framer.backbones.image_ops import upsample
+from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
+from framer.backbones.state_dict import zeroed
 from framer.method import AlignmentHeads, FramerLoss, compared, record
 
 BLOCKS = ("down_blocks.*", "mid_block", "up_blocks.*")

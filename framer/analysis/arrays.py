@@ -1,0 +1,121 @@
+"""Recorded arrays with named axes: what an analysis measured once, for figures to be drawn from again and again.
+
+A file `results/<study>/analysis/<backbone>/NAME.npz` holds arrays. Beside each array `x` lies `x.axes`, the names of
+its axes; an axis that has labels has them under `axis:NAME`, as text or numbers. `about:KEY` is text: what was
+measured, and how. Four files are known, see `KNOWN`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framer.errors import UserError
+from framer.provenance.files import atomic
+
+KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
+    "densities": {"density": ("band", "bin"), "deviation": ("band", "bin"), "edges": ("edge",)},
+    "layers": {"similarity": ("arm", "band", "layer", "image")},
+    "images": {"similarity": ("band", "image", "other")},
+    "weights": {"faw": ("moment", "band", "layer", "image"), "fam": ("moment", "band", "layer", "image")},
+}
+"""By file: its arrays and their axes.
+
+densities   magnitudes log(1 + |F|) in each ring over a set of images: mean and deviation over images (Fig. 2)
+layers      cosine of every layer to the final one, -1 to 1 (Figs. 3 and 7)
+images      cosine between the images of a batch, -1 to 1 (Fig. 5)
+weights     FAW and FAM of every layer at some moments of training, 0 to 1 (Fig. 9)
+"""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The arrays of one file, and the labels of their axes."""
+
+    arrays: dict[str, NDArray[np.float64]]
+    labels: dict[str, tuple[str, ...]]
+    about: dict[str, str] = field(default_factory=dict)
+    """What was measured, and how, in words."""
+
+    def along(self, axis: str, length: int) -> tuple[str, ...]:
+        """The labels of an axis, or its indices."""
+        return self.labels.get(axis, tuple(str(index) for index in range(length)))
+
+
+def write(
+    path: Path,
+    arrays: Mapping[str, NDArray[np.float64]],
+    labels: Mapping[str, tuple[str, ...]],
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a known file; the same values give the same bytes.
+
+    Args:
+        path: `.../NAME.npz` with a name in `KNOWN`.
+        arrays: all arrays of that file, in the order of axes that `KNOWN` says.
+        labels: of some axes, as many as the axis is long.
+        about: what was measured, and how: the feature, the masks, the run.
+
+    Raises:
+        ValueError: an array is missing, one too many, or its shape contradicts the labels.
+    """
+    axes = KNOWN[path.stem]
+    _check(arrays, axes, labels)
+    content: dict[str, NDArray[np.generic]] = {}
+    for name, values in arrays.items():
+        content |= {name: np.asarray(values, dtype=np.float64), f"{name}.axes": np.array(axes[name])}
+    content |= {f"axis:{name}": np.array(of_axis) for name, of_axis in labels.items()}
+    content |= {f"about:{key}": np.array(text) for key, text in about.items()}
+    with atomic(path) as part, part.open("wb") as file:
+        np.savez(file, **content)  # type: ignore[arg-type]
+
+
+def read(path: Path) -> Recorded:
+    """Read a known file.
+
+    Raises:
+        UserError: it is damaged, or is not what a file of that name holds.
+    """
+    axes = KNOWN[path.stem]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        named = {name: tuple(map(str, content[f"{name}.axes"])) for name in axes}
+        if named != axes:
+            raise ValueError(f"its axes are {named}")
+        arrays = {name: content[name].astype(np.float64) for name in axes}
+        labels = {name[5:]: tuple(map(str, of)) for name, of in content.items() if name.startswith("axis:")}
+        about = {name[6:]: str(text) for name, text in content.items() if name.startswith("about:")}
+        _check(arrays, axes, labels)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UserError(f"{path}: not the arrays of {path.stem} ({error}); record them again") from None
+    return Recorded(arrays, labels, about)
+
+
+def _check(
+    arrays: Mapping[str, NDArray[np.float64]],
+    axes: Mapping[str, tuple[str, ...]],
+    labels: Mapping[str, tuple[str, ...]],
+) -> None:
+    if arrays.keys() != axes.keys():
+        raise ValueError(f"needs the arrays {', '.join(axes)}")
+    lengths = {name: len(of) for name, of in labels.items()}
+    for name, values in arrays.items():
+        if values.ndim != len(axes[name]):
+            raise ValueError(f"{name} has {values.ndim} axes, not {', '.join(axes[name])}")
+        for axis, length in zip(axes[name], values.shape, strict=True):
+            if lengths.setdefault(axis, length) != length:
+                raise ValueError(f"axis {axis} is {length} long in {name} and {lengths[axis]} elsewhere")
+
+
+COLUMNS = ("arm", "quantity", "value", "device")
+QUANTITIES = {
+    "train_seconds_per_step": "Training, s a step",
+    "train_memory_gib": "Training, peak GiB",
+    "restore_seconds_per_image": "Restoring, s an image",
+    "restore_memory_gib": "Restoring, peak GiB",
+}

@@ -1,0 +1,139 @@
+"""The training loss of DiT4SR: rectified flow on latents, and FRAMER on every block's velocity."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from framer.backbones.base import StepLoss
+from framer.backbones.codec import drawn
+from framer.backbones.dit4sr.text_encoder import Text
+from framer.backbones.random import Draws
+from framer.method.heads import final_projection
+from framer.method.hooks import record
+from framer.method.prediction import compared, to_x0
+
+if TYPE_CHECKING:
+    from framer.backbones.dit4sr.model import DiT4SR
+    from framer.method import FramerLoss
+
+SHIFT = 3.0
+"""Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
+
+BLOCKS = ("transformer_blocks.*",)
+"""The layers that FRAMER teaches, by their names in the transformer."""
+
+KEPT_PROMPTS = 1024
+"""Embeddings that training keeps: an image comes back late, if at all."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What training needs of a batch of pairs, before anything is drawn; the standard deviations None where exact.
+
+    Attributes:
+        hr, hr_std: posterior of the HR images' latents, (B, C, h, w).
+        lr, lr_std: the same of the upsampled LR images.
+    """
+
+    hr: Tensor
+    lr: Tensor
+    hr_std: Tensor | None = None
+    lr_std: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the network is given in a training step, and what it is to find.
+
+    Attributes:
+        noisy: z_t, (B, C, h, w).
+        lr: latents of the upsampled LR images, (B, C, h, w); None without the LR stream.
+        sigma: (B,).
+        text: of B prompts.
+        clean: z_0, (B, C, h, w).
+    """
+
+    noisy: Tensor
+    lr: Tensor | None
+    sigma: Tensor
+    text: Text
+    clean: Tensor
+
+    @classmethod
+    def drawn(
+        cls, model: "DiT4SR", latents: Latents, prompts: tuple[str, ...], draws: Draws, *, lr_stream: bool = True
+    ) -> "Step":
+        """Each sample draws from its own generator, in this order: whether the empty prompt takes the place of its
+        own, the latents of the two posteriors, sigma, and the noise."""
+        text = _text(model, prompts, draws)
+        posterior = draws.samples if model.settings.posterior == "sample" else None
+        clean = drawn(latents.hr, latents.hr_std, posterior)
+        lr_latent = drawn(latents.lr, latents.lr_std, posterior) if lr_stream else None
+        sigma = _levels(draws).to(clean.device)
+        level = sigma.reshape(-1, 1, 1, 1)
+        noisy = (1 - level) * clean + level * draws.normal(*clean.shape[1:]).to(clean.device)
+        return cls(noisy, lr_latent, sigma, text, clean)
+
+
+def flow_loss(
+    model: "DiT4SR",
+    latents: Latents,
+    prompts: tuple[str, ...],
+    draws: Draws,
+    framer: "FramerLoss | None",
+    *,
+    lr_stream: bool = True,
+) -> StepLoss:
+    """E[ (z_0 - (z_t - sigma v))^2 ], sigma = table[floor(1000 u)], u ~ sigmoid(N(0, 1)).
+
+    Args:
+        model: the backbone.
+        latents: of the pairs.
+        prompts: one a pair.
+        draws: random numbers, see `Step.drawn`.
+        framer: the loss on the blocks; computed in training only.
+        lr_stream: False leaves the LR stream out, as in the base.
+    """
+    model.transformer.injection_scale = model.settings.injection_scale
+    step = Step.drawn(model, latents, prompts, draws, lr_stream=lr_stream)
+    if framer is None:
+        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
+    else:
+        maps = layer_velocities(model, step)
+        velocity = maps[-1]
+    loss = F.mse_loss(to_x0(velocity, "flow", step.noisy, step.sigma), step.clean)
+    if framer is None:
+        return StepLoss(loss, {"flow": loss.detach()})
+    *students, teacher = compared(maps, framer.recipe.space, "flow", step.noisy, step.sigma)
+    distilled = framer(students, teacher, generator=draws.shared).loss
+    return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
+
+
+def layer_velocities(model: "DiT4SR", step: Step) -> list[Tensor]:
+    """Every block's velocity, read by the model's own last projection, and then the model's; (B, C, h, w) each."""
+    network = model.transformer
+    with record(network, (*BLOCKS, "time_text_embed")) as taps:
+        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
+        temb, *blocks = taps.take().values()
+    h, w = (side // network.patch_size for side in velocity.shape[-2:])
+    with model.autocast():
+        students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))
+    return [*(student.to(velocity.dtype) for student in students), velocity]
+
+
+def _levels(draws: Draws) -> Tensor:
+    """sigma, (B,): logit-normal positions in the shifted table of the sampler."""
+    table = FlowMatchEulerDiscreteScheduler(shift=SHIFT).sigmas
+    return table[(draws.normal().sigmoid() * len(table)).long().clamp(max=len(table) - 1)]
+
+
+def _text(model: "DiT4SR", prompts: tuple[str, ...], draws: Draws) -> Text:
+    """The prompts' embeddings, some of them replaced by those of the empty prompt."""
+    kept = (draws.uniform() >= model.settings.null_text).tolist()
+    said = [prompt if keep else "" for prompt, keep in zip(prompts, kept, strict=True)]
+    text = model.text.get(said, model.settings.text_tokens)
+    model.text.forget(but=KEPT_PROMPTS)
+    return text.to(model.device, model.dtype)

@@ -1,0 +1,232 @@
+"""LoRA weights of PiSA-SR on disk: the released pickle, safetensors, and folders for diffusers and PEFT.
+
+All of them hold the same tensors, bit for bit. The released file is a dict of nine keys: six lists of module names, two
+ranks, and `state_dict_unet`. LoRA's alpha is in none of them; it is `ALPHA`.
+"""
+
+import io
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from peft import LoraConfig
+from safetensors.torch import save_file
+from torch import Tensor
+
+from framer.backbones.loading import opened, read_tensors
+from framer.backbones.pisa_sr.lora import ALPHA, GROUPS, SETS, Group, LoraSet, add_lora, lora_state
+from framer.backbones.state_dict import load_exactly
+from framer.errors import UserError, named, one_line
+from framer.provenance.files import atomic, write_json
+
+FORMS = ("safetensors", "official", "diffusers", "peft")
+
+EMPTY_PROMPT = "empty_prompt"
+"""The text embedding of '' that a run keeps beside its LoRA, so that restoring needs no text encoder."""
+
+_NAME = re.compile(r"(.+)\.lora_([AB])\.default_(encoder|decoder|others)_(pix|sem)\.weight")
+_TENSORS = "state_dict_unet"
+_LISTS = {(kind, group): f"unet_lora_{group}_modules_{kind}" for kind in SETS for group in GROUPS}
+_RANKS = {kind: f"lora_rank_unet_{kind}" for kind in SETS}
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """Both LoRA sets, or the pixel set alone.
+
+    Attributes:
+        ranks: of each set that is there.
+        modules: full names by group; the same for all sets.
+        tensors: float, on the CPU, by the names of the released file: A (rank, inputs[, kernel]), B (outputs, rank[, 1,
+            1]).
+    """
+
+    ranks: dict[LoraSet, int]
+    modules: dict[Group, list[str]]
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], source: str) -> "LoraWeights":
+        """Check tensors and derive the rest from their names.
+
+        Raises:
+            UserError: names, shapes or values that are not those of LoRA sets of one rank each; `source` is named.
+        """
+        sides: dict[tuple[str, str, str], dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            match = _NAME.fullmatch(name)
+            if not match or not isinstance(tensor, Tensor):
+                raise UserError(f"{source}: {name!r} is not a LoRA tensor of PiSA-SR")
+            if not tensor.is_floating_point() or not tensor.isfinite().all():
+                raise UserError(f"{source}: {name!r} holds values that are no finite floating-point numbers")
+            module, side, group, kind = match.groups()
+            sides.setdefault((kind, group, module), {})[side] = tensor
+        ranks: dict[LoraSet, int] = {}
+        modules: dict[str, dict[str, list[str]]] = {kind: {group: [] for group in GROUPS} for kind in SETS}
+        for (kind, group, module), pair in sides.items():
+            if len(pair) != 2:
+                raise UserError(f"{source}: {module!r} has {', '.join(pair)} of its {kind} LoRA, not both A and B")
+            if not pair["A"].numel() or not pair["A"].ndim:
+                raise UserError(f"{source}: {module!r}: an A of shape {tuple(pair['A'].shape)} has no rank")
+            rank = ranks.setdefault(cast(LoraSet, kind), pair["A"].shape[0])
+            if pair["A"].ndim < 2 or pair["B"].ndim < 2 or {pair["A"].shape[0], pair["B"].shape[1]} != {rank}:
+                shapes = f"A {tuple(pair['A'].shape)}, B {tuple(pair['B'].shape)}"
+                raise UserError(f"{source}: {module!r}: {shapes} is not of rank {rank} as the rest of {kind}")
+            modules[kind][group].append(module)
+        if "pix" not in ranks:
+            raise UserError(f"{source}: no pixel LoRA weights of PiSA-SR in it")
+        if "sem" in ranks and any(set(modules["pix"][group]) != set(modules["sem"][group]) for group in GROUPS):
+            raise UserError(f"{source}: its pixel and semantic LoRA are on different modules")
+        return cls(ranks, cast(dict[Group, list[str]], modules["pix"]), dict(tensors))
+
+
+def read_lora(path: Path) -> LoraWeights:
+    """Read the released `.pkl`, or safetensors of `write_lora` or of a run. No code in a pickle is ever run.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds something else.
+    """
+    if path.suffix == ".safetensors":
+        tensors, said = _read_safetensors(path)
+        tensors.pop(EMPTY_PROMPT, None)
+        weights = LoraWeights.of(tensors, str(path))
+        if (alpha := said.get("lora_alpha", ALPHA)) != ALPHA:
+            raise UserError(f"{path}: LoRA alpha {alpha}, where PiSA-SR has {ALPHA}")
+        return weights
+    return _read_official(path)
+
+
+def load_lora(unet: UNet2DConditionModel, path: Path) -> None:
+    """Add the LoRA sets of a file to a base U-Net if it has none, and load their weights.
+
+    Args:
+        unet: a base, or one that has the same sets at the same ranks.
+        path: the released `.pkl`, or safetensors.
+
+    Raises:
+        UserError: the file cannot be read, or its tensors do not fit this U-Net.
+    """
+    install(unet, read_lora(path), str(path))
+
+
+def install(unet: UNet2DConditionModel, weights: LoraWeights, source: str) -> None:
+    """`load_lora` from memory; `source` names the weights in errors."""
+    if not lora_state(unet):
+        shapes = {name: module.weight.shape for name, module in unet.named_modules() if hasattr(module, "weight")}
+        for name, tensor in weights.tensors.items():
+            module, side, *_ = cast(re.Match[str], _NAME.fullmatch(name)).groups()
+            if module not in shapes:
+                raise UserError(f"{source}: {module!r} is no layer of this U-Net; it is of another model")
+            base, at = shapes[module], 1 if side == "A" else 0
+            if len(base) != tensor.ndim or tensor.shape[at] != base[at]:
+                raise UserError(f"{source}: {name!r}: {tuple(tensor.shape)} does not fit a layer of {tuple(base)}")
+        for kind, rank in weights.ranks.items():
+            add_lora(unet, kind, rank, weights.modules)
+    load_exactly(lora_state(unet), weights.tensors, source)
+
+
+def write_lora(weights: LoraWeights, out: Path, form: str) -> None:
+    """Write LoRA weights.
+
+    Args:
+        weights: what to write.
+        out: a file for `safetensors` and `official`, a folder for `diffusers` and `peft`.
+        form: one of `FORMS`. `safetensors`, as `read_lora` reads it; `official`, the released nine keys; `diffusers`,
+            one folder a set for `load_lora_weights`; `peft`, one folder a set for `PeftModel.from_pretrained`.
+
+    Raises:
+        UserError: the official format of weights that have no semantic set.
+    """
+    if form == "safetensors":
+        _save(out, weights.tensors, metadata(weights.ranks))
+    elif form == "official":
+        _write_official(weights, out)
+    else:
+        for kind, rank in weights.ranks.items():
+            _write_adapter(weights, kind, rank, out / {"pix": "pixel", "sem": "semantic"}[kind], form)
+
+
+def metadata(ranks: Mapping[LoraSet, int]) -> dict[str, str]:
+    """What safetensors say of themselves: one entry, since safetensors writes several in an order that changes."""
+    said = {"lora_alpha": ALPHA, "timestep": 1} | {f"lora_rank_{kind}": rank for kind, rank in ranks.items()}
+    return {"pisa_sr": json.dumps(said)}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with opened(path) as file:
+            said = json.loads((file.metadata() or {}).get("pisa_sr", "{}"))
+    except ValueError as error:
+        raise UserError(f"{path}: what it says of itself is no JSON ({one_line(error)})") from None
+    return read_tensors(path), said
+
+
+def _read_official(path: Path) -> LoraWeights:
+    try:
+        read: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # torch.load says damaged in many ways
+        reason = one_line(error)
+        if isinstance(error, pickle.UnpicklingError):
+            if re.search(r"GLOBAL|Unsupported (global|class)", str(error)):
+                raise UserError(f"{path}: a pickle that could run code, not tensors alone; refused") from None
+            reason = "not what torch.save writes"  # torch's own words recommend to load it unsafely
+        raise UserError(f"{path}: not a readable pickle of weights ({reason}); fetch it again") from None
+    keys = [*_LISTS.values(), *_RANKS.values(), _TENSORS]
+    lacks = [key for key in keys if not isinstance(read, dict) or key not in read]
+    if lacks:
+        raise UserError(f"{path}: lacks {named(lacks, 3)}; not a released checkpoint of PiSA-SR")
+    if not isinstance(read[_TENSORS], Mapping):
+        raise UserError(f"{path}: {_TENSORS} is no mapping of tensors; not a released checkpoint of PiSA-SR")
+    weights = LoraWeights.of(read[_TENSORS], str(path))
+    for kind, key in _RANKS.items():
+        if weights.ranks.get(kind) != read[key]:
+            raise UserError(f"{path}: {key} is {read[key]!r}, its tensors have rank {weights.ranks.get(kind)}")
+    for (_, group), key in _LISTS.items():
+        if not isinstance(read[key], list) or sorted(map(str, read[key])) != sorted(weights.modules[group]):
+            raise UserError(f"{path}: {key} names other modules than its tensors")
+    # In the order of the file, which a round trip keeps.
+    return LoraWeights(weights.ranks, {group: read[_LISTS["pix", group]] for group in GROUPS}, weights.tensors)
+
+
+def _write_official(weights: LoraWeights, out: Path) -> None:
+    if set(weights.ranks) != set(SETS):
+        raise UserError(f"{out}: the official format holds both LoRA sets; these weights have the pixel set alone")
+    content: dict[str, Any] = {key: list(weights.modules[group]) for (_, group), key in _LISTS.items()}
+    content |= {key: weights.ranks[kind] for kind, key in _RANKS.items()}
+    buffer = io.BytesIO()  # torch.save writes the name of a file into it
+    torch.save(content | {_TENSORS: weights.tensors}, buffer)
+    with atomic(out) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def _write_adapter(weights: LoraWeights, kind: LoraSet, rank: int, folder: Path, form: str) -> None:
+    """One set as one adapter: its three groups have no module in common."""
+    tensors = {}
+    for name, tensor in weights.tensors.items():
+        module, side, _, of = cast(re.Match[str], _NAME.fullmatch(name)).groups()
+        if of == kind:
+            tensors[f"{module}.lora_{side}.weight"] = tensor
+    modules = sorted(name for group in GROUPS for name in weights.modules[group])
+    config = LoraConfig(r=rank, lora_alpha=ALPHA, init_lora_weights="gaussian", target_modules=modules).to_dict()
+    config["target_modules"] = modules
+    if form == "peft":
+        write_json(folder / "adapter_config.json", config)
+        tensors = {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
+        _save(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
+    else:
+        described = {"lora_adapter_metadata": json.dumps({f"unet.{key}": value for key, value in config.items()})}
+        tensors = {f"unet.{name}": tensor for name, tensor in tensors.items()}
+        _save(folder / "pytorch_lora_weights.safetensors", tensors, described)
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], described: dict[str, str]) -> None:
+    with atomic(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, described)

@@ -1,0 +1,135 @@
+"""The losses of PiSA-SR's semantic stage: classifier score distillation and LPIPS."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import vgg16
+
+from framer.backbones.base import widened
+from framer.errors import UserError, one_line
+from framer.weights.store import folder, missing, verified
+
+NEGATIVE_PROMPT = (
+    "painting, oil painting, illustration, drawing, art, sketch, oil painting, cartoon, CG Style, 3D render, "
+    "unreal engine, blurring, dirty, messy, worst quality, low quality, frames, watermark, signature, jpeg artifacts, "
+    "deformed, lowres, over-smooth"
+)
+"""What the released training distils away from."""
+
+VGG = "hub/checkpoints/vgg16-397923af.pth"
+LPIPS_HEADS = "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth"
+"""torchvision's VGG-16 and the weights of LPIPS v0.1 on it, in the folder of weights; hashes in their names."""
+
+_TAPS = (3, 8, 15, 22, 29)
+_WIDTHS = (64, 128, 256, 512, 512)
+
+Teacher = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def csd_loss(clean: Tensor, teacher: Teacher, alphas: Tensor, timestep: Tensor, noise: Tensor, scale: float) -> Tensor:
+    """Classifier score distillation, as the released code has it.
+
+        z_t  = sqrt(abar_t) z + sqrt(1 - abar_t) n,    x0(e) = (z_t - sqrt(1 - abar_t) e) / sqrt(abar_t)
+        real = x0(e_neg + scale (e_pos - e_neg)),      fake  = x0(e_neg)
+        loss = MSE(z, stopgrad(z - (fake - real) / w)),    w = mean |z - real| over a sample
+
+    so that its gradient is 2 (fake - real) / (w N), N the number of elements. No gradient goes through the teacher.
+
+    Args:
+        clean: the restored latents z, (B, C, h, w).
+        teacher: (z_t, t) -> noise predictions e_neg and e_pos, for the negative and the positive prompts.
+        alphas: abar of the noise schedule, (T,).
+        timestep: t a sample, (B,) integers in [0, T).
+        noise: n, standard normal, (B, C, h, w).
+        scale: of the guidance; 7.5 in the released script.
+
+    Returns:
+        A scalar.
+    """
+    with torch.no_grad():
+        alpha = alphas.to(clean.device)[timestep].sqrt().reshape(-1, 1, 1, 1)
+        sigma = (1 - alpha**2).sqrt()
+        noisy = alpha * clean + sigma * noise
+        negative, positive = (e.to(widened(e.dtype)) for e in teacher(noisy, timestep))
+        fake = (noisy - sigma * negative) / alpha
+        real = (noisy - sigma * (negative + scale * (positive - negative))) / alpha
+        weight = (clean - real).abs().mean(dim=(1, 2, 3), keepdim=True)
+        target = clean - (fake - real) / weight
+    return F.mse_loss(clean, target)
+
+
+class Perceptual(nn.Module):
+    """LPIPS v0.1 on VGG-16: weighted squared differences of normalised features at five depths."""
+
+    def __init__(self, vgg: Path, heads: Path):
+        """Read torchvision's VGG-16 and the five 1x1 heads of the LPIPS authors.
+
+        Raises:
+            UserError: a file is missing, damaged, or of another network.
+        """
+        super().__init__()
+        with torch.device("meta"):  # its unused classifier is 0.5 GB
+            self.features = vgg16(weights=None).features[: _TAPS[-1] + 1]
+        self.features.to_empty(device="cpu")
+        state = _read(vgg)
+        own = {f"features.{name}": tensor for name, tensor in self.features.state_dict().items()}
+        self._fill(own, state, vgg)
+        self.heads = nn.ParameterList(torch.empty(1, width, 1, 1) for width in _WIDTHS)
+        self._fill({f"lin{i}.model.1.weight": head for i, head in enumerate(self.heads)}, _read(heads), heads)
+        # The mean and standard deviation of ImageNet, for images in [-1, 1].
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1))
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def from_weights(cls) -> "Perceptual":
+        """From the folder of weights, each file checked against the hash in its name.
+
+        Raises:
+            UserError: a file is missing or is another one.
+        """
+        files = (VGG, LPIPS_HEADS)
+        for name in missing(files):
+            raise UserError(
+                f"{folder() / name}: LPIPS with VGG-16 trains the semantic stage and is not there; run: framer"
+                " fetch --weights lpips-vgg; or set lpips: 0"
+            )
+        verified(files)
+        return cls(*(folder() / name for name in files))
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """Mean distance of images (B, 3, H, W) in [-1, 1]; a scalar. Sides of at least 16 pixels."""
+        total = image.new_zeros(())
+        x, y = ((one - self.mean) / self.std for one in (image, target))
+        heads = iter(self.heads)
+        for i, layer in enumerate(self.features):
+            x, y = layer(x), layer(y)
+            if i in _TAPS:
+                total = total + ((_normalised(x) - _normalised(y)).square() * next(heads)).sum(dim=1).mean()
+        return total
+
+    @staticmethod
+    def _fill(own: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> None:
+        for name, tensor in own.items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise UserError(f"{path}: no {name!r} of shape {tuple(tensor.shape)} in it; not weights of LPIPS")
+            tensor.data.copy_(state[name])
+
+
+def _normalised(features: Tensor) -> Tensor:
+    """Unit length across channels. Features of zero stay zero, with a gradient of zero."""
+    return features / (features.square().sum(dim=1, keepdim=True) + 1e-20).sqrt()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: not readable weights ({one_line(error)})") from None

@@ -1,0 +1,378 @@
+"""PiSA-SR (CVPR 2025): a text-to-image U-Net that restores in one step, adapted by two sets of LoRA.
+
+The bicubic image is taken for a noisy latent of the last timestep, and the network's noise prediction for the residual:
+
+    z_H = z_L - eps(z_L, t = 1, prompt)
+
+No noise is added and there is no sampler. The pixel set is trained first, by L2; then it is frozen, and the semantic
+set is trained on top of it by LPIPS, classifier score distillation and L2. Restoring can weigh the two:
+
+    eps = lambda_pix eps_pix + lambda_sem (eps_both - eps_pix)
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from framer.backbones.base import Backbone, Batch, StepLoss, widened
+from framer.backbones.color_fix import match_colour
+from framer.backbones.image_ops import interpolate, pad_to, resized, upsample
+from framer.backbones.pisa_sr.config import BASES, Parts
+from framer.backbones.pisa_sr.features import layer_maps, new_heads, readable
+from framer.backbones.pisa_sr.lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
+from framer.backbones.pisa_sr.lora_file import (
+    EMPTY_PROMPT,
+    FORMS,
+    LoraWeights,
+    install,
+    load_lora,
+    metadata,
+    read_lora,
+    write_lora,
+)
+from framer.backbones.pisa_sr.losses import NEGATIVE_PROMPT, Perceptual, csd_loss
+from framer.backbones.pisa_sr.settings import PiSASRRestore, PiSASRSettings
+from framer.backbones.random import Draws, generator
+from framer.backbones.settings import RestoreSettings, Settings
+from framer.backbones.tiling import Tiles
+from framer.backbones.vae import VaeCodec
+from framer.data.degradation.presets import SCALE
+from framer.errors import UserError, unknown
+from framer.method.heads import AlignmentHeads
+from framer.method.recipe import Space
+
+if TYPE_CHECKING:
+    from framer.method import FramerLoss
+
+__all__ = ["PiSASR", "load_lora"]
+
+TIMESTEP = 1
+TRAINS: Mapping[str, LoraSet] = MappingProxyType({"pixel": "pix", "semantic": "sem"})
+"""The LoRA set that each stage trains."""
+LONGEST = 4
+"""A small image is enlarged to `process_size`, but no side of it beyond this many times that."""
+
+
+class PiSASR(Backbone):
+    """PiSA-SR on a published pipeline, on the same architecture with random weights, or on a tiny one.
+
+    The tiny base differs from Stable Diffusion in three ways. It is pretrained as a blind Gaussian denoiser in the
+    residual form above: a U-Net of this size that predicts DDPM noise learns nothing in a minute that a LoRA could use.
+    Its `conv_out` starts at zero, so that the untrained model returns its bicubic input. And the biases of `conv_in`
+    start at unit variance: group normalisation then keeps the amplitude of an image whose values are small beside them,
+    which a regression of pixels needs.
+
+    Attributes:
+        codec: pixels to latents.
+        folder: of the published pipeline; None where the weights are our own or random.
+    """
+
+    name = "pisa_sr"
+    bases: ClassVar[Mapping[str, dict[str, Any]]] = BASES
+    network: UNet2DConditionModel
+    settings: PiSASRSettings
+
+    def __init__(self, config: dict[str, Any], settings: Settings, parts: Parts | None = None):
+        """From a configuration, with random weights, or from `parts` that are there already."""
+        super().__init__(config, settings)
+        parts = parts or Parts.random(config)
+        self.network, self.codec, self.folder, self.alphas = parts.unet, parts.codec, parts.folder, parts.alphas
+        self.network.requires_grad_(self.folder is None)
+        self.multiple = config["multiple"]
+        self.heads = nn.ModuleList()
+        self.stage = "pixel"
+        self.embedded: dict[str, Tensor] = {}
+        if self.folder is None:
+            self.embedded[""] = torch.randn(1, config["prompt_tokens"], config["unet"]["cross_attention_dim"])
+        if self.settings.gradient_checkpointing:
+            self.network.enable_gradient_checkpointing()
+            if isinstance(self.codec, VaeCodec):
+                self.codec.vae.enable_gradient_checkpointing()
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings) -> "PiSASR":
+        """From the folder of a diffusers pipeline with Stable Diffusion's U-Net, VAE, scheduler and text encoder.
+
+        Raises:
+            UserError: a part is missing or damaged, or it is not such a pipeline.
+        """
+        parts = Parts.read(folder)
+        return cls(parts.config, settings, parts)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
+        self.device, self.dtype = torch.device(device), dtype
+        lora = lora_state(self.network)  # of what trains, and of what was trained, nothing is rounded
+        for name, parameter in self.network.named_parameters():
+            parameter.data = parameter.data.to(self.device, widened(dtype) if name in lora else dtype)
+        self.heads.to(self.device, widened(dtype))
+        for part in (self.codec, self.__dict__.get("text")):
+            if isinstance(part, nn.Module):
+                part.to(self.device, dtype)
+        if "_perceptual" in self.__dict__:
+            self._perceptual.to(self.device)
+
+    def base_state(self) -> dict[str, Tensor]:
+        state = {**super().base_state(), EMPTY_PROMPT: self.embedded[""]}
+        if isinstance(self.codec, VaeCodec):
+            state |= self.codec.state_dict()
+        return state
+
+    # Stages
+
+    def adapt(self, stage: str) -> None:
+        kind = TRAINS[stage]
+        if kind not in lora_sets(self.network):
+            add_lora(self.network, kind, {"pix": self.settings.rank_pix, "sem": self.settings.rank_sem}[kind])
+        trained = lora_state(self.network, [kind])
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in trained)
+            parameter.grad = None  # a gradient of the stage before would let an optimiser move what is frozen
+        self.stage = stage
+        self._free_heads()
+
+    def prepare(self, stages: Sequence[str]) -> None:
+        if "semantic" in stages and self.settings.lpips:
+            self._perceptual.to(self.device)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = dict(lora_state(self.network))
+        return state if self.folder is None else state | {EMPTY_PROMPT: self.embed([""]).float().cpu()}
+
+    def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Load what `adapter_state` gave, and add the sets that are in it where they are missing."""
+        lora = {name: tensor for name, tensor in state.items() if name != EMPTY_PROMPT}
+        install(self.network, LoraWeights.of(lora, source), source)
+        if EMPTY_PROMPT in state:
+            self.embedded[""] = state[EMPTY_PROMPT]
+
+    def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """The released `pisa_sr.pkl`, or what `export` writes in a file."""
+        weights = read_lora(path)
+        install(self.network, weights, str(path))
+        ranks = {f"rank_{kind}": rank for kind, rank in weights.ranks.items()}
+        return ranks, [stage for stage, kind in TRAINS.items() if kind in weights.ranks]
+
+    @classmethod
+    def export(cls, path: Path, out: Path, form: str) -> None:
+        if form not in FORMS:
+            raise UserError(unknown("form", form, FORMS))
+        write_lora(read_lora(path), out, form)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return metadata(lora_ranks(self.network))
+
+    def add_heads(self) -> None:
+        """A 1x1 convolution a block, to where `framer_maps` says; see `new_heads`."""
+        channels = self.config["unet"]["block_out_channels"]
+        self.heads = new_heads(channels, self.codec.channels, self.settings.framer_maps)
+        self.heads.to(self.device)
+        self._free_heads()
+
+    def _free_heads(self) -> None:
+        self.heads.requires_grad_(self.stage in self.settings.framer_stages)
+
+    # The network
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings, (n, tokens, width). Those that come again in every step are kept."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.embedded]
+        made = dict(zip(new, self._encode_text(new).split(1), strict=True)) if new else {}
+        self.embedded |= {prompt: made[prompt] for prompt in ("", NEGATIVE_PROMPT) if prompt in made}
+        known = self.embedded | made
+        return torch.cat([known[prompt].to(self.device, widened(self.dtype)) for prompt in prompts])
+
+    def _encode_text(self, prompts: Sequence[str]) -> Tensor:
+        if self.folder:
+            encoded: Tensor = self.text(prompts).float()
+            return encoded
+        shape = self.embedded[""].shape[1:]
+        return torch.stack([torch.randn(shape, generator=generator(0, "prompt", prompt)) for prompt in prompts])
+
+    @cached_property
+    def text(self) -> nn.Module:
+        """The text encoder of the pipeline, read when a prompt first needs it."""
+        # transformers takes seconds to import.
+        from framer.backbones.pisa_sr.text_encoder import ClipText
+
+        assert self.folder is not None
+        return ClipText(self.folder).to(self.device, self.dtype)
+
+    def residual(self, latent: Tensor, text: Tensor | None = None) -> Tensor:
+        """eps(z, t = 1, text) of the sets that act, (B, C, h, w) float32; the empty prompt where there is no text."""
+        return self._noise(latent, TIMESTEP, self.embed([""] * len(latent)) if text is None else text)
+
+    def _noise(self, latent: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
+        with self.autocast():
+            predicted: Tensor = self.network(latent, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        return predicted.to(widened(predicted.dtype))
+
+    # Training
+
+    def pretraining_loss(self, batch: Batch) -> StepLoss:
+        """Mean squared error of removing Gaussian noise of a level that the network is not told.
+
+        The noise is white at the resolution of LR and comes to that of HR as LR does, by bicubic interpolation. Its
+        level is uniform in [0, noise] a sample, in units of the pixel range [-1, 1].
+        """
+        height, width = batch.hr.shape[-2:]
+        sigma = batch.draws.uniform().reshape(-1, 1, 1, 1) * self.config["noise"]
+        noise = sigma * batch.draws.normal(3, height // SCALE, width // SCALE)
+        noisy, latent = self.codec.encode(batch.hr + interpolate(noise) / 2), self.codec.encode(batch.hr)
+        scale = self.config["codec"]["scale"]
+        loss = F.mse_loss(self.residual(noisy), noisy - latent) / scale**2
+        return StepLoss(loss, {"l2": loss.detach()})
+
+    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
+        """L2 in the pixel stage; L2, LPIPS and CSD in the semantic one; images in [-1, 1]. A weight of 0 costs nothing.
+
+        The U-Net is told the tags of the photograph, or nothing with the probability `prompt_drop`; CSD is always told.
+        """
+        settings, draws = self.settings, batch.draws
+        tags, text, start = self._told(batch)
+        distilled: Tensor | None = None
+        if framer and self.stage in settings.framer_stages:
+            residual, students, teacher = self._layers(start, text, framer.recipe.space)
+            distilled = framer(students, teacher, generator=draws.shared).loss
+        else:
+            residual = self.residual(start, text)
+        clean = start - residual
+        restored, target = self._decode(clean).clamp(0, 1) * 2 - 1, batch.hr.to(self.device) * 2 - 1
+
+        terms = {"l2": F.mse_loss(restored, target)}
+        weights = {"l2": settings.l2}
+        if self.stage == "semantic":
+            weights = {"l2": settings.semantic_l2, "lpips": settings.lpips, "csd": settings.csd}
+            if settings.lpips:
+                with torch.autocast(self.device.type, enabled=False):
+                    terms["lpips"] = self._perceptual(restored, target)
+            if settings.csd:
+                terms["csd"] = self._csd(clean, tags, draws)
+        total = sum((weights[name] * term for name, term in terms.items() if weights[name]), torch.zeros(()))
+        if distilled is not None:
+            total, terms["framer"] = total + distilled, distilled
+        return StepLoss(total, {name: term.detach() for name, term in terms.items()})
+
+    def _told(self, batch: Batch) -> tuple[list[str], Tensor, Tensor]:
+        """Tags, what the U-Net is told of them, and z_L."""
+        settings, draws = self.settings, batch.draws
+        tags = [self.prompts.get(stem, "") for stem in batch.stems]
+        dropped = (draws.uniform() < settings.prompt_drop).tolist()
+        text = self.embed(["" if drop else tag for tag, drop in zip(tags, dropped, strict=True)])
+        start = self._encode(upsample(batch.lr.to(self.device)), draws if settings.posterior == "sample" else None)
+        return tags, text, start
+
+    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+        _, text, start = self._told(batch)
+        return self._layers(start, text, space)[1:]
+
+    def _layers(self, start: Tensor, text: Tensor, space: Space) -> tuple[Tensor, list[Tensor], Tensor]:
+        target = self.settings.framer_maps
+        return layer_maps(self.network, self.heads, lambda: self.residual(start, text), target, start, space)
+
+    def fit_heads(self, batches: Iterable[Batch]) -> None:
+        assert isinstance(self.heads, AlignmentHeads)
+
+        def seen(batch: Batch) -> tuple[list[Tensor], Tensor]:
+            _, text, start = self._told(batch)
+            return readable(self.network, lambda: self.residual(start, text), self.settings.framer_maps)[1:]
+
+        self.heads.fit(map(seen, batches))
+
+    def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
+        """The teacher is the base itself: this network without LoRA, not a second copy of it."""
+        settings, total = self.settings, len(self.alphas)
+        low, high = int(settings.csd_from * total), int(settings.csd_to * total)
+        timestep = (low + draws.uniform() * (high - low)).long().to(self.device)
+        noise = draws.normal(*clean.shape[1:]).to(self.device)
+        text = self.embed([*[NEGATIVE_PROMPT] * len(tags), *tags])
+
+        def teacher(noisy: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+            with acting(self.network):
+                negative, positive = self._noise(torch.cat([noisy] * 2), torch.cat([at] * 2), text).chunk(2)
+            return negative, positive
+
+        return csd_loss(clean, teacher, self.alphas, timestep, noise, settings.csd_guidance)
+
+    @cached_property
+    def _perceptual(self) -> Perceptual:
+        return Perceptual.from_weights().to(self.device)
+
+    def _encode(self, image: Tensor, draws: Draws | None) -> Tensor:
+        with torch.no_grad():
+            return self.codec.encode(image, draws.samples if draws else None)
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return self.codec.decode(latent)
+
+    # Restoring
+
+    @torch.no_grad()
+    def restore_image(
+        self,
+        lr: Tensor,
+        draws: Draws,
+        options: RestoreSettings | None = None,
+        *,
+        prompt: str = "",
+        blank_lr: bool = False,
+    ) -> Tensor:
+        """Restore images of any size to exactly 4x, as `Backbone.restore_image`, with the colours of LR.
+
+        As in the released code, an image whose short side is below `process_size` is enlarged to it, restored, and
+        brought back; but none is made very long by that.
+        """
+        options = options or self.settings.restore
+        assert isinstance(options, PiSASRRestore)
+        upsampled = upsample(lr.to(self.device))
+        height, width = size = upsampled.shape[-2:]
+        least = self.config["process_size"]
+        factor = min(least / min(size), max(1.0, LONGEST * least / max(size)))
+        if factor > 1:
+            enlarged = [round(side * factor) for side in size]
+            upsampled = resized(lr.to(self.device), enlarged).clamp(0, 1)
+        bottom, right = (-side % self.multiple for side in upsampled.shape[-2:])
+        image = self.restore(pad_to(upsampled, bottom, right), draws, options, prompt=prompt, blank_lr=blank_lr)
+        image = image[..., : upsampled.shape[-2], : upsampled.shape[-1]].clamp(0, 1)
+        image = match_colour(image, upsampled, options.colour)
+        if factor > 1:
+            image = resized(image, (height, width))
+        return image.clamp(0, 1).cpu()
+
+    @torch.no_grad()
+    def restore(
+        self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, prompt: str = "", blank_lr: bool = False
+    ) -> Tensor:
+        """As `Backbone.restore`. The released model restores with the empty prompt whatever the image shows."""
+        assert isinstance(options, PiSASRRestore)
+        if isinstance(self.codec, VaeCodec):
+            self.codec.tile = options.vae_tile
+        start = self._encode(upsampled.to(self.device), draws if options.posterior == "sample" else None)
+        start = torch.zeros_like(start) if blank_lr else start
+        height, width = start.shape[-2:]
+        if height * width <= options.tile**2:
+            return self._decode(start - self._weighed(start, options))
+        tiles = Tiles.plan(height, width, options.tile, options.overlap)
+
+        def residual(image: Tensor) -> Tensor:
+            return tiles.blend(lambda at: self._weighed(tiles.cut(image, at), options), options.tile_batch)
+
+        return self._decode(start - torch.cat([residual(image) for image in start.split(1)]))
+
+    def _weighed(self, latent: Tensor, options: PiSASRRestore) -> Tensor:
+        """lambda_pix eps_pix + lambda_sem (eps_both - eps_pix), in as few passes as the weights allow."""
+        pix, sem = options.lambda_pix, options.lambda_sem
+        if lora_sets(self.network) != ("pix", "sem"):
+            return pix * self.residual(latent)
+        if pix == sem:
+            return sem * self.residual(latent)
+        with acting(self.network, "pix"):
+            pixel = self.residual(latent)
+        return pix * pixel + sem * (self.residual(latent) - pixel) if sem else pix * pixel

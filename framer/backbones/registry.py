@@ -1,0 +1,119 @@
+"""Backbones by name. Each is imported only when it is asked for."""
+
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from framer.backbones.dit4sr.settings import DiT4SRSettings
+from framer.backbones.pisa_sr.settings import PiSASRSettings
+from framer.backbones.settings import Settings
+from framer.config_file import complaint
+from framer.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from framer.backbones.base import Backbone
+
+
+def backbone_class(name: str) -> "type[Backbone]":
+    """The class of a backbone.
+
+    Raises:
+        UserError: there is no such backbone, or its class calls itself otherwise.
+    """
+    where = settings_class(name).backbone
+    # Loaded by name, so that what one backbone trains does not hang on the other's code.
+    loaded: type[Backbone] = pkgutil.resolve_name(where)
+    if loaded.name != name:  # a run is found again by the name that its model gives
+        raise UserError(f"backbone {name!r}: {where} calls itself {loaded.name!r}; give both one name")
+    return loaded
+
+
+def create(name: str, base: str, settings: Mapping[str, Any] = MappingProxyType({})) -> "Backbone":
+    """A backbone in one of its named configurations, with random weights from torch's default generator.
+
+    Args:
+        name: "pisa_sr", "dit4sr", or one of another package.
+        base: a configuration of that backbone, such as "tiny".
+        settings: what is not at its default, as in study files.
+
+    Raises:
+        UserError: there is no such backbone or configuration.
+    """
+    cls = backbone_class(name)
+    if base not in cls.bases:
+        raise UserError(f"backbones.{name}.base: {unknown('configuration', base, cls.bases)}")
+    return cls(cls.bases[base], settings_of(name, dict(settings)))
+
+
+def from_config(name: str, config: dict[str, Any], settings: Mapping[str, Any]) -> "Backbone":
+    """A backbone as `config.json` beside its weights describes it, with random weights."""
+    return backbone_class(name)(config, settings_of(name, dict(settings)))
+
+
+SETTINGS: dict[str, type[Settings]] = {"pisa_sr": PiSASRSettings, "dit4sr": DiT4SRSettings}
+"""Settings of every backbone of this package, by its name."""
+
+GROUP = "framer.backbones"
+"""Entry points of backbones in other packages: the name, and the class of the settings."""
+
+
+def settings_class(backbone: str) -> type[Settings]:
+    """The settings of a backbone: one of `SETTINGS`, or one that an installed package names in its entry points.
+
+    Raises:
+        UserError: there is no such backbone, two packages have one of that name, or it cannot be imported.
+    """
+    if backbone in SETTINGS:
+        return SETTINGS[backbone]
+    installed = entry_points(group=GROUP)
+    found = {entry.value: entry for entry in installed if entry.name == backbone}
+    if not found:
+        raise UserError(unknown("backbone", backbone, [*SETTINGS, *sorted(installed.names)]))
+    if len(found) > 1:
+        raise UserError(f"backbone {backbone!r}: {' and '.join(sorted(found))} have this name; uninstall one of them")
+    (value,) = found
+    try:
+        loaded = found[value].load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"backbone {backbone!r}: {value} cannot be imported ({error}); mend its entry point") from None
+    if not (isinstance(loaded, type) and issubclass(loaded, Settings)):
+        raise UserError(f"backbone {backbone!r}: {value} is no subclass of framer.backbones.settings.Settings")
+    return loaded
+
+
+def backbone_module(backbone: str) -> str:
+    """The dotted name of the module that a backbone's class is in. The module is not imported.
+
+    Raises:
+        UserError: as `settings_class`.
+    """
+    return settings_class(backbone).backbone.partition(":")[0]
+
+
+def settings_of(backbone: str, *given: dict[str, Any]) -> Settings:
+    """The settings of a backbone, each mapping over the one before it, key by key.
+
+    Raises:
+        UserError: an unknown backbone or key, or a wrong value; "KEY: what is wrong".
+    """
+    merged: dict[str, Any] = {}
+    for layer in given:
+        merged = _merge(merged, layer)
+    cls = settings_class(backbone)
+    try:
+        return cls.model_validate(merged)
+    except ValidationError as error:
+        raise UserError(complaint(error, cls)) from None
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merge(low[key], high[key]) for key in low.keys() & high.keys() if _dicts(low[key], high[key])}
+    return low | high | both
+
+
+def _dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)

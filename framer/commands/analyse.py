@@ -1,0 +1,54 @@
+"""Analyses of trained models, and the cost of training them."""
+
+import argparse
+from pathlib import Path
+
+from framer.commands.arguments import arg, command, planned
+from framer.errors import UserError, unknown
+
+
+@command(
+    "record a study's analyses of one backbone on its trained runs, or measure what training costs",
+    arg("--study", type=Path, required=True, help="study file with an 'analysis' section"),
+    arg("--backbone", help="a backbone of the study"),
+    arg("--cost", action="store_true", help="measure time and memory on this machine's device instead"),
+    arg("--out", type=Path, required=True, metavar="PATH", help="folder of the analyses; with --cost a CSV file"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    arg("--expect", help="digest of the settings that were planned; refuse others"),
+)
+def analyse(args: argparse.Namespace) -> None:
+    if args.cost:
+        _measure(args)
+        return
+    from framer.study.analysis_jobs import analyse_job, analysed
+    from framer.study.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    if study.config.analysis is None:
+        raise UserError(f"{args.study}: has no section 'analysis'; docs/analyses.md says what it holds")
+    if args.backbone not in (known := analysed(study, {})):
+        raise UserError(f"{args.study}: --backbone: {unknown('backbone with an analysis', str(args.backbone), known)}")
+    job = analyse_job(study, args.backbone)
+    planned(args, job)
+
+    from framer.analysis.record import analyse as run
+
+    run(job, args.datasets, study.out / "runs", args.out)
+
+
+def _measure(args: argparse.Namespace) -> None:
+    """Apart, so that the analyses do not hang on the code that measures."""
+    from framer.study.analysis_jobs import cost_job
+    from framer.study.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    if (job := cost_job(study, {})) is None:
+        raise UserError(
+            f"{args.study}: says nothing of analysis.cost; what training costs is never measured in passing"
+        )
+    planned(args, job)
+
+    from framer.analysis.cost import measure
+
+    jobs = {run: study.train_job(run) for run in job.runs.values()}
+    measure(job, jobs, study.out / "runs", args.out)

@@ -1,0 +1,128 @@
+"""Tables, figures and the report of a study; where a number comes from; what a study would take."""
+
+import argparse
+from pathlib import Path
+
+from framer.commands.arguments import arg, command, one_thread
+from framer.errors import UserError
+
+ABSENT = arg(
+    "--absent",
+    nargs="*",
+    default=[],
+    metavar="NAME",
+    help="what is not on this machine: sets, weights, ARM/SET: n/a",
+)
+
+
+@command(
+    "render a study's tables from its scores",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the tables"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
+    ABSENT,
+)
+def tables(args: argparse.Namespace) -> None:
+    one_thread()
+    from framer.dag.availability import reasons
+    from framer.report.tables import render
+    from framer.study.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    absent = reasons(study, args.absent, args.datasets)
+    render(study, args.out, absent=absent, datasets=args.datasets)
+
+
+@command(
+    "draw a study's figures as PDF and PNG",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    ABSENT,
+)
+def figures(args: argparse.Namespace) -> None:
+    one_thread()
+    from framer.dag.availability import reasons
+    from framer.report.figures import render
+    from framer.study.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    absent = reasons(study, args.absent, args.datasets)
+    render(study, args.out, absent=absent, datasets=args.datasets)
+
+
+@command(
+    "render a study's report, one HTML file that needs no network",
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    ABSENT,
+)
+def report(args: argparse.Namespace) -> None:
+    one_thread()
+    from framer.dag.availability import reasons
+    from framer.report.page import render
+    from framer.study.study import Study
+
+    study = Study.load(args.study, args.datasets)
+    absent = reasons(study, args.absent, args.datasets)
+    render(study, args.out, datasets=args.datasets, absent=absent)
+
+
+@command(
+    "show where a cell of the tables comes from, down to hashes of images and weights",
+    arg("cell", metavar="CELL", help="its id, or ARM/SET/PROTOCOL/METRIC"),
+    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+)
+def why(args: argparse.Namespace) -> None:
+    one_thread()
+    from framer.report.cells import find
+    from framer.report.lineage import lines
+    from framer.study.study import Study
+
+    cell = find(Study.load(args.study, args.datasets), args.cell, args.datasets)
+    print(f"{cell.id}  {cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}  {cell.text}")
+    print("\n".join(lines(cell.tree, 1)))
+
+
+@command(
+    "show what differs between two cells: images, weights, settings, versions",
+    arg("cells", nargs=2, metavar="CELL", help="an id, or ARM/SET/PROTOCOL/METRIC"),
+    arg("--study", type=Path, required=True, nargs="+", help="study file; a second one for the second cell"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+)
+def diff(args: argparse.Namespace) -> None:
+    one_thread()
+    from framer.report.cells import find
+    from framer.report.lineage import differences
+    from framer.study.study import Study
+
+    if len(args.study) > 2:
+        raise UserError("diff: --study takes one study file, or one for each cell")
+    studies = [Study.load(path, args.datasets) for path in (args.study[0], args.study[-1])]
+    one, other = (find(study, name, args.datasets) for study, name in zip(studies, args.cells, strict=True))
+    print(f"{one.id}  {one.arm}/{one.set}/{one.protocol}/{one.metric.name}  {one.text}")
+    print(f"{other.id}  {other.arm}/{other.set}/{other.protocol}/{other.metric.name}  {other.text}")
+    for key, value, other_value in differences(one.tree, other.tree):
+        print(f"  {key}\n    {value}\n    {other_value}")
+
+
+@command(
+    "say what a study would take here: jobs, GPU-hours, disk, wall time; nothing is written",
+    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
+    arg("--all", action="store_true", help="as if all that can only be had by hand were here"),
+    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
+)
+def plan(args: argparse.Namespace) -> None:
+    from framer.dag.availability import absent
+    from framer.dag.graph import Graph
+    from framer.dag.plan import Plan
+    from framer.study.study import Study
+
+    if args.gpus < 1:
+        raise UserError(f"plan: --gpus {args.gpus}: name at least one device")
+    study = Study.load(args.study, args.datasets)
+    graph = Graph(study, {} if args.all else absent(study, args.datasets))
+    print("\n".join([*Plan(graph).table_lines(args.gpus), *(f"Not counted, {line}" for line in graph.left_out())]))

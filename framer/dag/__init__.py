@@ -1,0 +1,1 @@
+"""What the Snakefile asks: inputs, triggers, targets, resources, warnings and the plan of a study."""

@@ -1,0 +1,253 @@
+"""What a study would take: jobs, GPU-hours, disk and wall time, before anything is submitted. Writes nothing.
+
+Speeds are those that trainings here have left among their logs, and those of `speeds.yaml` where there are none; which
+is which stands beside each number.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framer.dag.graph import Graph
+from framer.data.degradation.presets import SCALE
+from framer.data.images import INDEX, Entry, read_index
+from framer.study.analysis_jobs import analyse_job, analysed, cost_job
+from framer.study.jobs import PretrainJob
+from framer.study.layout import DATASETS, EARLY_IMAGES
+
+CROP = 512
+"""Side of the training images that the speeds at full size are for."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The jobs of one rule.
+
+    Attributes:
+        rule: its name.
+        jobs: how many.
+        seconds: of devices, all of them together.
+        longest: seconds of the longest, on the devices that it asks for.
+        bytes: that they leave on the disk.
+        how: where the speed comes from.
+        gpu: whether the device is a GPU.
+    """
+
+    rule: str
+    jobs: int
+    seconds: float = 0.0
+    longest: float = 0.0
+    bytes: float = 0.0
+    how: str = ""
+    gpu: bool = False
+
+
+class Plan:
+    """The parts of a study in the order in which they run.
+
+    Args:
+        graph: the study; what it says cannot be made is left out.
+        logs: folder in which trainings have left their speeds.
+    """
+
+    def __init__(self, graph: Graph, logs: Path = Path("logs")):
+        self.graph, self.study, self.logs = graph, graph.study, logs
+        self.assumed: dict[str, None] = {}
+        self.table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("speeds.yaml").read_text(encoding="utf-8"))
+        runs = [run for run in self.study.runs if run not in graph.stopped]
+        own = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
+        data = {*graph.sets} | {name for run in runs for name in self.study.train_job(run).data.sets}
+        heldout = self.study.config.heldout
+        data |= {heldout.set} if heldout and runs else set()
+        derived = {name for name in data if name in graph.derived_sets}
+        fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
+        released, captions = graph.released, self._captions(runs)
+        published = {base for base in map(graph.base, [*runs, *released]) if not base.startswith(graph.out)}
+        published |= {Path(file).parent.name for file in captions}
+        weights = {*graph.needed_weights(), *(self.study.released[arm] for arm in released)}
+        fetched_weights = [name for name in weights if graph.weights.standing(name) == "wanted"]
+        plain = [row for row, _ in graph.pairs if row in graph.untrained_rows]
+        supplied = [row for row, _ in graph.pairs if row in self.study.supplied]
+        parts = [
+            Part("fetch", len(fetched), how="the network's speed"),
+            Part("base", len(published), bytes=float(self.table["base"]) * len(published), how="the network's speed"),
+            Part("weights", len(fetched_weights), how="the network's speed"),
+            self._plain("degrade", len(derived)),
+            self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
+            self._counted("caption", [self._count(name) for name in captions.values()]),
+            self._encoding(runs),
+            self._plain("release", len(released)),
+            self._training("train", [self.study.train_job(run) for run in runs]),
+            self._restoring(),
+            self._plain("bicubic", len(plain)),
+            self._plain("supplied", len(supplied)),
+            self._scoring(),
+            self._analysing(),
+            self._measuring(),
+            self._plain("figures", 1),
+            self._plain("tables", 1),
+            self._plain("report", 1),
+        ]
+        self.parts = [part for part in parts if part.jobs]
+
+    def wall(self, devices: int) -> float:
+        """Seconds at a number of devices: each part waits for the one before it."""
+        return sum(max(part.longest, part.seconds / devices) for part in self.parts)
+
+    def table_lines(self, devices: int) -> list[str]:
+        """A table of it, a line a rule, and the sums."""
+        lines = [f"{'rule':<9}{'jobs':>6}{'hours':>9}{'longest':>9}{'GB':>8}   speed"]
+        for part in self.parts:
+            hours, longest = part.seconds / 3600, part.longest / 3600
+            lines.append(
+                f"{part.rule:<9}{part.jobs:>6}{hours:>9.2f}{longest:>9.2f}{part.bytes / 1e9:>8.2f}   {part.how}"
+            )
+        gpu = sum(part.seconds for part in self.parts if part.gpu) / 3600
+        disk = sum(part.bytes for part in self.parts) / 1e9
+        lines.append(
+            f"{sum(part.jobs for part in self.parts)} jobs, {gpu:.1f} GPU-hours, {disk:.1f} GB besides the data"
+        )
+        lines.append(f"{self.wall(devices) / 3600:.1f} hours on {devices} devices; queues not counted")
+        return [*lines, *(f"Assumed, since nobody has said it: {text}" for text in self.assumed)]
+
+    def _speeds(self, backbone: str, base: str) -> dict[str, Any]:
+        speeds: dict[str, Any] = self.table.get(backbone, self.table["unknown"])["tiny" if base == "tiny" else "full"]
+        return speeds
+
+    def _plain(self, rule: str, jobs: int) -> Part:
+        return Part(rule, jobs, jobs * self.table["start"], self.table["start"] if jobs else 0, how="estimated")
+
+    def _training(self, rule: str, jobs: list[PretrainJob]) -> Part:
+        each: list[float] = []
+        longest: list[float] = []
+        origins: dict[str, None] = {}
+        size = 0.0
+        for job in jobs:
+            speeds, seconds = self._speeds(job.backbone, job.base), 0.0
+            for stage, settings in job.stages.items():
+                image, origin = self._measured(job, stage) or (self._image(job, settings.crop), str(speeds["how"]))
+                seconds += settings.steps * settings.batch * image
+                origins[origin] = None
+            gpus = self.study.config.backbones[job.backbone].gpus
+            each.append(self.table["start"] * gpus + seconds)
+            longest.append(self.table["start"] + seconds / gpus)
+            size += float(speeds["run"]) + 2 * float(speeds["checkpoint"])
+        gpu = any(job.base != "tiny" for job in jobs)
+        return Part(rule, len(jobs), sum(each), max(longest, default=0.0), size, "; ".join(origins), gpu)
+
+    def _image(self, job: PretrainJob, crop: int) -> float:
+        """Estimated device-seconds a training image."""
+        # Operations go with the number of pixels.
+        share = 1.0 if job.base == "tiny" else (crop / CROP) ** 2
+        again = self.table["checkpointing"] if job.settings.get("gradient_checkpointing") else 1.0
+        return float(self._speeds(job.backbone, job.base)["train"]) * share * again
+
+    def _measured(self, job: PretrainJob, stage: str) -> tuple[float, str] | None:
+        """Device-seconds an image of the last training here of the same kind."""
+        found = []
+        for path in self.logs.glob("*/tracking/*/speed-*.json"):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            same = (job.backbone, job.base, stage, job.stages[stage].crop)
+            if (said["backbone"], said["base"], said["stage"], said["crop"]) == same:
+                found.append((path.stat().st_mtime, said["seconds"], f"measured: {said['device']}"))
+        return max(found)[1:] if found else None
+
+    def _restoring(self) -> Part:
+        each: list[float] = []
+        origins: dict[str, None] = {}
+        size = 0.0
+        for row, name in self.graph.pairs:
+            if named := self.study.backbone(row):
+                speeds = self._speeds(named[0], named[1].base)
+                each.append(self.table["start"] + self._count(name) * self._restored(name, speeds))
+                size += self._megapixels(name) * float(self.table["image"])
+                origins[str(speeds["how"])] = None
+        longest = max(each, default=0.0)
+        return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), not self.graph.tiny)
+
+    def _scoring(self) -> Part:
+        names = [name for _, name in self.graph.pairs for _ in self.study.config.protocols]
+        each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in names]
+        longest = max(each, default=0.0)
+        return Part("score", len(each), sum(each), longest, how="estimated", gpu=not self.graph.tiny)
+
+    def _captions(self, runs: list[str]) -> dict[str, str]:
+        """The sets that the runs train on and those that the rows are told of, by the file of their captions."""
+        files: dict[str, str] = {}
+        for row, name in self.graph.pairs:
+            files |= dict.fromkeys(self.graph.restoring_captions(row, name), name)
+        for run in runs:
+            for name in self.study.train_job(run).data.sets:
+                files |= dict.fromkeys(self.graph.captions(self.study.arm(run).backbone, [name]), name)
+        return files
+
+    def _encoding(self, runs: list[str]) -> Part:
+        """Of the pairs that runs share."""
+        names = dict.fromkeys(self.study.arm(run).backbone for run in runs if self.graph.encoded(run))
+        counts = [self.study.encode_job(str(name)).data.pairs or 0 for name in names]
+        return self._counted("encode", counts)
+
+    def _counted(self, rule: str, counts: list[int]) -> Part:
+        """Jobs that take a time an image."""
+        each = [self.table["start"] + self.table[rule] * count for count in counts]
+        gpu = not self.graph.tiny
+        return Part(rule, len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
+
+    def _analysing(self) -> Part:
+        """Every image twice through each model, for its heads and through them, and each snapshot; a few restored."""
+        each = []
+        for backbone in analysed(self.study, self.graph.absent):
+            job = analyse_job(self.study, backbone)
+            base = self.study.config.backbones[backbone].base
+            speeds, snapshots = self._speeds(backbone, base), len(job.snapshots)
+            forward = float(speeds["train"]) / 3
+            passes = job.images * (2 * len(job.runs) + (snapshots + 1) * ("paper" in job.compared))
+            early = EARLY_IMAGES * snapshots * len(job.compared) * self._restored(job.set, speeds)
+            each.append(self.table["start"] + passes * forward + early)
+        gpu = not self.graph.tiny
+        return Part("analyse", len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
+
+    def _measuring(self) -> Part:
+        """A process a block of each arm, on one device."""
+        job = cost_job(self.study, self.graph.absent)
+        if job is None:
+            return Part("cost", 0)
+        jobs = [self.study.train_job(run) for run in job.runs.values()]
+        images = [len(one.stages) * (job.warmup + job.steps) * job.batch * self._image(one, job.crop) for one in jobs]
+        seconds = job.blocks * (len(jobs) * self.table["start"] + sum(images))
+        return Part("cost", 1, seconds, seconds, how="estimated", gpu=not self.graph.tiny)
+
+    def _restored(self, name: str, speeds: dict[str, Any]) -> float:
+        """Device-seconds to restore an image of a set, in tiles where the network takes no larger image."""
+        side = SCALE * self._lr_side(name)
+        if tile := speeds.get("tile"):
+            tiles = 1 + max(0, math.ceil((side - tile) / speeds["stride"]))
+            side = tiles * tile
+        return float(speeds["restore"]) * side**2 / 1e6
+
+    def _count(self, name: str) -> int:
+        if count := self.study.manifests[name].count or len({Path(entry.name).stem for entry in _index(name)}):
+            return count
+        self.assumed[f"{name}: {self.table['count']} images"] = None
+        return int(self.table["count"])
+
+    def _lr_side(self, name: str) -> float:
+        if side := self.study.manifests[name].lr_side:
+            return side
+        if sizes := [entry.width * entry.height for entry in _index(name) if entry.name.startswith("LR/")]:
+            return math.sqrt(sum(sizes) / len(sizes))
+        self.assumed[f"{name}: LR images of {self.table['lr_side']} pixels a side"] = None
+        return float(self.table["lr_side"])
+
+    def _megapixels(self, name: str) -> float:
+        """Of all images of a set, restored."""
+        return self._count(name) * (SCALE * self._lr_side(name)) ** 2 / 1e6
+
+
+def _index(name: str) -> list[Entry]:
+    """The images of a set that is here."""
+    return read_index(DATASETS / name) if (DATASETS / name / INDEX).is_file() else []

@@ -1,0 +1,87 @@
+"""Weights of metrics and losses in the workflow: which it fetches, which are here, and what hangs on their bytes."""
+
+import os
+from collections.abc import Iterable
+from typing import Literal
+
+from framer.provenance.cards import CARD
+from framer.provenance.hashing import digest
+from framer.scoring.protocols import Metric, Protocol
+from framer.weights.manifest import WeightsManifest
+from framer.weights.store import folder, hashes
+
+Standing = Literal["kept", "wanted", "loose", "absent"]
+
+
+class Weights:
+    """The manifests of single files. Each stands in one of four ways:
+
+        kept     its card is here, and the files are those of the card: jobs hang on the card, which holds their hashes
+        wanted   a file is missing and may be fetched: the graph does, and jobs hang on the card that will be there
+        loose    its files are here without that card, put there by hand: jobs hang on their hashes as a parameter
+        absent   a file is missing and comes by hand, or there is no network: `n/a`, or in a strict study an error
+
+    From `wanted` to `kept` nothing changes for a job that ran in between, so that it does not run again.
+
+    Args:
+        network: whether the workflow may fetch; a study of tiny networks, which needs none, does not.
+    """
+
+    def __init__(self, network: bool):
+        self.network = network and os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0")
+        loaded = {name: WeightsManifest.load(name) for name in WeightsManifest.known()}
+        self.manifests = {name: manifest for name, manifest in loaded.items() if manifest.files}
+        self._standings: dict[str, Standing] = {}
+
+    def standing(self, name: str) -> Standing:
+        """How a manifest stands, as it was when it was first asked."""
+        if name not in self._standings:
+            self._standings[name] = self._standing(self.manifests[name])
+        return self._standings[name]
+
+    def _standing(self, manifest: WeightsManifest) -> Standing:
+        recorded = manifest.recorded(folder()).get("payload", {})
+        if missing := set(manifest.missing(folder())):
+            open_to_all = not manifest.gated and all(file.at for file in manifest.files if file.path in missing)
+            # Snakemake would not make a card that is there.
+            return "wanted" if open_to_all and self.network and not recorded else "absent"
+        found = hashes(file.path for file in manifest.files)
+        home = folder() / manifest.id
+        same = recorded == {os.path.relpath(folder() / path, home): sha256 for path, sha256 in found.items()}
+        return "kept" if same else "loose"
+
+    def of_metrics(self, metrics: Iterable[Metric]) -> list[str]:
+        """The manifests of all files that some metrics need."""
+        needed = {name for metric in metrics for name in metric.weights}
+        return WeightsManifest.among(self.manifests.values(), needed)
+
+    def cards(self, names: Iterable[str]) -> list[str]:
+        """The cards on which jobs that need some manifests hang."""
+        return [(folder() / name / CARD).as_posix() for name in names if self.standing(name) in ("kept", "wanted")]
+
+    def absent(self, names: Iterable[str]) -> dict[str, str]:
+        """Those of some manifests that are not here and will not be fetched, each with what to do."""
+        return {name: self.manifests[name].how_to_get(folder()) for name in names if self.standing(name) == "absent"}
+
+    def loose(self, names: Iterable[str]) -> str | None:
+        """A digest of the bytes of those of some manifests that are loose; None where none is."""
+        files = {name: [file.path for file in self.manifests[name].files] for name in names}
+        found = {name: hashes(paths) for name, paths in files.items() if self.standing(name) == "loose"}
+        return digest(found) if found else None
+
+    def state(self, protocol: str, metrics: list[str]) -> str:
+        """What some metrics will be computed with, such as `psnr@rgb,c0 musiq@koniq lpips@alex-v0.1=1f0e6c2a9b3d`.
+
+        Names the exact id of each metric that can be computed, and a digest of the bytes of loose weights. It changes
+        when a definition does and when weights come, go or change; a change in those of a card is one of the card.
+
+        Raises:
+            UserError: unknown protocol or metric.
+        """
+        said = []
+        for metric in Protocol.named(protocol).select(metrics):
+            names = self.of_metrics([metric])
+            if "absent" not in map(self.standing, names):
+                loose = self.loose(names)
+                said.append(metric.id + (f"={loose}" if loose else ""))
+        return " ".join(said)

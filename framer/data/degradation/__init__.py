@@ -1,0 +1,1 @@
+"""Degradation of HR photographs to LR images: presets, random draws, operations."""

@@ -1,0 +1,186 @@
+"""A data set on the disk: image folders, their index, and the card that says they are complete.
+
+datasets/<id>/LR/*.png  HR/*.png     or  train/, test/
+datasets/<id>/index.csv              name, width, height, sha256 of every image
+datasets/<id>/card.json              written last
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framer.data.images import INDEX, SUFFIXES, Entry, image_size, list_images, read_index, write_index
+from framer.errors import UserError, named
+from framer.provenance.cards import CARD, read_card, verify_payload, write_card
+from framer.provenance.hashing import sha256_file
+from framer.provenance.journal import journal_of
+
+if TYPE_CHECKING:
+    from framer.data.manifest import Manifest, Source
+
+KIND = "images"
+HASHED = 500
+"""Folders of up to so many images are hashed before they are used; of larger ones the sizes in pixels are compared."""
+
+
+@contextmanager
+def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
+    """A scratch folder with one subfolder a part, to be filled and sealed; moved into place when the block ends well.
+
+    What `folder` held is replaced then; when the block fails, it is not touched. The card goes first and comes back
+    last, so that a folder is never taken for complete in between.
+    """
+    scratch = folder / ".part"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        for part in manifest.folders:
+            (scratch / part).mkdir(parents=True)
+        yield scratch
+        (folder / CARD).unlink(missing_ok=True)
+        for name in (*manifest.folders, INDEX, CARD):
+            old = folder / name
+            if old.is_symlink():
+                old.unlink()  # what it leads to is the user's
+            elif old.is_dir():
+                old.replace(scratch / f"old-{name}")
+            (scratch / name).replace(old)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def seal(
+    folder: Path,
+    manifest: "Manifest",
+    source: "Source",
+    progress: bool = False,
+    hashed: bool = False,
+    **facts: Any,
+) -> None:
+    """Check a set's folders against its manifest, then write its index and card.
+
+    Args:
+        folder: `datasets/<id>`, or the scratch folder that will replace it.
+        manifest: what the folders must hold.
+        source: where the images are from.
+        progress: show a bar.
+        hashed: every image must have the sha256 that the manifest lists, where it lists one.
+        facts: more for the card, such as the card of the set it was made from.
+
+    Raises:
+        UserError: an image is missing, too many, unreadable or not the one that the manifest names.
+    """
+    names = check(folder, manifest)
+    entries = write_index(folder, names, progress)
+    try:
+        _check_sizes(manifest, entries)
+        if hashed:
+            _check_hashes(manifest, entries)
+    except UserError:
+        (folder / INDEX).unlink()
+        raise
+    write_card(folder, KIND, [INDEX], set=manifest.id, source=source.origin, **facts)
+
+
+def check(folder: Path, manifest: "Manifest") -> list[str]:
+    """The names of a set's images, relative to `folder`, after counting and pairing them.
+
+    Raises:
+        UserError: a folder is missing or holds the wrong number of images, or an image has no partner.
+    """
+    parts = {part: list_images(folder / part) for part in manifest.folders}
+    if manifest.paired and parts["LR"].keys() != parts["HR"].keys():
+        alone = parts["LR"].keys() ^ parts["HR"].keys()
+        raise UserError(f"{manifest.id}: only in one of LR and HR: {named(sorted(alone))}; pairs have one file stem")
+    for part, expected in _counts(manifest).items():
+        found = len(parts[part])
+        if found != expected:
+            raise UserError(f"{manifest.id}/{part}: holds {found} images, where the manifest says {expected}")
+    for part, images in manifest.images.items():
+        if missing := {Path(name).stem if _suffixed(name) else name for name in images} - parts[part].keys():
+            raise UserError(f"{manifest.id}/{part}: {named(sorted(missing))} is not there, which the manifest names")
+    return [f"{part}/{path.name}" for part, images in parts.items() for path in images.values()]
+
+
+def _suffixed(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _check_hashes(manifest: "Manifest", entries: list[Entry]) -> None:
+    listed = {f"{part}/{name}": sha256 for part, images in manifest.images.items() for name, sha256 in images.items()}
+    if wrong := {e.name for e in entries if listed.get(e.name) not in (e.sha256, None)}:
+        raise UserError(
+            f"{manifest.id}: {named(sorted(wrong))}: not the sha256 that the manifest lists; bring the original files"
+        )
+
+
+def _counts(manifest: "Manifest") -> dict[str, int]:
+    """How many images each folder holds, where that is known."""
+    source = manifest.sources[0]
+    if source.kind == "embedded":
+        return {split: len(files) for split, files in source.splits.items()}
+    return dict.fromkeys(manifest.folders, manifest.count) if manifest.count else {}
+
+
+def _check_sizes(manifest: "Manifest", entries: list[Entry]) -> None:
+    if not manifest.paired:
+        return
+    sizes = {(Path(e.name).parent.name, Path(e.name).stem): (e.width, e.height) for e in entries}
+    for (part, stem), (width, height) in sizes.items():
+        lr = sizes["LR", stem]
+        if part == "HR" and (width, height) != (lr[0] * manifest.scale, lr[1] * manifest.scale):
+            raise UserError(
+                f"{manifest.id}/HR: {stem} is {width} x {height}, but LR is {lr[0]} x {lr[1]}; "
+                f"HR must be exactly {manifest.scale} times as large"
+            )
+
+
+def complete(folder: Path, manifest: "Manifest") -> bool:
+    """Whether a set is there, of this manifest, with every image of its index. Images are not hashed again."""
+    try:
+        card = read_card(folder, KIND)
+        verify_payload(folder, card)
+        listed = {entry.name for entry in read_index(folder)}
+        known = [source.origin for source in manifest.sources]
+        return bool(card.get("source") in known and listed == set(check(folder, manifest)))
+    except UserError:
+        return False
+
+
+def verify(folder: Path) -> None:
+    """Check a folder of images against the index in it, or beside it where the folder is a part of a set.
+
+    The names always; the sha256 of each file in folders of up to `HASHED` images, the sizes in pixels in larger ones.
+    A folder with neither card is taken as it is, unless it is still being filled.
+
+    Raises:
+        UserError: an image is missing, has come since or was changed, the index is not the card's, or the folder is
+            unfinished.
+    """
+    if journal_of(folder / INDEX).is_file() and not (folder / CARD).is_file():
+        raise UserError(
+            f"{folder}: not all of its images are there yet; repeat the framer restore that was interrupted"
+        )
+    top, prefix = (folder, "") if (folder / CARD).is_file() else (folder.parent, f"{folder.name}/")
+    if not (top / CARD).is_file():
+        return
+    verify_payload(top, read_card(top, KIND))
+    listed = {entry.name.removeprefix(prefix): entry for entry in read_index(top) if entry.name.startswith(prefix)}
+    if prefix and not listed:
+        return  # a stranger in the folder of a set
+    parts = {Path(name).parent for name in listed}
+    found = {(part / path.name).as_posix(): path for part in parts for path in list_images(folder / part).values()}
+    cure = f"; delete {top / CARD} and make it again"
+    if found.keys() != listed.keys():
+        raise UserError(
+            f"{folder}: {named(sorted(found.keys() ^ listed.keys()))}: not as {top / INDEX} lists them{cure}"
+        )
+    for name, path in found.items():
+        entry = listed[name]
+        if len(found) <= HASHED:
+            same = sha256_file(path) == entry.sha256
+        else:
+            same = image_size(path) == (entry.width, entry.height)
+        if not same:
+            raise UserError(f"{path}: not the file that {top / INDEX} lists{cure}")

@@ -1,0 +1,277 @@
+"""What of a Slurm cluster would trip the workflow up, found before anything is submitted: `framer doctor --cluster`."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framer.config_file import read_yaml
+from framer.doctor.finding import Finding
+from framer.errors import UserError, one_line
+from framer.provenance.lock import exclusive
+
+NO_REQUEUE = "slurm-no-requeue"
+INIT = "slurm-init-seconds-before-status-checks"
+PROFILE = "slurm/profile.yaml"
+SAVING = 30
+"""Seconds that a checkpoint may take."""
+ANSWER = 10.0
+"""Seconds in which Slurm's controller must answer."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Slurm says of itself.
+
+    Attributes:
+        config: `scontrol show config`.
+        partitions: `scontrol show partition`, by name.
+        nodes: `scontrol show node`.
+        programs: commands of Slurm that are not on this machine.
+        environment: variables that matter.
+    """
+
+    config: Mapping[str, str]
+    partitions: Mapping[str, Mapping[str, str]]
+    nodes: tuple[Mapping[str, str], ...] = ()
+    programs: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def here(cls) -> "Cluster":
+        """Ask the cluster of this machine.
+
+        Raises:
+            UserError: there is none, or it does not answer.
+        """
+        missing = tuple(name for name in ("sbatch", "squeue", "scancel", "scontrol", "srun") if not shutil.which(name))
+        if "scontrol" in missing:
+            raise UserError("doctor --cluster: no scontrol here; run it where you would run sbatch")
+        kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
+        config, partitions = parse_config(_ask("config")), parse_partitions(_ask("partition"))
+        return cls(config, partitions, tuple(_records(_ask("node"))), missing, kept)
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """`KEY = VALUE` lines."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def parse_partitions(text: str) -> dict[str, dict[str, str]]:
+    """Records of `KEY=VALUE` words, one a line."""
+    return {record["PartitionName"]: record for record in _records(text) if "PartitionName" in record}
+
+
+def _records(text: str) -> list[dict[str, str]]:
+    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
+
+
+def requested(root: Path) -> dict[str, dict[str, Any]]:
+    """What each rule asks for that a cluster could refuse, at full size, with the profile's last word.
+
+    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study; memory and GPUs of trainings
+    as the largest of the paper study asks for them.
+
+    Args:
+        root: of the repository.
+    """
+    profile, gpus_of_study = _profile(root), _most_gpus(root)
+    default = profile.get("default-resources") or {}
+    rules: dict[str, dict[str, Any]] = {}
+    for path in sorted((root / "workflow/rules").glob("*.smk")):
+        for name, body in re.findall(r"^rule (\w+):\n((?:[ \t].*\n|\n)+)", path.read_text(encoding="utf-8"), re.M):
+            if minutes := re.search(r"runtime=(\d+)", body):  # local rules have none
+                own = (profile.get("set-resources") or {}).get(name, {})
+                asked = {key: re.findall(r"\b\d+\b", says) for key, says in re.findall(r"(\w+)=(.*),\n", body)}
+                sizes = {key: max(map(int, asked[key])) for key in ("mem_mb", "cpus_per_task", "gpu") if asked.get(key)}
+                if "graph.gpus(" in body:
+                    sizes = {"mem_mb": sizes["mem_mb"] * gpus_of_study, "gpu": gpus_of_study}
+                retried = {"retries": True} if re.search(r"^    retries:", body, re.M) else {}
+                others = {key: value for key, value in default.items() if key not in asked}
+                rules[name] = {**others, "runtime": int(minutes[1]), **sizes, **retried, **own}
+    return rules
+
+
+def _profile(root: Path) -> dict[str, Any]:
+    try:
+        profile = yaml.safe_load((root / PROFILE).read_text(encoding="utf-8"))
+        return {**profile}
+    except (OSError, yaml.YAMLError, TypeError) as error:
+        reason = one_line(error)
+        raise UserError(f"{root / PROFILE}: no profile ({reason}); run this at the root of the repository") from None
+
+
+def _most_gpus(root: Path) -> int:
+    """Of a training of the paper study."""
+    study = read_yaml(root / "config" / "paper.yaml")
+    return max(int(backbone.get("gpus", 1)) for backbone in study["backbones"].values())
+
+
+def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
+    """What the workflow would meet.
+
+    Args:
+        cluster: what Slurm says.
+        root: of the repository, with its profile and rules.
+    """
+    config = cluster.config
+    profile, rules = _profile(root), requested(root)
+    absent = ", ".join(cluster.programs)
+    yield _found("programs", not absent, "all here", f"{absent}: not here; load Slurm's module")
+    yield _accounting(config, profile)
+
+    age, init = seconds(config.get("MinJobAge", "300")), int(profile[INIT])
+    says = f"squeue knows finished jobs for {age:.0f} s; the profile asks after {init} s"
+    yield _found("status of jobs", age >= 3 * init, says, f"{says}; set {INIT} to at most {age / 3:.0f}")
+
+    mode = config.get("PreemptMode", "OFF")
+    bad = [name for name, one in cluster.partitions.items() if "CANCEL" in one.get("PreemptMode", mode)]
+    says = f"PreemptMode of {', '.join(bad)} is CANCEL: Snakemake waits forever for a preempted job; use others"
+    yield _found("preemption", not bad, "a preempted job is put back", says)
+
+    grace = seconds(config.get("KillWait", "30"))
+    says = f"{grace:.0f} s from SIGTERM to SIGKILL"
+    yield _found(
+        "time for a checkpoint", grace >= SAVING, says, f"{says}: too few to save a large model when cancelled"
+    )
+
+    sliced = profile.get("slurm-requeue") or (config.get("JobRequeue", "1") != "0" and not profile.get(NO_REQUEUE))
+    says = f"set slurm-requeue: true in the profile, and no {NO_REQUEUE}"
+    yield _found("time slices", bool(sliced), "a training at its limit is put back", says)
+    conf = cluster.environment.get("SLURM_CONF")
+    says = (
+        f"SLURM_CONF={conf} does not reach a job's step, whose srun then fails; put the file where Slurm looks itself"
+    )
+    yield _found("SLURM_CONF", conf is None, "not set", says)
+    yield from _habits(profile, rules)
+    yield _locks(root)
+    yield from _limits(cluster, rules)
+
+
+def _accounting(config: Mapping[str, str], profile: Mapping[str, Any]) -> Finding:
+    kind = config.get("AccountingStorageType", "(null)")
+    off = kind in ("(null)", "") or kind.endswith("/none")
+    status = profile.get("slurm-status-command")
+    says = f"{'none' if off else kind}; jobs are asked for by {status}"
+    why = "hangs without accounting" if off else "hangs on jobs that are cancelled from outside"
+    wrong = f"{says}, which {why}; set slurm-status-command: squeue in the profile"
+    return _found("accounting", status == "squeue", says, wrong)
+
+
+def _habits(profile: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """What works with other workflows, and not with a training that stops and goes on."""
+    says = "set-threads in the profile: --cores all overrules it; use set-resources: {RULE: {cpus_per_task: N}}"
+    yield _found("CPUs", "set-threads" not in profile, "asked for by cpus_per_task", says)
+    signalled = [name for name, asked in rules.items() if "--signal" in str(asked.get("slurm_extra", ""))]
+    says = (
+        f"slurm_extra of {', '.join(signalled)} has --signal, which ends the inner Snakemake and lets the trainer live;"
+        " take it out"
+    )
+    yield _found("signals", not signalled, "Slurm sends its own alone", says)
+    retried = [name for name, asked in rules.items() if asked.get("retries")]
+    says = f"retries in the rules {', '.join(retried)} multiply in nested Snakemakes; set them in the profile alone"
+    yield _found("retries", not retried, "of the profile alone", says)
+
+
+def _locks(root: Path) -> Finding:
+    """Whether the file system that runs are written to has locks, which keep a second trainer out."""
+    results = root / "results"
+    try:
+        where = results if results.is_dir() else root
+        with tempfile.TemporaryDirectory(dir=where, prefix=".doctor-") as folder, exclusive(Path(folder, "run/hidden")):
+            pass
+    except (UserError, OSError) as error:
+        return Finding("locks", "WRONG", one_line(error))
+    return Finding("locks", "ok", "the file system of results has them, as seen from this machine")
+
+
+def _limits(cluster: Cluster, rules: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Slurm takes a job that asks for more time than its partition gives, and never starts it."""
+    usual = [name for name, one in cluster.partitions.items() if one.get("Default") == "YES"]
+    for rule, asked in rules.items():
+        names = str(asked.get("slurm_partition") or (usual[0] if usual else "")).split(",")
+        known = [cluster.partitions[name] for name in names if name in cluster.partitions]
+        if not known:
+            says = "no default partition; name one in default-resources" if names == [""] else f"no such: {names}"
+            yield Finding(f"partition of {rule}", "WRONG", says)
+            continue
+        yield from _size(rule, asked, [node for node in cluster.nodes if {*names} & {*_partitions(node)}])
+        longest = max(seconds(one.get("MaxTime", "UNLIMITED")) for one in known)
+        says = f"{asked['runtime']} min, of {longest / 60:.0f} in {', '.join(names)}"
+        yield _found(
+            f"runtime of {rule}",
+            60 * asked["runtime"] <= longest,
+            says,
+            f"{says}: would wait forever; set-resources: {{{rule}: {{runtime: {longest / 60:.0f}}}}} in the profile",
+        )
+
+
+def _size(rule: str, asked: Mapping[str, Any], nodes: list[Mapping[str, str]]) -> Iterator[Finding]:
+    """sbatch refuses a job for which no node is large enough."""
+    if not nodes:
+        return
+    share = {key: int(asked.get(key) or 0) for key in ("cpus_per_task", "mem_mb", "gpu")}
+    share["gpu"] = -(-share["gpu"] // int(asked.get("nodes") or 1))
+    model = str(asked.get("gpu_model") or "")
+
+    def holds(node: Mapping[str, str]) -> dict[str, int]:
+        cpus, memory = node.get("CPUTot", "0"), node.get("RealMemory", "0")
+        return {"cpus_per_task": int(cpus), "mem_mb": int(memory), "gpu": gpus(node.get("Gres", ""), model)}
+
+    fits = any(all(share[key] <= has for key, has in holds(node).items()) for node in nodes)
+    most = {key: max(holds(node)[key] for node in nodes) for key in share}
+    says = ", ".join(f"{key} {share[key]} of {most[key]}" for key in share if share[key])
+    yield _found(
+        f"size of {rule}",
+        fits,
+        says,
+        f"{says} on one node{f' with {model}' if model else ''}: sbatch refuses it; give {rule} less, or a partition of"
+        " larger nodes, under set-resources in the profile",
+    )
+
+
+def _partitions(node: Mapping[str, str]) -> list[str]:
+    return node.get("Partitions", "").split(",")
+
+
+def gpus(gres: str, model: str = "") -> int:
+    """How many GPUs, or of one model, `Gres` of a node says: "gpu:h100:8(S:0-1),gpu:a100:2", "(null)"."""
+    found = re.findall(r"\bgpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
+    return sum(int(count) for kind, count in found if model in ("", kind))
+
+
+def seconds(text: str) -> float:
+    """A time as Slurm writes it: "30 sec", "1-12:00:00", "UNLIMITED"."""
+    if text in ("UNLIMITED", "INFINITE", "NONE"):
+        return float("inf")
+    if match := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text):
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        return ((24 * days + hours) * 60 + minutes) * 60 + rest
+    return float(text.split()[0])
+
+
+def _found(check: str, fine: bool, says: str, otherwise: str) -> Finding:
+    return Finding(check, "ok" if fine else "WRONG", says if fine else otherwise)
+
+
+def _ask(what: str) -> str:
+    command = ["scontrol", "--oneliner", "show", what]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=True).stdout
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"doctor --cluster: scontrol show {what} says nothing for {ANSWER:.0f} s: this machine has Slurm's programs"
+            " and a slurm.conf, but its controller does not answer, and every snakemake command that loads the Slurm"
+            " plugin waits for it, too; start slurmctld, or run this where squeue answers"
+        ) from None
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        raise UserError(f"doctor --cluster: scontrol show {what}: {' '.join(str(said).split())}") from None

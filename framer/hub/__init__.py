@@ -1,0 +1,1 @@
+"""Remote files: their addresses, and downloads that resume, retry and verify."""

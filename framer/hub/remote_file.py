@@ -1,0 +1,105 @@
+"""Files elsewhere: their addresses, and what is known of their bytes.
+
+An address is `https://...`, or `hf://[datasets/]OWNER/NAME[@REVISION]/PATH` as huggingface_hub writes it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from framer.config_file import Strict
+from framer.errors import UserError
+from framer.provenance.hashing import sha256_file
+
+_HF = re.compile(r"hf://(datasets/)?(?!datasets/)([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?(?:/(.+))?")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file, or with an empty path a whole repository, on the Hugging Face hub."""
+
+    repo: str
+    repo_type: str
+    revision: str
+    path: str
+
+    @classmethod
+    def parse(cls, address: str) -> "HubFile":
+        """Read an `hf://` address; without a revision it is the branch `main`.
+
+        Raises:
+            ValueError: it is none.
+        """
+        match = _HF.fullmatch(address)
+        if not match:
+            raise ValueError(f"{address!r} is not hf://[datasets/]OWNER/NAME[@REVISION]/PATH")
+        datasets, repo, revision, path = match.groups()
+        return cls(repo, "dataset" if datasets else "model", revision or "main", path or "")
+
+
+def _file_address(address: str) -> str:
+    if re.fullmatch(r"https?://[^/]+/.*[^/]", address) or HubFile.parse(address).path:
+        return address
+    raise ValueError(f"{address!r} names no file")
+
+
+def _repo_address(address: str) -> str:
+    if HubFile.parse(address).path:
+        raise ValueError(f"{address!r} names a file, not a repository")
+    return address
+
+
+FileAddress = Annotated[str, AfterValidator(_file_address)]
+RepoAddress = Annotated[str, AfterValidator(_repo_address)]
+Digits = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+class Remote(Strict):
+    """One file that can be downloaded. What nobody has published of it is null, and recorded at first use."""
+
+    at: list[FileAddress] = Field(min_length=1, description="addresses, in order of preference")
+    size: int | None = Field(None, gt=0, description="bytes")
+    sha256: Digits | None = Field(None, description="as many leading digits as are known, at least 8")
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return PurePosixPath(self.at[0]).name
+
+    @property
+    def hashed(self) -> bool:
+        """Whether its whole sha256 is known."""
+        return self.sha256 is not None and len(self.sha256) == 64
+
+    def fault(self, path: Path) -> str | None:
+        """What is wrong with a file that should be this one: a size, a hash, or None."""
+        found = path.stat().st_size
+        if self.size is not None and found != self.size:
+            return f"it has {found} bytes, not {self.size}"
+        if self.sha256 is not None and not (digest := sha256_file(path)).startswith(self.sha256):
+            return f"its sha256 is {digest}, not {self.sha256}"
+        return None
+
+
+class NoSpace(UserError):
+    """The disk is full: another source would not help."""
+
+
+class Unavailable(UserError):
+    """A source cannot give what it should: the next one is asked."""
+
+
+class Passing(Unavailable):
+    """The network or the other side failed, which may pass: the same source is asked again, a few times."""
+
+
+def in_units(size: float) -> str:
+    """`3.1 GB`."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

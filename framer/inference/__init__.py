@@ -1,0 +1,1 @@
+"""Restoring and captioning images, and the folders they are written to."""

@@ -1,0 +1,141 @@
+"""Captions of a folder of images by a vision-language model of transformers."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from framer.data.captions import write_captions
+from framer.data.images import list_images, read_rgb
+from framer.errors import UserError, one_line
+from framer.provenance.cards import CARD, lock, versions
+from framer.provenance.code import fingerprint
+from framer.provenance.files import write_json
+from framer.provenance.hashing import derive_seed, digest, sha256_file
+from framer.provenance.journal import Journal
+from framer.runs.runtime import deterministic, seeded
+
+MODEL = "llava-hf/llava-1.5-13b-hf"
+"""The model of DiT4SR, in the form that transformers reads."""
+
+QUESTION = (
+    "Name the objects that are really in this image and describe them in great detail. Say nothing of focus or bokeh. "
+    "Say nothing of a blurred background."
+)
+"""Asks what DiT4SR's authors ask, in our words."""
+
+SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.2, "top_p": 0.7}
+"""Of DiT4SR's authors."""
+
+
+@torch.no_grad()
+def caption(
+    images: Path,
+    out: Path,
+    *,
+    model: str = MODEL,
+    question: str = QUESTION,
+    tokens: int = 512,
+    seed: int = 0,
+    threads: int = 1,
+    progress: bool = True,
+) -> None:
+    """Write `out`, a CSV `image,caption`, and beside it a sidecar of the same name in .json.
+
+    On a GPU where there is one, in half precision; only on CPUs do the same inputs give the same captions for certain.
+
+    Captions are kept as the model gives them; what uses them filters them. Each is sampled from a stream of its own, so
+    that it does not depend on the other images.
+
+    Args:
+        images: folder of images.
+        out: ends in .csv.
+        model: a folder, or owner/name on the hub, of any image-to-text model of transformers.
+        question: what the model is asked; '' for models that take an image alone, such as BLIP.
+        tokens: longest caption.
+        seed: of the sampling.
+        threads: CPU threads.
+        progress: show a bar.
+
+    Raises:
+        UserError: the model cannot be loaded, or an image cannot be read.
+    """
+    if out.suffix != ".csv":
+        raise UserError(f"{out}: captions are written as CSV; name a file that ends in .csv")
+    code, files = fingerprint("caption"), list_images(images)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":  # sampling has no deterministic kernels on GPUs
+        deterministic(threads)
+    processor, network = _load(model, device)
+    task = {
+        "model": Path(model).name if Path(model).is_dir() else model,
+        "weights": _weights(model, network),
+        "question": question,
+        "tokens": tokens,
+        "sampling": SAMPLING,
+        "seed": seed,
+        "code": code,
+        "lock": lock(),
+        "versions": versions(["torch", "transformers"]),
+    }
+    journal = Journal(out, task | {"device": device, "threads": threads})
+    done = journal.read()
+    captions, inputs = {}, {}
+    for stem, path in tqdm(files.items(), f"caption {images}", unit="image", file=sys.stderr, disable=not progress):
+        inputs[path.name] = sha256_file(path)
+        sha256, text = done.get(path.name, (None, ""))
+        if sha256 != inputs[path.name]:
+            with seeded(derive_seed(seed, "caption", stem)):
+                text = _answer(processor, network, Image.fromarray(read_rgb(path)), question, tokens)
+            journal.append(path.name, [inputs[path.name], text])
+        captions[stem] = text
+    write_captions(out, captions)
+    facts = {"captions": sha256_file(out), **task, "inputs": digest(inputs)}
+    write_json(out.with_suffix(".json"), facts)
+    journal.remove()
+
+
+def _weights(model: str, network: Any) -> str | None:
+    """A digest of all files of a folder, its card aside; of a model on the hub the commit."""
+    if not Path(model).is_dir():
+        commit: str | None = getattr(network.config, "_commit_hash", None)
+        return commit
+    files = sorted(path for path in Path(model).iterdir() if path.is_file() and path.name != CARD)
+    return digest({path.name: sha256_file(path) for path in files})
+
+
+def _load(model: str, device: str) -> tuple[Any, Any]:
+    # Imported here: it takes seconds, and `QUESTION` is wanted without it.
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    try:
+        processor = AutoProcessor.from_pretrained(model)
+        network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = one_line(error)
+        raise UserError(
+            f"{model}: no image-to-text model that transformers can load here ({reason}); fetch it where there is a"
+            " network with: framer fetch --weights OWNER/NAME, and name its folder"
+        ) from None
+    network.to(torch.device(device))  # type: ignore[arg-type]
+    return processor, network.eval()
+
+
+def _answer(processor: Any, network: Any, image: Image.Image, question: str, tokens: int) -> str:
+    text: dict[str, str] = {}
+    if question:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text["text"] = (
+            processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            if processor.chat_template
+            else f"USER: <image>\n{question} ASSISTANT:"
+        )
+    inputs = processor(images=image, return_tensors="pt", **text).to(network.device, network.dtype)
+    ids = network.generate(**inputs, max_new_tokens=tokens, **SAMPLING)
+    asked = inputs["input_ids"].shape[1] if question else 0
+    answer: str = processor.batch_decode(ids[:, asked:], skip_special_tokens=True)[0]
+    return answer.strip()

@@ -1,0 +1,115 @@
+"""Restore a folder of LR images to exactly four times their size."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from framer.backbones.base import Backbone
+from framer.backbones.image_ops import upsample
+from framer.backbones.random import Draws, generator
+from framer.backbones.registry import settings_of
+from framer.backbones.settings import RestoreSettings
+from framer.data.captions import Missing, image_prompts
+from framer.data.image_folder import verify
+from framer.data.images import list_images, read_rgb
+from framer.data.pairs import to_rgb, to_tensor
+from framer.errors import UserError
+from framer.inference.output_folder import Filling, check
+from framer.provenance.cards import lock, versions
+from framer.provenance.code import fingerprint
+from framer.provenance.hashing import digest, sha256_file
+from framer.runs.run_dir import PACKAGES, code_of, load_run
+from framer.runs.runtime import DTYPES, deterministic, device_for
+
+
+@torch.no_grad()
+def restore(
+    checkpoint: Path | Literal["bicubic"],
+    lr: Path,
+    out: Path,
+    *,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    blank_lr: bool = False,
+    captions: Path | None = None,
+    missing: Missing = "error",
+    seed: int = 0,
+    threads: int = 1,
+    progress: bool = True,
+) -> None:
+    """Write `out/STEM.png` for every image of a folder, then an index and a card.
+
+    An image's starting noise is a function of the seed and its file stem: it depends on no other image. A call that is
+    killed or fails leaves what it finished and a hidden journal. The same call goes on with the images that are left or
+    were changed since, and ends with the same bytes; what was made by another call is deleted first.
+
+    Args:
+        checkpoint: folder of a run, or "bicubic" for interpolation.
+        lr: folder of LR images.
+        out: folder of 8-bit RGB PNGs.
+        settings: over the defaults of the backbone's `restore` settings.
+        blank_lr: control experiment: the network sees a zero LR latent.
+        captions: of the images, as `read_captions` reads them; empty prompts without.
+        missing: what to do about an image without a caption.
+        seed: of the starting noise.
+        threads: CPU threads.
+        progress: show a bar.
+
+    Raises:
+        UserError: the checkpoint or an image cannot be read, the model cannot restore an image, an image changes
+            meanwhile, or `out` is `lr`.
+    """
+    images = list_images(lr)
+    verify(lr)
+    if out.resolve() == lr.resolve():
+        raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
+    deterministic(threads)
+    model: Backbone | None = None
+    options: RestoreSettings | None = None
+    device = "cpu"
+    facts: dict[str, Any] = {"checkpoint": "bicubic"}
+    code = fingerprint("restore")
+    if checkpoint == "bicubic" and (settings or captions or blank_lr):
+        raise UserError("checkpoint: bicubic has no settings, captions or LR latent; leave these options out")
+    if checkpoint != "bicubic":
+        model, card = load_run(Path(checkpoint))
+        code = code_of("restore", model.name)
+        options = settings_of(model.name, {"restore": dict(settings)}).restore
+        device = device_for(model)
+        if options.precision == "fp16" and device == "cpu":
+            raise UserError("precision: fp16 needs a GPU; set bf16 or float32")
+        model.to(device, DTYPES[options.precision])
+        facts = {"checkpoint": digest(card), "settings": options.model_dump(mode="json")}
+        facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}
+        model.prompts = image_prompts(captions, lr, missing)
+    prompts = model.prompts if model else {}
+
+    def sr(stem: str, image: Tensor) -> Tensor:
+        if model is None:
+            return upsample(image)
+        draws = Draws((generator(seed, stem),), generator(seed))
+        return model.restore_image(image, draws, options, prompt=prompts.get(stem, ""), blank_lr=blank_lr)
+
+    check(images)
+    inputs = {stem: sha256_file(path) for stem, path in images.items()}
+    used = versions(PACKAGES)
+    task = facts | {"code": code, "lock": lock(), "versions": used, "device": device}
+    folder = Filling(out, task, {stem: [inputs[stem], prompts.get(stem, "")] for stem in images})
+    bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
+    for stem, path in bar:
+        if stem in folder.done:
+            continue
+        image = to_tensor(read_rgb(path)).unsqueeze(0)
+        if sha256_file(path) != inputs[stem]:
+            raise UserError(f"{path}: it has changed since the restoring began; run the same command again")
+        try:
+            folder.write(stem, to_rgb(sr(stem, image)[0]))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    facts |= {"captions": digest(prompts)} if captions and model else {}
+    folder.seal(code, **facts, inputs=digest(inputs), versions=used)

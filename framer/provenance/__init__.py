@@ -1,0 +1,1 @@
+"""Where every result comes from: hashes, cards, atomic files, locks and code fingerprints."""

@@ -1,0 +1,180 @@
+"""A fingerprint of the code that a command runs, so that Snakemake re-runs a job when its code changed.
+
+Snakemake sees the text of a rule, not the modules behind it. A fingerprint is the hash of the syntax trees of one
+command's function in `framer/commands` and of every module of this package that it imports, directly or not. Where a
+backbone lies in another package, what it imports from there counts in the same way. Comments, formatting and docstrings
+are not in a syntax tree's hash here, and neither is anything that depends on the Python version: the submit host and a
+compute node agree.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from framer.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
+
+
+@cache
+def fingerprint(command: str, *modules: str) -> str:
+    """Twelve hex digits that change when the code behind `framer COMMAND` does.
+
+    Args:
+        command: a command, as in `framer train`; its function in `framer/commands` has the same name.
+        modules: dotted names of modules that the command loads by name, such as the backbone's.
+
+    Raises:
+        KeyError: no function of that name.
+        UserError: a module has no source that can be read.
+    """
+    trees = [_parse(path) for path in sorted((PACKAGE / "commands").glob("*.py"))]
+    functions = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+    function = functions[command.replace("-", "_")]
+    for module in modules:
+        if module not in (dotted for _, dotted in _files(module)):
+            raise UserError(f"{module}: no Python source was found, of which a fingerprint could be taken")
+    packages = {PACKAGE.name, *(module.partition(".")[0] for module in modules)}
+    files = closure([*_imports(function, "framer.commands"), *modules], packages)
+    parts: dict[str, Any] = {"": normal_form(function)}
+    for path, name in files.items():
+        parts[name] = _code(path)
+        if path.name == "__init__.py":
+            data = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE)
+            parts |= {
+                name.replace(path.name, file.name): hashlib.sha256(file.read_bytes()).hexdigest() for file in data
+            }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_CODE = {".py", ".pyc", ".pyi"}
+_BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)
+
+# These turn a study file into settings. What they resolve is a job's parameters, which Snakemake compares by value, so
+# their code does not count: a new metric in the schema must train nothing again.
+_RESOLVED = {*(PACKAGE / "study").glob("*.py")}
+
+
+def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
+    """The files behind some modules: theirs, their packages' and what those import of some top-level packages.
+
+    Returns:
+        Each with its path as imports see it, which is the same on every machine.
+    """
+    files: dict[Path, str] = {}
+    queue = list(modules)
+    while queue:
+        name = queue.pop()
+        for path, dotted in _files(name):
+            if path.name == "__init__.py" and (lazy := _lazy(path, dotted).get(name)):
+                queue.append(lazy)
+            if path not in files and path not in _RESOLVED:
+                files[path] = dotted.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
+                queue += [one for one in _imports_of(path, dotted) if one.partition(".")[0] in packages]
+    return files
+
+
+def normal_form(node: Any) -> Any:
+    """A syntax tree as nested lists without positions, docstrings and empty fields.
+
+    Empty fields go because newer Pythons add fields (`type_params`), which are empty for older syntax.
+    """
+    if isinstance(node, ast.AST):
+        values = vars(node)
+        fields = [(name, value) for name in node._fields if (value := values.get(name)) is not None and value != []]
+        return [type(node).__name__, [[name, normal_form(value)] for name, value in fields if name != "kind"]]
+    if isinstance(node, list):
+        return [normal_form(item) for item in node if not _is_documentation(item)]
+    return node if isinstance(node, str) else [type(node).__name__, repr(node)]
+
+
+def _is_documentation(node: Any) -> bool:
+    """Whether a statement is a string alone: a docstring, of a module, a function, a class or an attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
+
+
+@cache
+def _code(path: Path) -> str:
+    """Hash of a module's normal form. Stages share most modules: each is taken once."""
+    return hashlib.sha256(json.dumps(normal_form(_parse(path))).encode()).hexdigest()
+
+
+@cache
+def _imports_of(path: Path, dotted: str) -> tuple[str, ...]:
+    return tuple(_imports(_parse(path), dotted, package=path.name == "__init__.py"))
+
+
+@cache
+def _home(package: str) -> Path | None:
+    """The folder that a top-level package or module lies in. It is found, not imported."""
+    if package == PACKAGE.name:
+        return ROOT
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None or not spec.has_location:
+        return None
+    return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
+
+
+@cache
+def _files(dotted: str) -> tuple[tuple[Path, str], ...]:
+    """The files that `import dotted` runs, outermost package first; of a name in a module, that module's."""
+    parts, found = dotted.split("."), []
+    if (home := _home(parts[0])) is None:
+        return ()
+    for length in range(1, len(parts) + 1):
+        stem, name = home.joinpath(*parts[:length]), ".".join(parts[:length])
+        if (stem / "__init__.py").is_file():
+            found.append((stem / "__init__.py", name))
+        elif stem.with_suffix(".py").is_file():
+            found.append((stem.with_suffix(".py"), name))
+    return tuple(found)
+
+
+@cache
+def _lazy(path: Path, package: str) -> dict[str, str]:
+    """Names that a package gives on first use, by `package.NAME`: those that it imports for types alone."""
+    blocks = [node for node in _parse(path).body if _for_types(node)]
+    found = (name for block in blocks for name in _imports(block, package))
+    return {f"{package}.{name.rpartition('.')[2]}": name for name in found}
+
+
+def _imports(tree: ast.AST, module: str, *, package: bool = True) -> Iterator[str]:
+    """Dotted names that some code imports, inside functions too; those for types alone do not count.
+
+    Args:
+        tree: of the code.
+        module: in which it is.
+        package: whether that is a package; relative imports start there then, and beside it otherwise.
+    """
+    beside = module if package else module.rpartition(".")[0]
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), beside)
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements of a tree but those under `if TYPE_CHECKING:`."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        children = (child for child in ast.iter_child_nodes(node) if isinstance(child, _BLOCKS))
+        waiting += [child for child in children if not _for_types(child)]
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"

@@ -1,0 +1,188 @@
+"""A study's report: one HTML file that holds everything it shows and opens without a network."""
+
+import base64
+import hashlib
+import json
+import math
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from framer.errors import UserError
+from framer.provenance.cards import CARD, MEASURED, lock
+from framer.provenance.files import write_text
+from framer.provenance.hashing import digest, sha256_file
+from framer.report.catalog import captions
+from framer.report.cells import Table, tables
+from framer.report.claims import claims, summary
+from framer.report.gallery import ImageScores, extremes_of, galleries
+from framer.report.paper_numbers import Ledger
+from framer.report.render_table import html as grid_html
+from framer.report.render_table import underlined
+from framer.report.tables import grids_of
+from framer.report.training_curves import read_curves, svg
+from framer.study.study import Study
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The training curve of a base or run."""
+
+    name: str
+    what: str
+    svg: Markup
+    heldout: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A card or a sidecar: what made some files. Its digest is that of its bytes."""
+
+    name: str
+    digest: str
+    text: str
+
+
+def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: dict[str, str] | None = None) -> None:
+    """Write the report of a study. Numbers come from its score files, pictures from its images.
+
+    Args:
+        study: whose results are shown; pictures, logs and cards that are not on this machine are left out.
+        out: the HTML file.
+        datasets: folder of the data, for LR and HR pictures.
+        absent: what is not on this machine, as `framer.report.cells.tables` takes it.
+
+    Raises:
+        UserError: scores are missing or do not fit together, or a log or image is damaged.
+    """
+    absent = absent or {}
+    ledger = Ledger.read()
+    found = tables(study, absent, datasets, ledger)
+    judged = [claims(study, table, ledger) for table in found]
+    grids = grids_of(study, found, judged, absent)
+    script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
+    stems = {section.set: section.stems for section in found[0].sections}
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            underlined=underlined,
+            grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
+            verdicts=[(table.protocol.name, summary(of_table)) for table, of_table in zip(found, judged, strict=True)],
+            drawings=list(_drawings(study)),
+            figures=list(_figures(study)),
+            galleries=galleries(study, datasets, _image_scores(found[0]), extremes_of(judged[0], stems), out),
+            facts=list(_facts(study)),
+            style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
+            script=script,
+            script_hash=_content_hash(script),
+            records=list(_records(study, datasets)),
+            study_file=study.path.read_text(encoding="utf-8"),
+            study_digest=sha256_file(study.path)[:12],
+        )
+    )
+    write_text(out, html)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _image_scores(table: Table) -> dict[str, ImageScores]:
+    """What stands below each picture: the table's first metric, of the arm's first training seed."""
+    scores: dict[str, ImageScores] = {}
+    for section in table.sections:
+        scores[section.set] = {}
+        for line in (*section.methods, *section.controls):
+            cell = line.cells[0]
+            if cell.values is not None:
+                texts = [f"{cell.metric.title} {value:.{cell.metric.digits}f}" for value in cell.values[0]]
+                scores[section.set][line.arm] = dict(zip(section.stems, texts, strict=True))
+    return scores
+
+
+def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Name, caption and data URI of the figures that were drawn."""
+    for name, text in captions(study).items():
+        path = study.out / "figures" / f"{name}.png"
+        if path.is_file():
+            yield name, text, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _facts(study: Study) -> Iterator[tuple[str, str]]:
+    """What the whole study hangs on, beside its cards."""
+    yield "Commit", _commit()
+    yield "Lock (sha256)", lock()
+    yield "Settings", digest(study.config.model_dump(mode="json"))
+    measured = [_read(path) for path in sorted(study.out.glob(f"*/*/{MEASURED}"))]
+    devices = {name for one in measured for start in one["starts"] for name in start["devices"]}
+    hours = math.fsum(one["seconds"] for one in measured) / 3600
+    gpu_hours = math.fsum(one["gpu_hours"] for one in measured)
+    unknown = "not recorded by the runs"
+    yield "Hardware", ", ".join(sorted(devices)) or unknown
+    yield "GPU-hours", f"{gpu_hours:.2f}, in {hours:.2f} hours of training, all starts" if measured else unknown
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: no JSON; delete it and make it again") from None
+
+
+def _commit() -> str:
+    """The commit of the working directory, and whether files differ from it."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git repository"
+    return f"{head}, with uncommitted changes" if changed.strip() else head
+
+
+def _content_hash(text: str) -> str:
+    """As a Content-Security-Policy names a script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _drawings(study: Study) -> Iterator[Drawing]:
+    bases = dict.fromkeys(study.base_of(run) for run in study.runs)
+    folders = [("base", "bases", name) for name in bases] + [("run", "runs", name) for name in study.runs]
+    for what, folder, name in folders:
+        curves = read_curves(study.out / folder / name)
+        for stage, curve in curves.items():
+            said = what if len(curves) == 1 else f"{what}, {stage} stage"
+            yield Drawing(name, said, Markup(svg(curve, f"Training loss of {name}, {said}")), curve.heldout)
+
+
+def _records(study: Study, datasets: Path) -> Iterator[Record]:
+    """Cards and sidecars in the order of the stages. Paths are relative, so that machines agree."""
+    data = [(f"datasets/{name}/{CARD}", datasets / name / CARD) for name in sorted(study.manifests)]
+    stages = ("bases/*/*", "runs/*/*", f"images/*/*/{CARD}", "scores/*/*/*.json")
+    found = [path for stage in stages for path in sorted(study.out.glob(stage))]
+    made = [(path.relative_to(study.out).as_posix(), path) for path in found]
+    for name, path in (*data, *made):
+        if path.is_file() and (path.name in (CARD, MEASURED) or name.startswith("scores/")):
+            yield Record(name, sha256_file(path)[:12], _readable(_read(path)))
+
+
+def _readable(card: dict[str, object]) -> str:
+    """A card as text, without the one line an image that a sidecar has: its digest stands for them."""
+    images = card.get("images")
+    short = card | {"images": f"{len(images)} files"} if isinstance(images, dict) else card
+    return json.dumps(short, indent=2, ensure_ascii=False)

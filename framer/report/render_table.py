@@ -1,0 +1,258 @@
+"""A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from textwrap import fill
+
+import pandas as pd
+from tabulate import tabulate
+
+from framer.report.significance import Tier
+
+PAGE = 48
+"""Rows of a table in LaTeX that fit on a page of the class article, below a caption."""
+TERMINAL = 120
+"""Columns of a terminal, into which the text around a table is wrapped; the tables of the paper study fit too."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place."""
+
+    text: str
+    tier: Tier = Tier.NONE
+    note: str | None = None
+    """A footnote."""
+    title: str = ""
+    """What HTML shows when a pointer rests on it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A label and one entry a column. A `minor` row belongs to the one above it."""
+
+    label: str
+    entries: tuple[Entry, ...]
+    note: str | None = None
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under a common heading; an empty heading is not printed."""
+
+    heading: str
+    rows: tuple[Row, ...]
+    continued: bool = False
+    """Whether it belongs to the group above it."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A whole table.
+
+    Attributes:
+        key: short name, for LaTeX's label and HTML's ids.
+        title: heading.
+        caption: what the numbers are, without which they must not be read.
+        columns: headings; the first is that of the labels.
+        groups: the rows.
+        reading: how the cells were made and what the marks mean.
+        words: whether the columns hold words, which are left-aligned, and not numbers.
+    """
+
+    key: str
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    groups: tuple[Group, ...]
+    reading: str
+    words: bool = False
+
+    @cached_property
+    def notes(self) -> dict[str, int]:
+        """The number of each footnote, in order of first use."""
+        notes = dict.fromkeys(note for group in self.groups for row in group.rows for note in _notes(row))
+        return {note: number for number, note in enumerate(notes, 1)}
+
+
+def markdown(grid: Grid) -> str:
+    """A table for each group, with its heading; footnotes below. Bold and italics stand for the marks."""
+    parts = [f"## {_escape_markdown(grid.title)}", _wrapped(grid.caption)]
+    alignment = ["left", *("left" if grid.words else "right" for _ in grid.columns[1:])]
+    for first, *rest in _together(grid.groups):
+        rows = [_markdown_row(row, grid) for row in first.rows]
+        for group in rest:
+            rows.append([f"*{_escape_markdown(group.heading)}*"] + [""] * (len(grid.columns) - 1))
+            rows += [_markdown_row(row, grid) for row in group.rows]
+        parts.append(f"### {_escape_markdown(first.heading)}" if first.heading else "")
+        parts.append(tabulate(rows, list(grid.columns), "pipe", colalign=alignment, disable_numparse=True))
+    notes = (_wrapped(f"[{number}] {_escape_markdown(note)}.") + "  " for note, number in grid.notes.items())
+    parts += ["\n".join(notes), _wrapped(grid.reading)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _together(groups: Sequence[Group]) -> list[list[Group]]:
+    """Groups, each with those that belong to it."""
+    found: list[list[Group]] = []
+    for group in groups:
+        if found and group.continued:
+            found[-1].append(group)
+        else:
+            found.append([group])
+    return found
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, TERMINAL, break_long_words=False, break_on_hyphens=False)
+
+
+def latex(grid: Grid) -> str:
+    """A `table` environment, or one for each group where all rows do not fit on a page; needs the package booktabs."""
+    if len(grid.groups) == 1 or sum(1 + len(group.rows) for group in grid.groups) <= PAGE:
+        return _float(grid)
+    return "\n".join(_float(_part(grid, number, groups)) for number, groups in enumerate(_together(grid.groups), 1))
+
+
+def _part(grid: Grid, number: int, groups: list[Group]) -> Grid:
+    first, *rest = groups
+    title = f"{grid.title}, {first.heading}" if first.heading else grid.title
+    return replace(grid, key=f"{grid.key}-{number}", title=title, groups=(replace(first, heading=""), *rest))
+
+
+def _float(grid: Grid) -> str:
+    rows = [row for group in grid.groups for row in group.rows]
+    frame = pd.DataFrame(
+        [[_latex_entry(entry, row, grid) for entry in row.entries] for row in rows],
+        index=[_latex_label(row, grid) for row in rows],
+        columns=[_escape_latex(heading) for heading in grid.columns[1:]],
+    )
+    columns = "p{25mm}lllp{22mm}" if grid.words else "l" + "r" * (len(grid.columns) - 1)
+    text = frame.style.to_latex(
+        hrules=True,
+        column_format=f"@{{}}{columns}@{{}}",
+        position="tbp",
+        position_float="centering",
+        caption=_escape_latex(f"{grid.title}. {grid.caption}"),
+        label=f"tab:{grid.key}",
+    )
+    footnotes = (f"${{}}^{{{number}}}$\\,{_escape_latex(note)}." for note, number in grid.notes.items())
+    below = " ".join([_escape_latex(underlined(grid.reading)), *footnotes])
+    return _laid_out(text, grid).replace(
+        "\\end{table}", f"\\par\\medskip\\parbox{{\\textwidth}}{{\\scriptsize {below}}}\n\\end{{table}}"
+    )
+
+
+def html(grid: Grid) -> str:
+    """A `table` element with its footnotes in a list; every text is escaped."""
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in grid.columns)
+    lines = [f'<table class="{"words" if grid.words else "numbers"}">', f"<thead><tr>{head}</tr></thead>"]
+    for group in grid.groups:
+        lines.append("<tbody>")
+        if group.heading:
+            span = len(grid.columns)
+            lines.append(f'<tr><th class="group" colspan="{span}" scope="rowgroup">{escape(group.heading)}</th></tr>')
+        lines += [_html_row(row, grid) for row in group.rows]
+        lines.append("</tbody>")
+    lines.append("</table>")
+    if grid.notes:
+        lines += ['<ol class="notes">', *(f"<li>{escape(note)}.</li>" for note in grid.notes), "</ol>"]
+    return "\n".join(lines) + "\n"
+
+
+def underlined(reading: str) -> str:
+    """How a table is read where the next tier is underlined, which Markdown cannot do."""
+    return reading.replace("italic", "underlined")
+
+
+def page(grids: list[Grid]) -> str:
+    """Tables as an HTML document of their own."""
+    style = (
+        "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;color-scheme:light dark}table{border-collapse:collapse}"
+        "th,td{padding:.3rem .75rem;text-align:right;white-space:nowrap}.words td,th:first-child{text-align:left}"
+        "thead th{border-block:1px solid}tbody+tbody{border-top:1px solid #8888}.group{font-style:italic}"
+        ".best{font-weight:700}.next{text-decoration:underline}.minor,.notes{font-size:.85em;opacity:.75}"
+    )
+    parts = ["<!doctype html>", '<html lang="en">', "<head>", '<meta charset="utf-8">']
+    parts += [f"<title>{escape(grids[0].title if grids else 'Tables')}</title>", f"<style>{style}</style>", "</head>"]
+    parts.append("<body>")
+    for grid in grids:
+        parts += [f"<h2>{escape(grid.title)}</h2>", f"<p>{escape(grid.caption)}</p>", html(grid).rstrip()]
+        parts.append(f"<p>{escape(underlined(grid.reading))}</p>")
+    return "\n".join([*parts, "</body>", "</html>"]) + "\n"
+
+
+def _notes(row: Row) -> Iterator[str]:
+    yield from (note for note in (row.note, *(entry.note for entry in row.entries)) if note)
+
+
+def _markdown_row(row: Row, grid: Grid) -> list[str]:
+    texts = []
+    for entry in row.entries:
+        text = _escape_markdown(entry.text)
+        marked = {Tier.BEST: f"**{text}**", Tier.NEXT: f"*{text}*", Tier.NONE: text}[entry.tier]
+        texts.append(marked + (f" [{grid.notes[entry.note]}]" if entry.note else ""))
+    label = ("– " if row.minor else "") + _escape_markdown(row.label)
+    return [label + (f" [{grid.notes[row.note]}]" if row.note else ""), *texts]
+
+
+def _html_row(row: Row, grid: Grid) -> str:
+    def sup(note: str | None) -> str:
+        return f"<sup>{grid.notes[note]}</sup>" if note else ""
+
+    cells = []
+    for entry in row.entries:
+        kind = entry.tier.value or ("none" if entry.note else "")
+        attributes = (f' class="{kind}"' if kind else "") + (f' title="{escape(entry.title)}"' if entry.title else "")
+        cells.append(f"<td{attributes}>{escape(entry.text)}{sup(entry.note)}</td>")
+    head = f'<th scope="row">{escape(row.label)}{sup(row.note)}</th>'
+    kind = ' class="minor"' if row.minor else ""
+    return f"<tr{kind}>{head}{''.join(cells)}</tr>"
+
+
+def _laid_out(text: str, grid: Grid) -> str:
+    r"""Put each group's heading and the rule above it between the rows that Styler wrote."""
+    # Six metrics and a long name fit the text width of a standard article only like this.
+    text = text.replace("\\begin{tabular}", "\\scriptsize\n\\setlength{\\tabcolsep}{2pt}\n\\begin{tabular}", 1)
+    head, rule, rest = text.partition("\\midrule\n")
+    body, end, tail = rest.partition("\\bottomrule\n")
+    rows = iter(body.splitlines(keepends=True))
+    parts = []
+    for number, group in enumerate(grid.groups):
+        if number:
+            parts.append(rule)
+        if group.heading:
+            heading = _escape_latex(group.heading)
+            parts.append(f"\\multicolumn{{{len(grid.columns)}}}{{@{{}}l}}{{\\textit{{{heading}}}}} \\\\\n")
+        parts += [next(rows) for _ in group.rows]
+    return head + rule + "".join(parts) + end + tail
+
+
+def _latex_label(row: Row, grid: Grid) -> str:
+    label = f"\\quad\\scriptsize {_escape_latex(row.label)}" if row.minor else _escape_latex(row.label)
+    return label + (f"${{}}^{{{grid.notes[row.note]}}}$" if row.note else "")
+
+
+def _latex_entry(entry: Entry, row: Row, grid: Grid) -> str:
+    text = _escape_latex(entry.text)
+    marked = {Tier.BEST: f"\\textbf{{{text}}}", Tier.NEXT: f"\\underline{{{text}}}", Tier.NONE: text}[entry.tier]
+    note = f"${{}}^{{{grid.notes[entry.note]}}}$" if entry.note else ""
+    return f"{{\\scriptsize {marked}{note}}}" if row.minor and marked else marked + note
+
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--", "×": r"$\times$", "∞": r"$\infty$"}
+    | {"±": r"$\pm$", "λ": r"$\lambda$"}
+)
+
+
+def _escape_latex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def _escape_markdown(text: str) -> str:
+    return "".join(f"\\{character}" if character in "\\`*[]|<" else character for character in text)

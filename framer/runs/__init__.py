@@ -1,0 +1,1 @@
+"""A run: finished weights with their config and card."""

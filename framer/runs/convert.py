@@ -1,0 +1,39 @@
+"""Published weights as a run, and runs as files for other programs."""
+
+from pathlib import Path
+
+from framer.backbones.registry import backbone_class, settings_of
+from framer.errors import UserError
+from framer.provenance.cards import read_card, verify_payload
+from framer.provenance.hashing import sha256_file
+from framer.runs import run_dir
+
+
+def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | None = None) -> None:
+    """Write trained weights in another form.
+
+    Args:
+        source: folder of a run, or a file of published weights.
+        backbone: whose weights they are.
+        form: "run", or one that the backbone's `export` knows.
+        out: what is written; a folder or a file, as the form needs.
+        base: folder of the base, which a run is tied to.
+
+    Raises:
+        UserError: source or base cannot be read or do not fit, or there is no such form; nothing is written then.
+    """
+    path = source
+    if source.is_dir():
+        verify_payload(source, read_card(source, "run"))
+        path = source / run_dir.MODEL
+    if form != "run":
+        backbone_class(backbone).export(path, out, form)
+        return
+    if base is None or source.is_dir():
+        raise UserError(f"{source}: a run is made of a file of published weights and a base; give both")
+    model, identity = run_dir.load_base(base, backbone, {})
+    settings, stages = model.load_published(source)
+    config = {"settings": settings_of(backbone, settings).training, "stages": stages}
+    published = {"file": source.name, "sha256": sha256_file(source)}
+    facts = {"published": published, "code": run_dir.code_of("convert", backbone)}
+    run_dir.write(out, "run", model, model.adapter_state(), config, facts, [], (base, identity))

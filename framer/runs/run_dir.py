@@ -1,0 +1,200 @@
+"""Folders of bases and runs: `model.safetensors`, `config.json`, logs, and `card.json`, which is written last.
+
+A base holds all weights of a network; a run only the LoRA or control weights, and where its base lies and its hash.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from framer.backbones.base import Backbone
+from framer.backbones.loading import read_tensors
+from framer.backbones.registry import backbone_class, backbone_module, from_config, settings_of
+from framer.errors import UserError
+from framer.provenance.cards import CARD, lock, read_card, verify_payload, versions, write_card
+from framer.provenance.code import fingerprint
+from framer.provenance.files import atomic, write_json
+from framer.provenance.hashing import digest, sha256_file
+from framer.study.jobs import PretrainJob
+
+MODEL, CONFIG = "model.safetensors", "config.json"
+PACKAGES = ("accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "torch", "transformers")
+
+
+def save(
+    folder: Path,
+    kind: str,
+    backbone: Backbone,
+    state: Mapping[str, Tensor],
+    job: PretrainJob,
+    logs: list[str],
+    data: list[Path],
+    made: Mapping[str, Any],
+    base: tuple[Path, str] | None = None,
+    snapshots: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write weights, configuration and card of a base or run.
+
+    Args:
+        folder: where it goes; the files named in `logs` are there already.
+        kind: "base" or "run".
+        backbone: the model.
+        state: what of it to keep.
+        job: the settings that made it.
+        data: folders of the training images.
+        made: what else goes into the card: the code's fingerprint, and a digest of the captions where there are some.
+        base: folder and sha256 of the base of a run.
+        snapshots: sha256 of what a run keeps of its training, by file. Not part of its payload: restoring needs none.
+    """
+    facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data), **made}
+    facts |= {"snapshots": dict(snapshots)} if snapshots else {}
+    write(folder, kind, backbone, state, {"settings": job.settings, "stages": list(job.stages)}, facts, logs, base)
+
+
+def write(
+    folder: Path,
+    kind: str,
+    backbone: Backbone,
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    logs: list[str],
+    base: tuple[Path, str] | None = None,
+) -> None:
+    """`save` of a model whatever made it: `config` has its settings and stages, `facts` go into the card.
+
+    Args:
+        facts: `code`, the fingerprint of what made it, and more.
+    """
+    (folder / CARD).unlink(missing_ok=True)  # a folder with a card is complete
+    with atomic(folder / MODEL) as part:
+        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part, backbone.metadata)
+    content: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config, **config}
+    card = {**facts, "lock": lock()}
+    if base:
+        where, card["base"] = base
+        relative = Path(os.path.relpath(where.resolve(), folder.resolve())).as_posix()
+        content["base"] = {"path": relative, "sha256": card["base"]}
+    write_json(folder / CONFIG, content)
+    write_card(folder, kind, [MODEL, CONFIG, *logs], **card, versions=versions(PACKAGES))
+
+
+def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple[Backbone, str]:
+    """A base with its weights.
+
+    Args:
+        folder: of the base.
+        backbone: which one it must be.
+        settings: of the backbone that is built on it, where they are not at their defaults.
+
+    Returns:
+        The backbone, not yet adapted, and what identifies its weights: their sha256, or a digest of a published base.
+
+    Raises:
+        UserError: the folder is incomplete, damaged, of another backbone, or of a model that cannot be built.
+    """
+    card = read_card(folder, "base")
+    verify_payload(folder, card)
+    if "repo" in card:  # a published pipeline
+        return backbone_class(backbone).open(folder, settings_of(backbone, dict(settings))), digest(card)
+    config = read_config(folder)
+    if config["backbone"] != backbone:
+        raise UserError(f"{folder}: a base of {config['backbone']}, where one of {backbone} is needed")
+    model = from_config(backbone, config["config"], settings)
+    model.load_base(read_tensors(folder / MODEL), str(folder / MODEL))
+    return model, card["payload"][MODEL]
+
+
+def load_run(folder: Path) -> tuple[Backbone, dict[str, Any]]:
+    """A run on its base, ready to restore, and the run's card.
+
+    Raises:
+        UserError: the folder or its base is incomplete, damaged or missing, or the base is not the one of the run.
+    """
+    card = read_card(folder, "run")
+    verify_payload(folder, card)
+    return load_adapted(folder, read_config(folder)["stages"], folder / MODEL), card
+
+
+def load_adapted(folder: Path, stages: Sequence[str], weights: Path) -> Backbone:
+    """The base of a run with trained weights, ready to restore.
+
+    Args:
+        folder: of the run.
+        stages: that the weights went through.
+        weights: of the run, at its end or earlier.
+
+    Raises:
+        UserError: as `load_run`.
+    """
+    config = read_config(folder)
+    where = base_of(folder)
+    backbone, sha256 = load_base(where, config["backbone"], config["settings"])
+    if sha256 != config["base"]["sha256"]:
+        raise UserError(
+            f"{folder / CONFIG}: base: {where} has other weights than this run was trained on; train it again"
+        )
+    for stage in stages:
+        backbone.adapt(stage)
+    backbone.load_adapter(read_tensors(weights), str(weights))
+    backbone.network.eval()
+    return backbone
+
+
+def base_of(folder: Path) -> Path:
+    """The folder of the base that a run needs.
+
+    Raises:
+        UserError: it is not there, or the run's configuration is missing or damaged.
+    """
+    where = Path(os.path.normpath(folder / read_config(folder)["base"]["path"]))
+    if not where.is_dir():
+        raise UserError(f"{folder / CONFIG}: base: {where} is not there; keep bases and runs in one folder of results")
+    return where
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a base or run.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return config | {"backbone": config["backbone"], "config": config["config"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(f"{folder / CONFIG}: missing or damaged; delete {folder} and make it again") from None
+
+
+def code_of(command: str, backbone: str) -> str:
+    """The fingerprint of `framer COMMAND` with a backbone, which it loads by name; computed once, before it starts."""
+    return fingerprint(command, backbone_module(backbone))
+
+
+def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]:
+    """What a checkpoint of an unfinished `framer COMMAND` must share with the training that goes on from it."""
+    return {
+        "settings": job.digest,
+        "data": digest(data_digests(data)),
+        "code": code_of(command, job.backbone),
+        "package versions": digest(versions(PACKAGES)),
+    }
+
+
+def data_digests(folders: list[Path]) -> dict[str, str]:
+    """What identifies the training data: set or folder name to the digest of its card, or of its files without one."""
+    digests = {}
+    for folder in folders:
+        cards = [at / CARD for at in (folder, folder.parent) if (at / CARD).is_file()]
+        if cards:
+            digests[cards[0].parent.name] = sha256_file(cards[0])
+        else:
+            files = sorted(path for path in folder.iterdir() if path.is_file())
+            digests[folder.name] = digest({path.name: sha256_file(path) for path in files})
+    return digests

@@ -1,0 +1,45 @@
+"""What decides the bytes of a training: threads, kernels, seeds, and the device, ranks and precision of accelerate."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from framer.backbones.base import Backbone
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def deterministic(threads: int, exact: bool = True) -> None:
+    """Make equal inputs give equal bytes, for this process.
+
+    Args:
+        threads: CPU threads; part of the result, since they order the sums.
+        exact: only kernels that give the same bits again; without, only GPUs give others.
+    """
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
+    torch.use_deterministic_algorithms(exact)
+    torch.backends.cudnn.benchmark = not exact
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's default generator for a block, and put it back afterwards. For libraries that take no generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def device_for(model: "Backbone") -> str:
+    """Where a model runs: on a GPU where there is one, but a tiny one on CPUs whatever there is."""
+    return "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
+
+
+def peak_bytes() -> int:
+    """The most that tensors took of the GPU since it was last reset, or what this process took of the machine."""
+    taken = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+    return taken or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,131 @@
+"""Score files and what they say: by row of the tables, or by method where others published their scores."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framer.errors import UserError
+from framer.provenance.files import csv_text, write_json, write_text
+from framer.scoring.protocols import Metric, Protocol
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score file and its sidecar."""
+
+    path: Path
+    values: dict[str, dict[str, float]]
+    """By metric and image stem."""
+    sidecar: dict[str, Any]
+
+    @cached_property
+    def stems(self) -> tuple[str, ...]:
+        """The images, by file name without suffix, sorted: methods may differ in file format."""
+        return tuple(sorted(Path(name).stem for name in self.sidecar["images"]))
+
+    def column(self, metric: Metric) -> Array | str:
+        """One value an image in the order of `stems`, or a single one for a whole set; or why there is none."""
+        if reason := self.sidecar["unavailable"].get(metric.name):
+            return str(reason)
+        if metric.name not in self.values or self.sidecar["metrics"].get(metric.name) is None:
+            return f"{metric.title} is not in the score files, which were made for fewer metrics; score again"
+        if (other := self.sidecar["metrics"][metric.name]) != metric.id:
+            return f"{metric.title} was published as {other}, which is not {metric.id}"
+        values = self.values[metric.name]
+        if set(values) == {WHOLE_SET}:
+            return np.array([values[WHOLE_SET]])
+        if values.keys() != set(self.stems):
+            return f"{metric.title} is not in the score files for all images; score again"
+        return np.array([values[stem] for stem in self.stems])
+
+
+def read_scores(path: Path, protocol: Protocol) -> Scores:
+    """Read one score file of a study, and check it against its sidecar and against the protocol's definitions.
+
+    Raises:
+        UserError: one of the two files is missing or damaged, or the definitions differ.
+    """
+    scores = _read(path)
+    ids = scores.sidecar["metrics"]
+    for metric in protocol.metrics:
+        if ids.get(metric.name, metric.id) != metric.id:
+            raise UserError(
+                f"{path}: {metric.name} is {ids[metric.name]}, where protocol {protocol.name!r} now means {metric.id}; "
+                "delete it and score again"
+            )
+    return scores
+
+
+def read_methods(set_id: str, protocol: Protocol, arms: Container[str] = ()) -> dict[str, Scores]:
+    """The scores that others published of a set under a protocol, by method.
+
+    Where a metric was computed by another definition than the protocol's, its cells say so instead of a number.
+
+    Raises:
+        UserError: a file is damaged, does not say whose scores it holds, or a method is called as one of `arms`.
+    """
+    found = {}
+    for path in sorted(METHODS.glob(f"*/{set_id}/{protocol.name}.csv")):
+        scores = _read(path)
+        if not {"label", "source"} <= scores.sidecar.keys():
+            raise UserError(f"{path.with_suffix('.json')}: needs the keys label and source; import the scores again")
+        name = path.parts[-3]
+        if name in arms:
+            raise UserError(f"{path.parents[1]}: {name} is also an arm of the study; rename the folder")
+        found[name] = scores
+    return found
+
+
+def _read(path: Path) -> Scores:
+    sidecar_path = path.with_suffix(".json")
+    try:
+        content = path.read_bytes()
+        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        if not all(isinstance(sidecar[key], dict) for key in ("metrics", "unavailable", "images")):
+            raise TypeError
+        written_for = sidecar["scores"]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not there; run snakemake, or framer score") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{sidecar_path}: not a sidecar of scores; delete {path} and score again") from None
+    if hashlib.sha256(content).hexdigest() != written_for:
+        raise UserError(f"{path}: it is not the file that {sidecar_path.name} describes; delete both and score again")
+    stems = {name: Path(name).stem for name in sidecar["images"]} | {WHOLE_SET: WHOLE_SET}
+    values: dict[str, dict[str, float]] = {}
+    for image, metric, value in list(csv.reader(StringIO(content.decode())))[1:]:
+        values.setdefault(metric, {})[stems[image]] = float(value)
+    return Scores(path, values, sidecar)
+
+
+COLUMNS = ("image", "metric", "value")
+WHOLE_SET = "*"
+"""Stands for an image's name in the row of a metric of whole sets."""
+
+METHODS = Path("results") / "published" / "scores"
+"""Where tables look for scores of methods that no study restores: METHOD/SET/PROTOCOL.csv."""
+
+
+def write_scores(out: Path, rows: Iterable[tuple[str, str, float]], sidecar: dict[str, Any]) -> None:
+    """Write a score file and its sidecar. The CSV comes last: where it is, the scores are complete.
+
+    Args:
+        out: the CSV.
+        rows: image, metric's short name, value.
+        sidecar: what the values mean; "count" and "scores", the CSV's sha256, are added.
+    """
+    content = csv_text(COLUMNS, ((image, metric, repr(value)) for image, metric, value in rows))
+    about = {"count": len(sidecar["images"]), "scores": hashlib.sha256(content.encode()).hexdigest()}
+    images = {"images": sidecar["images"]}
+    write_json(out.with_suffix(".json"), {k: v for k, v in sidecar.items() if k != "images"} | about | images)
+    write_text(out, content)

@@ -1,0 +1,362 @@
+"""What a study file may say: its keys, their types and their defaults."""
+
+import json
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from framer.backbones.registry import settings_class, settings_of
+from framer.config_file import Name, Strict
+from framer.data.degradation.presets import PRESETS
+from framer.errors import UserError, unknown
+from framer.method.recipe import Recipe
+from framer.scoring.protocols import PROTOCOLS, Protocol
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice")
+    return values
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Optimisation(Strict):
+    """How long and how one stage is optimised (AdamW)."""
+
+    steps: int = Field(ge=0, description="optimiser steps; 0 keeps the starting weights")
+    batch: int = Field(ge=1, description="images a step, over all ranks")
+    crop: int = Field(ge=32, multiple_of=32, description="side of the HR training crop, pixels")
+    lr: float = Field(gt=0, description="learning rate after warm-up")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    decay: bool = Field(False, description="cosine decay to zero after the warm-up; otherwise constant")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(
+        1, ge=1, description="parts of a batch, one after the other; FRAMER contrasts images of one part"
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average that becomes the weights; 0 for none")
+
+    @model_validator(mode="after")
+    def _batch_is_divisible(self) -> "Optimisation":
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: the batch of {self.batch} has no {self.accumulate} equal parts")
+        return self
+
+
+class Numerics(Strict):
+    """How a training computes; part of what it gives."""
+
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        default="float32", description="of arithmetic and frozen weights; what trains stays in float32"
+    )
+    compile: bool = Field(default=False, description="torch.compile the network")
+    deterministic: bool = Field(default=True, description="the same bits again; slower on GPUs")
+
+
+class DataConfig(Strict):
+    """The training images of a backbone and how LR is made of them."""
+
+    sets: list[Name] = Field(min_length=1)
+    degradation: str = Field(description="a preset of framer.data.degradation.presets")
+
+    pairs: int | None = Field(
+        None, ge=1, description="train on so many pairs again and again; absent: never the same twice"
+    )
+    encode: bool = Field(
+        False, description="encode the pairs once, before training; as encoding them in it, up to rounding"
+    )
+
+    @model_validator(mode="after")
+    def _only_finite_pairs_are_encoded(self) -> "DataConfig":
+        if self.encode and self.pairs is None:
+            raise ValueError("encode: needs pairs, the number of them")
+        return self
+
+    @field_validator("degradation")
+    @classmethod
+    def _known_degradation(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(unknown("degradation", name, PRESETS))
+        return name
+
+
+class CaptionsConfig(Strict):
+    """Where a backbone's prompts come from; without it, all are empty."""
+
+    folder: str | None = Field(None, description="holds SET.csv (image,caption) or SET/STEM.txt for every set")
+    model: str | None = Field(
+        None, pattern=r"^[\w.-]+/[\w.-]+$", description="captions by this model of transformers on the hub, owner/name"
+    )
+    missing: Literal["error", "empty"] = Field("error", description="an image without a caption: refuse, or no prompt")
+    restoring: bool = Field(True, description="told in restoring, too; PiSA-SR's release trains alone with its tags")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CaptionsConfig":
+        if (self.folder is None) == (self.model is None):
+            raise ValueError("captions: name a folder or a model, one of them")
+        return self
+
+
+class BackboneConfig(Strict):
+    """One backbone: its base, how that is trained where it is ours, and how the arms are."""
+
+    base: str = Field(
+        pattern=r"^(tiny|random|[\w.-]+/[\w.-]+)$",
+        description="'tiny', 'random' (full size, for measuring), or a diffusers pipeline on the hub, owner/name",
+    )
+    data: DataConfig
+    captions: CaptionsConfig | None = None
+    pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; absent for a published base")
+    train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
+    numerics: Numerics = Numerics()
+    settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
+    gpus: int = Field(1, ge=1, description="that a training asks a cluster for; no part of what is trained")
+
+    @model_validator(mode="after")
+    def _spread_evenly(self) -> "BackboneConfig":
+        for name, stage in self.train.items():
+            if stage.batch % (self.gpus * stage.accumulate):
+                parts = f"{self.gpus} GPUs" + (f" with accumulate {stage.accumulate}" if stage.accumulate > 1 else "")
+                raise ValueError(f"gpus: the batch of {stage.batch} of train.{name} cannot be split over {parts}")
+        return self
+
+
+class ArmConfig(Strict):
+    """One row of the tables. With neither backbone nor `of` nor `images` it is bicubic interpolation."""
+
+    label: str
+    backbone: str | None = Field(None, description="a key of backbones")
+    recipe: str | None = Field(None, description="a named recipe of the FRAMER loss; absent for the baseline")
+    settings: dict[str, Any] = Field(default={}, description="over those of the backbone, key by key")
+    checkpoint: str | None = Field(
+        None, description="published weights, by the id of their manifest in weights/; nothing is trained"
+    )
+    images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; absent: all")
+    seeds: Seeds | None = Field(
+        None, description="of this arm alone; of published weights: sampling seeds, 0 if absent"
+    )
+    untrained: bool = Field(False, description="control: random weights, never trained")
+    of: Name | None = Field(None, description="control: restore with the model of this arm")
+    blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str | None) -> str | None:
+        if name is not None and name not in Recipe.names():
+            raise ValueError(unknown("recipe", name, Recipe.names()))
+        return name
+
+
+class AblationConfig(Strict):
+    """Arms of one backbone that stand in the ablation grid alone: one a recipe, called BACKBONE-RECIPE."""
+
+    recipes: list[str] | Literal["all"] = Field(description="named recipes, or all")
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets; absent: all of the study")
+    seeds: Seeds | None = Field(None, description="training seeds; absent: all of the study")
+
+    @field_validator("recipes")
+    @classmethod
+    def _known_recipes(cls, recipes: list[str] | str) -> list[str]:
+        for name in (named := list(Recipe.names()) if isinstance(recipes, str) else recipes):
+            if name not in Recipe.names():
+                raise ValueError(unknown("recipe", name, Recipe.names()))
+        return named
+
+    def arms(self, backbone: str) -> dict[str, ArmConfig]:
+        """The arms, by name."""
+        return {
+            f"{backbone}-{recipe.replace('.', '_')}": ArmConfig.model_validate(
+                {"label": f"{backbone}: {recipe}", "backbone": backbone, "recipe": recipe}
+                | {"sets": self.sets, "seeds": self.seeds}
+            )
+            for recipe in self.recipes
+        }
+
+
+class HeldOutConfig(Strict):
+    """On what the held-out loss is measured."""
+
+    set: Name
+    draws: int = Field(ge=1, description="(image, sigma, noise) triples")
+
+
+class StudyConfig(Strict):
+    """A whole study file."""
+
+    title: str
+    seed: int = Field(ge=0, description="every random draw of the study derives from it")
+    seeds: Seeds = Field(default=[0], description="training seeds, each a run of every trained arm")
+    threads: int = Field(1, ge=1, description="CPU threads a job; part of the result, since it orders the sums")
+    strict: bool = Field(False, description="an absent set is an error, not n/a")
+    sets: Distinct = Field(description="test sets, in the order of the tables")
+    protocols: Distinct
+    metrics: Distinct
+    heldout: HeldOutConfig | None = None
+    analysis: "AnalysisConfig | None" = None
+    trackers: list[str] = Field(default=["tensorboard"], description="of accelerate, such as wandb; part of no result")
+    backbones: dict[str, BackboneConfig]
+    arms: dict[Name, ArmConfig] = Field(min_length=1)
+    ablations: dict[str, AblationConfig] = Field(
+        default={}, description="by backbone; recipes of `arms` are not repeated"
+    )
+
+    @model_validator(mode="after")
+    def _metrics_are_defined(self) -> "StudyConfig":
+        for protocol in self.protocols:
+            try:
+                Protocol.named(protocol).select(self.metrics)
+            except UserError as error:
+                key = "metrics" if protocol in PROTOCOLS else "protocols"
+                raise ValueError(f"{key}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _backbones_are_known(self) -> "StudyConfig":
+        for name, backbone in self.backbones.items():
+            where = "backbones"
+            try:
+                cls = settings_class(name)
+                where = f"backbones.{name}.settings"
+                settings_of(name, backbone.settings)
+                for arm, config in self.arms.items():
+                    if config.backbone == name:
+                        where = f"arms.{arm}.settings"
+                        settings_of(name, backbone.settings, config.settings)
+            except UserError as error:
+                raise ValueError(f"{where}: {error}") from None
+            for stage in backbone.train:
+                if stage not in cls.stages:
+                    raise ValueError(f"backbones.{name}.train: {unknown('stage', stage, cls.stages)}")
+            if tuple(backbone.train) != cls.stages[: len(backbone.train)]:
+                order = ", ".join(cls.stages)
+                raise ValueError(f"backbones.{name}.train: the stages are {order}, in this order from the first on")
+            if (backbone.base == "tiny") != (backbone.pretrain is not None):
+                raise ValueError(f"backbones.{name}.pretrain: needed for base 'tiny', and for no other")
+        return self
+
+    @property
+    def ablation_arms(self) -> dict[str, ArmConfig]:
+        """The arms of `ablations`, but for recipes that a plain arm of `arms` has already, as such or as `baseline`."""
+        plain = {
+            (arm.backbone, arm.recipe)
+            for arm in self.arms.values()
+            if not (arm.settings or arm.untrained or arm.sets or arm.seeds or arm.checkpoint)
+        }
+        arms = {name: arm for key, config in self.ablations.items() for name, arm in config.arms(key).items()}
+        new = {name: arm for name, arm in arms.items() if (arm.backbone, arm.recipe) not in plain}
+        return {name: arm for name, arm in new.items() if self.baseline(arm) is None}
+
+    def baseline(self, ablation: ArmConfig) -> str | None:
+        """The arm of `arms` that an ablation would train once more: with a loss of zero and the same seeds, a baseline.
+
+        Args:
+            ablation: an arm of `ablations`.
+
+        Returns:
+            None of a recipe whose loss is something, and where no baseline has its settings, seeds and sets.
+        """
+        if Recipe.named(str(ablation.recipe)).objective != "none":
+            return None
+        seeds, sets = {*(ablation.seeds or self.seeds)}, {*(ablation.sets or self.sets)}
+        for name, arm in self.arms.items():
+            changed = arm.recipe or arm.settings or arm.untrained or arm.checkpoint
+            has_all = seeds <= {*(arm.seeds or self.seeds)} and sets <= {*(arm.sets or self.sets)}
+            if arm.backbone == ablation.backbone and not changed and has_all:
+                return name
+        return None
+
+    @model_validator(mode="after")
+    def _analysis_fits(self) -> "StudyConfig":
+        if self.analysis is None:
+            return self
+        if self.analysis.seed is not None and self.analysis.seed not in self.seeds:
+            known = ", ".join(map(str, self.seeds))
+            raise ValueError(f"analysis.seed: {self.analysis.seed} is no training seed; there are {known}")
+        for name, backbone in self.backbones.items():
+            total = sum(stage.steps for stage in backbone.train.values())
+            if beyond := [step for step in self.analysis.snapshots if step > total]:
+                raise ValueError(
+                    f"analysis.snapshots: {beyond[0]} is beyond the {total} steps of {name}; name earlier ones"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "StudyConfig":
+        for key in self.ablations:
+            if key not in self.backbones:
+                raise ValueError(f"ablations: {unknown('backbone', key, self.backbones)}")
+        if both := self.arms.keys() & self.ablation_arms.keys():
+            raise ValueError(f"arms.{min(both)}: an arm of ablations has this name; rename the arm")
+        for name, arm in (self.arms | self.ablation_arms).items():
+            for extra in set(arm.sets or ()) - set(self.sets):
+                raise ValueError(f"arms.{name}.sets: {unknown('test set', extra, self.sets)}")
+            if arm.backbone and arm.backbone not in self.backbones:
+                raise ValueError(f"arms.{name}.backbone: {unknown('backbone', arm.backbone, self.backbones)}")
+            if arm.of is not None:
+                if arm.of not in self.arms or self.arms[arm.of].backbone is None:
+                    trained = [key for key, other in self.arms.items() if other.backbone]
+                    raise ValueError(f"arms.{name}.of: {unknown('trained arm', arm.of, trained)}")
+                if arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.images:
+                    raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
+                if self.arms[arm.of].checkpoint:
+                    raise ValueError(f"arms.{name}.of: {arm.of} is not trained here; name a trained arm")
+            elif arm.images:
+                if arm.backbone or arm.checkpoint or arm.seeds or arm.recipe or arm.untrained or arm.settings:
+                    raise ValueError(f"arms.{name}: an arm with 'images' has no model; drop the other keys")
+            elif arm.checkpoint:
+                if not arm.backbone or arm.recipe or arm.untrained:
+                    raise ValueError(
+                        f"arms.{name}.checkpoint: needs 'backbone', and neither 'recipe' nor 'untrained': it is trained"
+                    )
+            elif arm.blank_lr or ((arm.recipe or arm.untrained or arm.settings) and not arm.backbone):
+                raise ValueError(f"arms.{name}: 'blank_lr' needs 'of'; recipe, untrained and settings need 'backbone'")
+            # A trained arm's rows are called ARM-sSEED.
+            for other in self.arms:
+                if name != other and re.fullmatch(re.escape(other) + r"-s\d+", name):
+                    raise ValueError(f"arms.{name}: that is how the rows of {other} are called; rename the arm")
+        return self
+
+
+class CostConfig(Strict):
+    """How the cost of training is measured; it never is where a study does not say so."""
+
+    steps: int = Field(50, ge=1, description="training steps a block that are timed; blocks of the arms alternate")
+    warmup: int = Field(5, ge=1, description="steps a block before those")
+    blocks: int = Field(4, ge=1, description="blocks an arm, each a process of its own")
+    batch: int = Field(1, ge=1, description="images a step")
+    crop: int = Field(512, ge=32, multiple_of=32, description="side of the HR crop, pixels")
+
+
+class AnalysisConfig(Strict):
+    """What is recorded of the trained models for the paper's figures of analysis."""
+
+    compared: ClassVar[tuple[str, ...]] = ("paper", "no_faw_no_fam", "no_faw", "no_fam")
+    """The recipes whose early training is looked at, in the order of the figure."""
+
+    set: Name = Field(description="a paired set")
+    images: int = Field(16, ge=2, description="how many of it, from the start")
+    snapshots: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[], description="steps after which adapters are kept, counted over all stages"
+    )
+    seed: int | None = Field(None, ge=0, description="which training seed; absent: the first")
+    cost: CostConfig | None = None
+
+    @field_validator("snapshots")
+    @classmethod
+    def _in_order(cls, steps: list[int]) -> list[int]:
+        if steps != sorted(set(steps)):
+            raise ValueError("name each step once, in their order")
+        return steps
+
+
+StudyConfig.model_rebuild()
+
+
+if __name__ == "__main__":
+    print(json.dumps(StudyConfig.model_json_schema(), indent=2))

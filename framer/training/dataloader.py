@@ -1,0 +1,94 @@
+"""The stream of training batches: which pairs and which random numbers each step and each rank gets.
+
+All of it is a function of the seeds and the number of a sample, whatever the number of ranks and of data workers. What
+one rank computes of micro-batch number n are the samples n * size + rank * size / ranks and on; sample k has the pair
+and the generator of number k.
+"""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from framer.backbones.base import Batch
+from framer.backbones.random import Draws, generator
+from framer.data.pairs import TrainingPairs
+from framer.errors import UserError
+from framer.study.schema import Optimisation
+from framer.training.latent_cache import EncodedStream
+
+Pairs = tuple[tuple[str, ...], torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor] | None]
+
+
+class Batches(Dataset[Pairs]):
+    """One rank's part of every micro-batch of a stage.
+
+    Args:
+        pairs: the stage's stream of pairs, or of what was encoded of them.
+        settings: of the stage.
+        seeds: of the streams "noise" and "negatives".
+        rank, ranks: this process and their number.
+
+    Raises:
+        UserError: the batch cannot be split evenly.
+    """
+
+    def __init__(
+        self,
+        pairs: TrainingPairs | EncodedStream,
+        settings: Optimisation,
+        seeds: Mapping[str, int],
+        rank: int = 0,
+        ranks: int = 1,
+    ):
+        parts = ranks * settings.accumulate
+        if settings.batch % parts:
+            raise UserError(
+                f"batch: {settings.batch} cannot be split over {ranks} GPUs with accumulate {settings.accumulate};"
+                f" use a multiple of {parts}, or other GPUs"
+            )
+        self.pairs, self.seeds, self.rank, self.ranks = pairs, seeds, rank, ranks
+        self.size = settings.batch // parts
+
+    def __getitem__(self, micro: int) -> Pairs:
+        stems, lr, hr, *encoded = self.pairs.batch(micro * self.ranks + self.rank, self.size)
+        return stems, lr, hr, encoded[0] if encoded else None
+
+    def batch(self, micro: int, pairs: Pairs | None = None) -> Batch:
+        """This rank's part of a micro-batch; the negatives' generator is the same on all ranks."""
+        stems, lr, hr, encoded = pairs or self[micro]
+        first = (micro * self.ranks + self.rank) * self.size
+        samples = tuple(generator(self.seeds["noise"], first + i) for i in range(self.size))
+        return Batch(lr, hr, stems, Draws(samples, generator(self.seeds["negatives"], micro)), encoded)
+
+    def stream(self, first: int, stop: int, workers: int) -> Iterator[Batch]:
+        """The parts of micro-batches `first` to `stop` - 1, made ahead by worker processes where there are any."""
+        numbers = range(first, stop)
+        if not workers:
+            yield from (self.batch(micro) for micro in numbers)
+            return
+        loader: DataLoader[Pairs] = DataLoader(
+            self,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            collate_fn=tuple,  # as it is
+            worker_init_fn=_deaf,
+            generator=torch.Generator(),
+        )
+        for micro, pairs in zip(numbers, loader, strict=True):
+            yield self.batch(micro, pairs)
+
+
+def _deaf(_: int) -> None:
+    """Slurm and terminals signal all processes of a job; the trainer still needs its data to finish the step."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def workers(device: torch.device) -> int:
+    """Data workers of this rank: beside a GPU its share of the job's CPUs but one; none where training needs those."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // beside - 1) if device.type == "cuda" else 0

@@ -1,0 +1,93 @@
+"""Encode training pairs and prompts once, before training: latents and text embeddings in a hashed cache.
+
+A cache holds shards of pairs, `pairs-00000.safetensors` with the tensors of `Backbone.encode` for `SHARD` pairs in
+order, shards of prompts, two lists (`pairs.csv` with the photograph of each pair, `prompts.json`), and a card with the
+hash of each. What is random in training (the posterior's noise, dropped prompts) is not in it, so that it gives the
+gradients of encoding on the fly, to the bit.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from framer.backbones.base import Batch
+from framer.backbones.random import Draws, generator
+from framer.data.captions import training_prompts
+from framer.data.pairs import TrainingPairs
+from framer.provenance.cards import CARD, lock, versions, write_card
+from framer.provenance.files import atomic, csv_text, write_json, write_text
+from framer.runs import run_dir
+from framer.runs.runtime import DTYPES, deterministic, device_for
+from framer.study.jobs import EncodeJob
+from framer.training.latent_cache import PAIRS, PROMPTS, SHARD, shard_name
+
+
+def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bool = True) -> None:
+    """Write a cache.
+
+    Args:
+        job: the settings.
+        base: folder of the base, whose codec and text encoders are used.
+        data: folders of HR photographs.
+        out: folder of the cache.
+        progress: show bars.
+
+    Raises:
+        UserError: base, data, captions or settings that cannot be used.
+    """
+    deterministic(job.threads)
+    made = {"code": run_dir.code_of("encode", job.backbone), "lock": lock()}
+    (out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
+    for path in out.glob("*.safetensors"):
+        path.unlink()
+    backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
+    backbone.to(device_for(backbone), DTYPES[job.precision])
+    source = TrainingPairs(data, job.crop, job.data.degradation, job.data.seed)
+    prompts = dict.fromkeys(("", *training_prompts(job.captions, data).values()))
+
+    filtered = list(dict.fromkeys(backbone.filtered(prompt) for prompt in prompts))
+    bars = {"unit": "prompt", "file": sys.stderr, "disable": not progress}
+    texts = tqdm(range(len(filtered)), "text", **bars)
+    files = _write(out, "prompts", lambda k: backbone.encode_prompt(filtered[k]), texts)
+    write_json(out / PROMPTS, filtered)
+    backbone.free_text()
+
+    names: list[str] = []
+
+    def pair(k: int) -> dict[str, Tensor]:
+        name, lr, hr = source.pair(k)
+        names.append(name)
+        batch = Batch(lr[None], hr[None], (name,), Draws((), generator(0)))
+        return {key: value[0] for key, value in backbone.encode(batch).items()}
+
+    bars["unit"] = "pair"
+    files += _write(out, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
+    write_text(out / PAIRS, csv_text(("pair", "photograph"), enumerate(names)))
+
+    facts = {"job": job.as_dict(), "base": sha256, "data": run_dir.data_digests(data)}
+    write_card(out, "encoded", [PAIRS, PROMPTS, *files], **facts, **made, versions=versions(run_dir.PACKAGES))
+
+
+def _write(out: Path, kind: str, make: Callable[[int], Mapping[str, Tensor]], numbers: Iterator[int]) -> list[str]:
+    """Write shards; the names of the files."""
+    files: list[str] = []
+    rows: list[Mapping[str, Tensor]] = []
+
+    def flush() -> None:
+        if rows:
+            files.append(shard_name(kind, len(files)))
+            with atomic(out / files[-1]) as part:
+                save_file({key: torch.stack([row[key].cpu() for row in rows]) for key in rows[0]}, part)
+            rows.clear()
+
+    for number in numbers:
+        rows.append(make(number))
+        if len(rows) == SHARD:
+            flush()
+    flush()
+    return files

@@ -1,0 +1,82 @@
+"""Train LoRA or control weights on a frozen base, with or without the FRAMER loss."""
+
+from pathlib import Path
+
+from framer.data.captions import training_prompts
+from framer.method.loss import FramerLoss
+from framer.method.recipe import Recipe
+from framer.provenance.hashing import derive_seed, digest
+from framer.runs import run_dir
+from framer.runs.runtime import seeded
+from framer.study.jobs import TrainJob
+from framer.training.accelerator import accelerated
+from framer.training.checkpoint import Checkpoints, claimed
+from framer.training.latent_cache import EncodedPairs
+from framer.training.options import DEFAULT, Session
+from framer.training.snapshot_writer import Snapshots
+from framer.training.trainer import Task, Training
+
+
+def train(
+    job: TrainJob,
+    base: Path,
+    data: list[Path],
+    out: Path,
+    heldout: Path | None = None,
+    session: Session = DEFAULT,
+    encoded: Path | None = None,
+) -> None:
+    """Write a run, or go on with one that was interrupted; one that was finished before is written again at once.
+
+    Args:
+        job: the settings.
+        base: folder of the base. The run keeps its relative path and hash, and needs it for restoring.
+        data: folders of HR photographs.
+        out: folder of the run: model.safetensors, config.json, log.csv, heldout.csv, card.json, run.json.
+        heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
+        session: how it is carried out.
+        encoded: folder of `framer encode` with the same pairs; they are made on the fly without it.
+
+    Raises:
+        TrainingInterrupted: it was told to stop; `out` has a checkpoint.
+        UserError: base, data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss
+            diverges.
+    """
+    with claimed(out), accelerated(job, session) as accelerator:
+        backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
+        framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
+        first, *_ = job.stages
+        backbone.prepare(list(job.stages))
+        backbone.prompts = training_prompts(job.captions, data)
+        cache = EncodedPairs(encoded, job, sha256, run_dir.data_digests(data)) if encoded else None
+        if cache:
+            backbone.remember(cache.prompt)
+
+        def begin(stage: str) -> None:
+            with seeded(derive_seed(job.seeds["init"], stage)):
+                backbone.adapt(stage)
+            if framer and stage == first:
+                with seeded(derive_seed(job.seeds["init"], "heads")):
+                    backbone.add_heads()
+
+        snapshots = Snapshots(out, job.snapshots)
+        task = Task(
+            job=job,
+            backbone=backbone,
+            begin=begin,
+            batch_loss=lambda batch: backbone.training_loss(batch, framer),
+            weights=backbone.adapter_state,
+            data=data,
+            heldout=heldout,
+            out=out,
+            encoded=cache,
+            snapshots=snapshots,
+        )
+        same = run_dir.identity("train", job, data) | {"base": sha256, "captions": digest(dict(backbone.prompts))}
+        checkpoints = Checkpoints(out, **same)
+        logs = Training(task, session, checkpoints, accelerator).run()
+        if accelerator.is_main_process:
+            made = {"code": same["code"]} | ({"captions": same["captions"]} if job.captions else {})
+            state, kept = backbone.adapter_state(), snapshots.publish()
+            run_dir.save(out, "run", backbone, state, job, logs, data, made, (base, sha256), kept)
+            checkpoints.delete()

@@ -1,0 +1,1 @@
+"""Weight manifests, how weights are fetched, and the store they lie in."""

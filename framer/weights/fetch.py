@@ -1,0 +1,153 @@
+"""Bring model weights to the disk as their manifest says, every file hashed."""
+
+import json
+import os
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+from huggingface_hub import HfApi, ModelInfo, snapshot_download
+
+from framer.errors import UserError
+from framer.hub.download import disk_error, download, hub_errors, patiently, require_hub
+from framer.hub.remote_file import HubFile, Unavailable
+from framer.provenance.cards import CARD, read_card, verify_payload, write_card
+from framer.provenance.hashing import sha256_file
+from framer.weights.manifest import WeightsManifest
+
+# What `from_pretrained` reads of safetensors; pickles, half precision and copies of text encoders for other programs
+# stay where they are. A pipeline of diffusers has its weights in subfolders, and at the root single-file checkpoints
+# for other programs; a model of transformers has them at the root, and no index of parts.
+INDEX, CONFIG, SHARDS = "model_index.json", "config.json", "model.safetensors.index.json"
+PIPELINE = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+MODEL = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
+
+
+def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = None) -> None:
+    """Bring the files, or the pipeline, and write a card that records every file's sha256.
+
+    The card makes the first fetch binding: another fetch that gets other bytes fails.
+
+    Args:
+        manifest: of the model.
+        folder: the folder of weights.
+        out: folder of a pipeline; `folder/<id>` when absent.
+
+    Raises:
+        UserError: it cannot be had, or is not what the manifest says; what was there before is unchanged.
+    """
+    if manifest.pipeline:
+        _fetch_pipeline(manifest, out or folder / manifest.id)
+    else:
+        _fetch_files(manifest, folder)
+
+
+def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
+    home = folder / manifest.id
+    recorded = manifest.recorded(folder).get("payload", {})
+    names = {file.path: os.path.relpath(folder / file.path, home) for file in manifest.files}
+    for file in manifest.files:
+        path = folder / file.path
+        if path.is_file():
+            if fault := file.fault(path):
+                raise UserError(f"{path}: {fault}; delete it and run: framer fetch --weights {manifest.id}")
+            continue
+        if not file.at:
+            raise UserError(manifest.how_to_get(folder))
+        try:
+            got = download(file, folder / ".download" / manifest.id)
+        except Unavailable as reason:
+            by_hand = f"; or by hand: {manifest.where[0]}" if manifest.where else ""
+            raise UserError(f"{manifest.id}: {reason}{by_hand}") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{manifest.id}.part")  # another manifest may bring it, too
+        try:
+            shutil.copyfile(got, part)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise disk_error(str(path), error) from None
+    shutil.rmtree(folder / ".download" / manifest.id, ignore_errors=True)
+    if recorded:
+        verify_payload(home, read_card(home, "weights"))
+        if recorded.keys() == set(names.values()):
+            return
+    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
+    write_card(home, "weights", names.values(), weights=manifest.id)
+
+
+def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
+    if (out / CARD).is_file():
+        return verify_payload(out, read_card(out, "base"))
+    dropped = (out / INDEX).is_file() or (out / CONFIG).is_file()
+    if dropped and not (out / ".cache").exists():  # which the hub's client leaves, also half-way
+        return _take_dropped(manifest, out)
+    reasons = []
+    for address in manifest.pipeline:
+        try:
+            return _fetch_repository(HubFile.parse(address), out)
+        except Unavailable as reason:
+            reasons.append(str(reason))
+    by_hand = f"; or by hand into {out}: {manifest.where[0]}" if manifest.where else ""
+    raise UserError("; ".join(reasons) + by_hand)
+
+
+def _take_dropped(manifest: WeightsManifest, out: Path) -> None:
+    """A pipeline or model that the user put there: complete by its own index, and bound from now on."""
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    index = next((name for name in (INDEX, SHARDS) if name in files), None)
+    try:
+        parts = json.loads((out / index).read_text(encoding="utf-8")) if index else {}
+        if index == INDEX:
+            named = {name for name, kind in parts.items() if isinstance(kind, list) and kind[0]}
+        else:
+            named = set(parts["weight_map"].values()) if index else {"model.safetensors"}
+    except (OSError, ValueError, AttributeError, IndexError, KeyError, TypeError):
+        raise UserError(f"{out / str(index)}: damaged; put the model there again") from None
+    if lacking := [name for name in sorted(named) if not (out / name).exists()]:
+        why = f", which its {index} names" if index else ""
+        raise UserError(f"{out}: it lacks {', '.join(lacking)}{why}; put them there as well")
+    write_card(out, "base", _wanted(files), repo=manifest.id, revision=None, commit=None)
+
+
+def _patterns(names: list[str]) -> list[str]:
+    return PIPELINE if INDEX in names else MODEL
+
+
+def _wanted(names: list[str]) -> list[str]:
+    """Those files of a pipeline or model that are read."""
+    patterns = _patterns(names)
+    wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    return [name for name in wanted if not any(fnmatch(name, other) for other in OTHERS) and name != CARD]
+
+
+def _fetch_repository(file: HubFile, out: Path) -> None:
+    where = f"{file.repo}@{file.revision}"
+
+    def ask() -> ModelInfo:
+        require_hub(where)
+        with hub_errors(where, file):
+            # A branch can move while files come down: all of them come from the commit that it names now.
+            info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
+            patterns = _patterns([one.rfilename for one in info.siblings or []])
+            snapshot_download(
+                file.repo, revision=info.sha, local_dir=out, allow_patterns=patterns, ignore_patterns=OTHERS
+            )
+            return info
+
+    info = patiently(ask)
+    # Of this repository alone: one that was asked before may have left files here.
+    payload = _wanted(sorted(one.rfilename for one in info.siblings or []))
+    if not any(name.endswith(".safetensors") for name in payload):
+        raise UserError(
+            f"{where}: no safetensors weights in it; name a pipeline of diffusers or a model of transformers"
+        )
+    stated = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}
+    for name in payload:
+        if name in stated and sha256_file(out / name) != stated[name]:
+            (out / name).unlink()
+            raise Unavailable(
+                f"{where}: {name} came with another sha256 than the hub states; it was thrown away, try later"
+            )
+    write_card(out, "base", payload, repo=file.repo, revision=file.revision, commit=info.sha)

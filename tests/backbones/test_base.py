@@ -1,0 +1,89 @@
+"""What all backbones share: random numbers by sample, padding, strict loading, and the interface itself."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from framer.backbones.image_ops import pad_to, resized, upsample
+from framer.backbones.random import Draws, generator
+from framer.backbones.registry import SETTINGS, backbone_class, create
+from framer.backbones.state_dict import load_exactly
+from framer.errors import UserError
+
+
+@pytest.fixture(scope="module", params=sorted(SETTINGS))
+def backbone(request):
+    torch.manual_seed(0)
+    return create(request.param, "tiny")
+
+
+def test_draws_do_not_depend_on_the_batch_size():
+    whole = Draws.of_step(3, 4, step=1, batch=4).normal(2, 5)
+    halves = [Draws.of_step(3, 4, step=s, batch=2).normal(2, 5) for s in (2, 3)]
+    assert torch.equal(whole, torch.cat(halves))
+    assert len({tuple(sample.flatten().tolist()) for sample in whole}) == 4
+
+
+@pytest.mark.parametrize("size", [(36, 56), (31, 40)])
+def test_upsampling_is_pillows(size):
+    """Up to its rounding, once an axis; far from black and white, where it clips between the two."""
+    image = torch.randint(64, 192, (1, 3, 9, 14), generator=generator(0))
+    rgb = Image.fromarray(image[0].permute(1, 2, 0).to(torch.uint8).numpy())
+    expected = torch.from_numpy(np.array(rgb.resize(size[::-1], Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    assert (resized(image / 255, size)[0] * 255 - expected).abs().max() <= 1.15
+    if size == (36, 56):
+        assert torch.equal(upsample(image / 255), resized(image / 255, size).clamp(0, 1))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (2, 3), (7, 9), (8, 8)])
+def test_padding_keeps_the_image_and_adds_what_is_asked(height, width):
+    image = torch.rand(1, 3, height, width, generator=generator(1))
+    padded = pad_to(image, 11, 6)
+    assert padded.shape == (1, 3, height + 11, width + 6)
+    assert torch.equal(padded[..., :height, :width], image)
+    if min(height, width) > 2:
+        assert torch.equal(padded[..., height, :width], image[..., height - 2, :])
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 9), (1, 1)])
+def test_any_size_is_restored_to_exactly_four_times(backbone, height, width):
+    image = torch.rand(1, 3, height, width, generator=generator(2))
+    result = backbone.restore_image(image, Draws((generator(3),), generator(3)))
+    assert result.shape == (1, 3, 4 * height, 4 * width)
+    assert result.min() >= 0 and result.max() <= 1
+
+
+def test_a_base_goes_out_and_in(backbone):
+    state = {name: tensor.clone() for name, tensor in backbone.base_state().items()}
+    torch.manual_seed(99)
+    other = create(backbone.name, "tiny")
+    assert any(not torch.equal(tensor, state[name]) for name, tensor in other.base_state().items())
+    other.load_base(state, "x")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in other.base_state().items())
+    image = torch.rand(1, 3, 32, 32, generator=generator(2))
+    draws = [Draws((generator(3),), generator(3)) for _ in range(2)]
+    with torch.no_grad():
+        options = backbone.settings.restore
+        assert torch.equal(backbone.restore(image, draws[0], options), other.restore(image, draws[1], options))
+
+
+def test_loading_is_strict():
+    own = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    for given, message in (
+        ({"a": torch.ones(2)}, "file: lacks tensor 'b'"),
+        ({"a": torch.ones(2), "b": torch.ones(3), "c": torch.ones(1)}, "file: has an unknown tensor 'c'"),
+        ({"a": torch.ones(2), "b": torch.ones(4)}, r"file: 'b' has the shape \(4,\), not \(3,\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_exactly(own, given, "file")
+    assert not own["a"].any()  # nothing is copied before everything fits
+
+
+def test_unknown_names_are_one_line():
+    with pytest.raises(UserError, match="unknown backbone 'pisasr', did you mean 'pisa_sr'"):
+        backbone_class("pisasr")
+    with pytest.raises(
+        UserError, match=r"backbones\.pisa_sr\.base: unknown configuration 'tinny', did you mean 'tiny'"
+    ):
+        create("pisa_sr", "tinny")

@@ -1,0 +1,151 @@
+"""Weights as jobs: what is fetched, what jobs hang on, and what makes them run again."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from test_snakefile import jobs, snakemake
+
+from framer.dag.weights import Weights
+from framer.provenance.cards import write_card
+from framer.scoring.protocols import PROTOCOLS
+from framer.weights.manifest import WeightsManifest
+from framer.weights.store import folder as weights_folder
+from framer.weights.store import hashes
+from tests.fixtures.clone import ROOT
+
+METRICS = ["psnr", "niqe", "musiq"]
+NIQE, MUSIQ = "hub/pyiqa/niqe_modelparameters.mat", "hub/pyiqa/musiq_koniq_ckpt-e95806b9.pth"
+PLAIN = {"psnr": "psnr@rgb,c0", "niqe": "niqe@live,y-yiq-full,c0", "musiq": "musiq@koniq"}
+
+
+@pytest.fixture
+def folder(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(clone)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("FRAMER_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+def put(folder: Path, name: str, data: bytes = b"x", card: str = "") -> None:
+    """A file of weights, with the card of its manifest where that is named."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    if card:
+        (folder / card).mkdir(exist_ok=True)
+        write_card(folder / card, "weights", [f"../{name}"], weights=card)
+
+
+def state(network: bool = True) -> str:
+    return Weights(network).state("framer", METRICS)
+
+
+def test_fetched_weights_change_nothing_for_a_job_that_ran_after_them(folder: Path) -> None:
+    before = Weights(network=True)
+    assert [before.standing(name) for name in ("niqe", "musiq-koniq")] == ["wanted", "wanted"]
+    assert before.state("framer", METRICS) == " ".join(PLAIN.values())
+    put(folder, NIQE, card="niqe")
+    put(folder, MUSIQ, card="musiq-koniq")
+    after = Weights(network=True)
+    assert [after.standing(name) for name in ("niqe", "musiq-koniq")] == ["kept", "kept"]
+    names = before.of_metrics(PROTOCOLS["framer"].select(METRICS))
+    assert names == ["musiq-koniq", "niqe"]
+    assert after.state("framer", METRICS) == before.state("framer", METRICS)
+    assert before.cards(names) == after.cards(names) == [str(folder / name / "card.json") for name in names]
+    assert not after.absent(names) and after.loose(names) is None
+
+
+def test_weights_that_were_put_there_are_followed_by_their_bytes(folder: Path) -> None:
+    seen = {state()}
+    for data in (b"one", b"two"):
+        put(folder, NIQE, data)
+        seen.add(state())
+        assert Weights(True).standing("niqe") == "loose" and not Weights(True).cards(["niqe"])
+    assert len(seen) == 3
+    (folder / NIQE).touch()
+    assert state() in seen, "a touched file changes nothing"
+    put(folder, NIQE, b"two", card="niqe")
+    put(folder, NIQE, b"three")
+    assert Weights(True).standing("niqe") == "loose", "it is not the file of the card"
+
+
+def test_without_a_network_what_is_missing_is_not_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(folder, MUSIQ, card="musiq-koniq")
+    assert state(network=False) == f"{PLAIN['psnr']} {PLAIN['musiq']}"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert state() == f"{PLAIN['psnr']} {PLAIN['musiq']}"
+    assert Weights(True).absent(["niqe", "musiq-koniq"]) == {"niqe": "niqe: run: framer fetch --weights niqe"}
+
+
+def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
+    """Its card is there: Snakemake would not run the rule that brings it."""
+    put(folder, NIQE, card="niqe")
+    (folder / NIQE).unlink()
+    assert Weights(True).standing("niqe") == "absent"
+    assert PLAIN["niqe"] not in state()
+
+
+def test_what_comes_by_hand_or_is_gated_is_never_promised(folder: Path, clone: Path) -> None:
+    assert Weights(True).standing("pisa_sr") == "absent"
+    assert "put " in Weights(True).absent(["pisa_sr"])["pisa_sr"]
+    path = clone / "weights" / "niqe.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"gated": True}))
+    assert Weights(True).standing("niqe") == "absent"
+    put(folder, "pisa_sr/pisa_sr.pkl")
+    assert Weights(True).standing("pisa_sr") == "loose"
+
+
+def test_every_metric_has_one_manifest(folder: Path) -> None:
+    """A file that several share comes with each of them, and not with what the metric does not need."""
+    graph = Weights(True)
+    for protocol in PROTOCOLS.values():
+        for metric in protocol.metrics:
+            names = graph.of_metrics([metric])
+            assert len(names) == bool(metric.weights)
+            assert {file.path for name in names for file in graph.manifests[name].files} == set(metric.weights)
+    # Without a manifest of their own, files come with those that list them.
+    vgg = "hub/checkpoints/vgg16-397923af.pth"
+    assert WeightsManifest.holding({vgg}, ROOT / "weights") == ["dists", "lpips-vgg"]
+
+
+def test_the_card_that_is_compared_is_the_one_that_fetch_writes(folder: Path) -> None:
+    from framer.weights.fetch import fetch_weights
+
+    put(folder, NIQE, b"parameters")
+    fetch_weights(WeightsManifest.load("niqe"), weights_folder())
+    assert Weights(True).standing("niqe") == "kept"
+    assert hashes([NIQE]) == {NIQE: hashlib.sha256(b"parameters").hexdigest()}
+
+
+def test_the_workflow_fetches_scores_and_rests(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights come once; nothing runs again because they are there now, and the score does when their bytes change."""
+    from tests.hub.hub_server import IMPATIENT, Hub
+
+    if not (given := os.environ.get("FRAMER_TEST_WEIGHTS")):
+        pytest.skip("set FRAMER_TEST_WEIGHTS to a folder with NIQE's parameters")
+    [parameters] = Path(given).rglob("niqe_modelparameters.mat")
+    study = {"title": "Mine", "seed": 1, "sets": ["photos-crop128"], "protocols": ["framer"], "backbones": {}}
+    study |= {"metrics": ["psnr", "niqe"], "arms": {"bicubic": {"label": "Bicubic"}}}
+    (clone / "config" / "mine.yaml").write_text(yaml.safe_dump(study))
+    scores = "results/mine/scores/bicubic/photos-crop128/framer.csv"
+    run = ("--cores", "1", "--config", "study=mine", "--", scores)
+    with Hub("chaofengc/IQA-PyTorch-Weights", {parameters.name: parameters.read_bytes()}).serve() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_HOME", str(clone / "home"))
+        monkeypatch.setenv("PYTHONPATH", IMPATIENT)
+        done = snakemake(clone, *run)
+        assert done.returncode == 0, done.stdout
+    assert jobs(done.stdout) == {"bicubic": 1, "degrade": 1, "fetch": 1, "score": 1, "weights": 1, "total": 5}
+    sidecar = json.loads((clone / scores).with_suffix(".json").read_text())
+    assert sidecar["unavailable"] == {} and NIQE in sidecar["weights"]
+    assert "Nothing to be done" in snakemake(clone, *run).stdout
+    path = clone / "weights" / NIQE
+    path.write_bytes(path.read_bytes() + b" ")
+    assert jobs(snakemake(clone, "-n", *run).stdout) == {"score": 1, "total": 1}
+    path.unlink()
+    again = snakemake(clone, "-n", *run).stdout
+    assert jobs(again) == {"score": 1, "total": 1}
+    assert "Without weights: NIQE of framer; they come by: framer fetch --protocol framer" in again

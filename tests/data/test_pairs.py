@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import framer.data.pairs as pairs
+from framer.data.degradation.pipeline import apply, draw
+from framer.data.degradation.presets import PRESETS
+from framer.data.pairs import TrainingPairs, mirrored, to_rgb, to_tensor
+from framer.errors import UserError
+
+
+@pytest.fixture
+def photographs(tmp_path, noise_image):
+    for number in range(3):
+        noise_image(tmp_path / "a" / f"{number}.png", 70 + number, 80, seed=number)
+    noise_image(tmp_path / "b" / "x.jpg", 64, 64, seed=9)
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def test_conversion_round_trip():
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    assert np.array_equal(to_rgb(to_tensor(pixels)), pixels)
+    assert to_tensor(pixels).shape == (3, 16, 16)
+    assert np.array_equal(to_rgb(torch.tensor([-1.0, 0.5, 2.0])[:, None, None]), [[[0, 128, 255]]])
+
+
+def test_shapes_and_ranges(photographs):
+    _, lr, hr = TrainingPairs(photographs, 64, "pisa_sr", 0).batch(0, 3)
+    assert (lr.shape, hr.shape) == ((3, 3, 16, 16), (3, 3, 64, 64))
+    assert lr.dtype == hr.dtype == torch.float32
+    for batch in (lr, hr):
+        assert batch.min() >= 0
+        assert batch.max() <= 1
+
+
+def test_a_pair_depends_on_seed_and_number_alone(photographs):
+    stream = TrainingPairs(photographs, 32, "realesrgan", 5)
+    whole = stream.batch(0, 12)
+    for other in (TrainingPairs(photographs, 32, "realesrgan", 5), stream):
+        parts = [other.batch(step, 4) for step in (2, 0, 1)]
+        assert parts[1][0] + parts[2][0] + parts[0][0] == whole[0]
+        for i, tensor in enumerate(whole[1:], 1):
+            assert torch.equal(torch.cat([parts[1][i], parts[2][i], parts[0][i]]), tensor)
+    assert torch.equal(stream.pair(7)[2], whole[2][7])
+    assert not torch.equal(TrainingPairs(photographs, 32, "realesrgan", 6).batch(0, 12)[2], whole[2])
+
+
+def test_sets_too_large_for_memory_give_the_same_pairs(photographs, monkeypatch):
+    kept = TrainingPairs(photographs, 32, "pisa_sr", 1).batch(0, 6)
+    monkeypatch.setattr(pairs, "MEMORY", 1000)
+    read = TrainingPairs(photographs, 32, "pisa_sr", 1).batch(0, 6)
+    assert all(torch.equal(a, b) for a, b in zip(kept[1:], read[1:], strict=True))
+
+
+def test_hr_is_a_piece_of_a_photograph_and_lr_is_made_of_it(photographs):
+    images = [np.asarray(Image.open(path)) for folder in photographs for path in sorted(folder.iterdir())]
+    stream = TrainingPairs(photographs, 32, "pisa_sr", 3)
+    seen = set()
+    for k in range(24):
+        # The documented recipe, step by step, from the pair's own generator.
+        rng = np.random.default_rng([3, k])
+        index = int(rng.integers(len(images)))
+        top, left = (int(rng.integers(side - 31)) for side in images[index].shape[:2])
+        flip, turns = rng.random() < 0.5, int(rng.integers(4))
+        crop = images[index][top : top + 32, left : left + 32]
+        crop = np.rot90(crop[:, ::-1] if flip else crop, turns).copy()
+        _, lr, hr = stream.pair(k)
+        assert np.array_equal(to_rgb(hr), crop)
+        assert torch.equal(lr, apply(hr, draw(PRESETS["pisa_sr"], rng, 32, 32)))
+        seen.add((index, flip, turns))
+    assert len(seen) > 12
+    assert {index for index, *_ in seen} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 40), (3, 64), (13, 63), (64, 5), (64, 64), (70, 65), (70, 2)])
+def test_small_photographs_are_mirrored_as_often_as_it_takes(size, tmp_path, noise_image):
+    noise_image(tmp_path / "a.png", *size)
+    image = np.asarray(Image.open(tmp_path / "a.png"))
+    wanted = image
+    for axis, length in enumerate(image.shape[:2]):
+        widths = [(0, max(0, 64 - length) * (axis == other)) for other in range(3)]
+        wanted = np.pad(wanted, widths, mode="reflect" if length > 1 else "edge")
+    assert np.array_equal(mirrored(image, 64), wanted)
+    if max(size) <= 64:  # there is one crop
+        _, lr, hr = TrainingPairs([tmp_path], 64, "pisa_sr", 0).batch(0, 8)
+        assert (lr.shape, hr.shape) == ((8, 3, 16, 16), (8, 3, 64, 64))
+        turned = [np.rot90(flipped, turns) for flipped in (wanted, wanted[:, ::-1]) for turns in range(4)]
+        assert all(any(np.array_equal(to_rgb(one), other) for other in turned) for one in hr)
+
+
+def test_a_small_photograph_changes_no_pair_of_another(photographs, noise_image):
+    crop = 68
+    noise_image(photographs[0] / "2.png", 90, 20)
+    stream = TrainingPairs(photographs, crop, "pisa_sr", 3)
+    images = [np.asarray(Image.open(path)) for path in stream.paths]
+    for k in range(16):
+        rng = np.random.default_rng([3, k])
+        image = images[int(rng.integers(4))]
+        if min(image.shape[:2]) >= crop:
+            top, left = (int(rng.integers(side - crop + 1)) for side in image.shape[:2])
+            flip, turns = rng.random() < 0.5, int(rng.integers(4))
+            piece = image[top : top + crop, left : left + crop]
+            assert np.array_equal(to_rgb(stream.pair(k)[2]), np.rot90(piece[:, ::-1] if flip else piece, turns))
+
+
+def test_sharpening_presets_sharpen_the_target(photographs):
+    plain = TrainingPairs(photographs, 64, "realesrgan", 0).batch(0, 2)[2]
+    sharp = TrainingPairs(photographs, 64, "seesr", 0).batch(0, 2)[2]
+    assert sharp.std() > plain.std()
+
+
+def test_refusals(photographs):
+    with pytest.raises(UserError, match="unknown degradation preset"):
+        TrainingPairs(photographs, 32, "bicubic", 0)
+    with pytest.raises(UserError, match="no multiple of 4"):
+        TrainingPairs(photographs, 30, "pisa_sr", 0)
+    with pytest.raises(UserError, match="no such folder"):
+        TrainingPairs([*photographs, photographs[0] / "nowhere"], 32, "pisa_sr", 0)

@@ -1,0 +1,290 @@
+"""A training that is interrupted, however and whenever, gives the bytes of one that is not."""
+
+import os
+import random
+import re
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from framer.errors import TrainingInterrupted, UserError
+from framer.training.checkpoint import WRITTEN
+from framer.training.options import Session
+from tests.fixtures.trainings import (
+    BACKBONES,
+    base_job,
+    checkpoints,
+    codes,
+    files,
+    killed,
+    optimisation,
+    photographs,
+    run_job,
+    start,
+    train_here,
+    wait_for_step,
+)
+
+QUIET = Session(progress=False)
+EACH = Session(progress=False, every=0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Photographs, and a base of each backbone."""
+    root = tmp_path_factory.mktemp("root")
+    photographs(root)
+    for backbone in BACKBONES:
+        train_here(root, base_job(backbone), root / f"bases/{backbone}", QUIET)
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(root):
+    """A FRAMER run of each backbone that nothing interrupted."""
+    for backbone in BACKBONES:
+        assert codes(start(root, run_job(backbone), root / f"runs/{backbone}", EACH)) == [0]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_killed_at_random_moments(backbone, root, whole):
+    draw = random.Random(backbone)
+    points = [(step, draw.uniform(0, 0.2)) for step in (0, *sorted(draw.sample(range(1, 7), 2)))]
+    out = root / f"killed/{backbone}"
+    assert killed(root, run_job(backbone), out, points) >= 2
+    assert files(out) == files(root / f"runs/{backbone}")
+
+
+def test_killed_bases_and_two_ranks(root):
+    job = base_job("pisa_sr", steps=6)
+    for out in ("whole", "again"):
+        processes = start(root, job, root / f"two/{out}", EACH, ranks=2)
+        if out == "again":
+            wait_for_step(root / "two/again", 3, processes)
+            processes[1].kill()
+            processes[0].kill()
+            codes(processes)
+            processes = start(root, job, root / "two/again", EACH, ranks=2)
+        assert codes(processes) == [0, 0]
+    assert files(root / "two/whole") == files(root / "two/again")
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_ten_limits_in_a_row(backbone, root, whole, tmp_path):
+    """A limit that is over at once lets one step pass: eight slices, and the last one finishes."""
+    slices = 0
+    while True:
+        try:
+            train_here(root, run_job(backbone), root / f"slices/{backbone}", replace(QUIET, minutes=0))
+        except TrainingInterrupted as stopped:
+            slices += 1
+            assert f"its time is up; stopped after step {slices} of" in str(stopped)
+        else:
+            break
+    assert slices == 8
+    # The last slice only wrote the run.
+    assert files(root / f"slices/{backbone}") == files(root / f"runs/{backbone}")
+
+
+def test_the_second_stage_is_resumed_as_well(root, tmp_path):
+    stages = {"pixel": optimisation(2), "semantic": optimisation(3)}
+    job = replace(run_job("pisa_sr"), stages=stages, settings={"lpips": 0.0, "csd": 0.0})
+    train_here(root, job, tmp_path / "runs/whole", QUIET)
+    said = []
+    for _ in range(5):
+        with pytest.raises(TrainingInterrupted) as stopped:
+            train_here(root, job, tmp_path / "runs/sliced", replace(QUIET, minutes=0))
+        said.append(re.search(r"step \d of \w+", str(stopped.value))[0])
+    train_here(root, job, tmp_path / "runs/sliced", QUIET)
+    assert said == [f"step {step} of {stage}" for stage in stages for step in range(1, stages[stage].steps + 1)]
+    assert files(tmp_path / "runs/sliced") == files(tmp_path / "runs/whole")
+
+
+def test_sigterm_to_one_rank_stops_both_at_one_step(root, tmp_path):
+    job = run_job("pisa_sr", steps=200)
+    processes = start(root, job, tmp_path / "run", replace(EACH, every=1), ranks=2)
+    wait_for_step(tmp_path / "run", 1, processes)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    assert codes(processes) == [1, 1]
+    assert checkpoints(tmp_path / "run") and not (tmp_path / "run/card.json").exists()
+
+
+def test_averages_and_parts_of_a_batch_are_resumed(root, tmp_path):
+    job = run_job("pisa_sr", steps=5, ema=0.9, accumulate=2)
+    train_here(root, job, tmp_path / "runs/whole", QUIET)
+    for _ in range(5):
+        with pytest.raises(TrainingInterrupted):
+            train_here(root, job, tmp_path / "runs/sliced", replace(QUIET, minutes=0))
+    train_here(root, job, tmp_path / "runs/sliced", QUIET)
+    plain = run_job("pisa_sr", steps=5, accumulate=2)
+    train_here(root, plain, tmp_path / "runs/plain", QUIET)
+    assert files(tmp_path / "runs/whole") == files(tmp_path / "runs/sliced")
+    weights = [files(tmp_path / f"runs/{name}")["model.safetensors"] for name in ("whole", "plain")]
+    assert weights[0] != weights[1]  # the average is not the last step
+    assert files(tmp_path / "runs/whole")["log.csv"] == files(tmp_path / "runs/plain")["log.csv"]
+
+
+def told_to_delete(error) -> set[Path]:
+    """What an error's commands delete, by `rm`."""
+    return {Path(path) for path in re.findall(r"rm (?:-r )?([^;]+);", str(error.value))}
+
+
+@pytest.fixture
+def copied(root, whole, tmp_path):
+    """All that was trained, for a test that changes it."""
+    for name in ("photos", "pairs", "bases", "runs"):
+        shutil.copytree(root / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def no_step(monkeypatch):
+    """A training that makes a step fails."""
+
+    def refuse(*args):
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr("framer.training.optimizer_step.Stepper.backward", refuse)
+
+
+def delete_outputs(out):
+    """As Snakemake does before it runs a job again; heldout.csv is no output of the rules."""
+    for name in WRITTEN:
+        if name != "heldout.csv":
+            (out / name).unlink()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_finished_training_is_written_again_without_a_step(backbone, copied, no_step, capsys):
+    before = files(copied)
+    trained = {copied / f"bases/{backbone}": base_job(backbone), copied / f"runs/{backbone}": run_job(backbone)}
+    for out, job in trained.items():
+        assert len(list((out / ".finished").iterdir())) == 1
+        delete_outputs(out)
+        train_here(copied, job, out, QUIET)
+    assert files(copied) == before
+    assert capsys.readouterr().err.count("finished before; written again as it was") == 2
+
+
+def test_what_is_kept_holds_what_the_results_hold_and_no_optimiser(root, whole):
+    [kept] = (root / "runs/pisa_sr/.finished").iterdir()
+    weights = load_file(root / "runs/pisa_sr/model.safetensors")
+    assert load_file(kept).keys() == {f"weights/{name}" for name in weights} | {"rows"}
+
+
+@pytest.mark.parametrize("resume", ["latest", "none"])
+def test_another_training_of_a_finished_run_starts_anew_and_replaces_it(resume, copied):
+    out, other = copied / "runs/pisa_sr", run_job("pisa_sr", steps=3)
+    [before] = (out / ".finished").iterdir()
+    train_here(copied, other, out, replace(QUIET, resume=resume))
+    [after] = (out / ".finished").iterdir()
+    assert (before.name[:9], after.name[:9]) == ("000000008", "000000003")
+    delete_outputs(out)
+    train_here(copied, run_job("pisa_sr"), out, QUIET)
+    assert [path.name for path in (out / ".finished").iterdir()] == [before.name]
+
+
+def test_going_back_to_the_settings_of_a_finished_run_needs_no_training(copied):
+    """Until another training is finished, what the last one made is kept."""
+    out = copied / "runs/pisa_sr"
+    before = files(out)
+    delete_outputs(out)
+    with pytest.raises(TrainingInterrupted):
+        train_here(copied, run_job("pisa_sr", lr=2e-3), out, replace(QUIET, minutes=0))
+    assert checkpoints(out)
+    train_here(copied, run_job("pisa_sr"), out, QUIET)
+    assert files(out) == before
+
+
+def test_asked_to_start_anew_a_finished_run_is_trained(copied, no_step):
+    with pytest.raises(AssertionError, match="it trains"):
+        train_here(copied, run_job("pisa_sr"), copied / "runs/pisa_sr", replace(QUIET, resume="none"))
+
+
+def test_a_damaged_end_is_refused(copied):
+    out = copied / "runs/pisa_sr"
+    [kept] = (out / ".finished").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="damaged: its sha256") as error:
+        train_here(copied, run_job("pisa_sr"), out, QUIET)
+    assert told_to_delete(error) == {out / ".finished"}
+    kept.write_bytes(b"half")
+    with pytest.raises(UserError, match="damaged, or no checkpoint of this version"):
+        train_here(copied, run_job("pisa_sr"), out, QUIET)
+
+
+@pytest.fixture
+def unfinished(root, tmp_path):
+    """A run that was stopped after its second step."""
+    for _ in range(2):
+        with pytest.raises(TrainingInterrupted):
+            train_here(root, run_job("pisa_sr"), tmp_path / "run", replace(QUIET, minutes=0))
+    assert [path.name[:9] for path in checkpoints(tmp_path / "run")] == ["000000001", "000000002"]
+    return tmp_path / "run"
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_used_if_asked(root, whole, unfinished):
+    latest = checkpoints(unfinished)[-1]
+    latest.write_bytes(latest.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"000000002-.*: damaged: its sha256 .*, run: rm \S+") as error:
+        train_here(root, run_job("pisa_sr"), unfinished, QUIET)
+    assert {latest, unfinished / ".unfinished"} == told_to_delete(error)
+    train_here(root, run_job("pisa_sr"), unfinished, replace(QUIET, resume="previous"))
+    assert files(unfinished).keys() == files(root / "runs/pisa_sr").keys()
+    assert files(unfinished)["model.safetensors"] == files(root / "runs/pisa_sr")["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("other", "job"),
+    [
+        ("settings", run_job("pisa_sr", recipe="paper")),
+        ("settings", run_job("pisa_sr", lr=2e-3)),
+        ("settings", run_job("pisa_sr", steps=9)),
+    ],
+)
+def test_a_foreign_checkpoint_is_refused(root, unfinished, other, job):
+    with pytest.raises(UserError, match=f"written with other {other} than this training has") as error:
+        train_here(root, job, unfinished, QUIET)
+    assert checkpoints(unfinished)
+    assert told_to_delete(error) == {unfinished / ".unfinished"}
+
+
+def test_a_checkpoint_of_another_base_or_other_data_is_refused(root, unfinished, tmp_path):
+    shutil.copytree(root, tmp_path / "root")
+    train_here(root, base_job("pisa_sr", steps=3), tmp_path / "root/bases/pisa_sr", QUIET)
+    with pytest.raises(UserError, match="written with other base than"):
+        train_here(tmp_path / "root", run_job("pisa_sr"), unfinished, QUIET)
+    (tmp_path / "root/photos/0.png").unlink()
+    with pytest.raises(UserError, match="written with other base and data than"):
+        train_here(tmp_path / "root", run_job("pisa_sr"), unfinished, QUIET)
+
+
+def test_starting_anew_deletes_what_there_was(root, whole, unfinished):
+    train_here(root, run_job("pisa_sr"), unfinished, replace(QUIET, resume="none"))
+    assert files(unfinished)["model.safetensors"] == files(root / "runs/pisa_sr")["model.safetensors"]
+
+
+def test_a_second_trainer_is_refused_and_told_who_is_there(root, tmp_path):
+    processes = start(root, run_job("pisa_sr", steps=500), tmp_path / "run", EACH)
+    wait_for_step(tmp_path / "run", 1, processes)
+    with pytest.raises(UserError, match=rf"run: process {processes[0].pid} on .* is training it"):
+        train_here(root, run_job("pisa_sr"), tmp_path / "run", QUIET)
+    processes[0].kill()  # and the lock ends with it
+    codes(processes)
+    with pytest.raises(UserError, match="other settings"):
+        train_here(root, run_job("pisa_sr"), tmp_path / "run", QUIET)
+
+
+def test_half_a_checkpoint_does_not_count(root, whole, unfinished):
+    (unfinished / ".unfinished/part").write_bytes(b"half")
+    train_here(root, run_job("pisa_sr"), unfinished, QUIET)
+    assert files(unfinished)["log.csv"] == files(root / "runs/pisa_sr")["log.csv"]
+
+
+def test_a_batch_that_cannot_be_split_is_refused():
+    with pytest.raises(ValueError, match="the batch of 4 has no 3 equal parts"):
+        optimisation(1, accumulate=3)

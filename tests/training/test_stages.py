@@ -1,0 +1,240 @@
+"""Pretraining, training and restoring, end to end on a handful of synthetic photographs."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from framer.backbones.registry import SETTINGS
+from framer.data.images import read_rgb, write_png
+from framer.errors import UserError
+from framer.inference.restore import restore
+from framer.provenance.cards import read_card, verify_payload
+from framer.provenance.hashing import sha256_file
+from framer.study.jobs import HeldOut, PretrainJob, TrainingData, TrainJob
+from framer.study.schema import Optimisation
+from framer.training import trainer
+from framer.training.options import Session
+from framer.training.pretrain import pretrain
+from framer.training.train import train
+from tests.fixtures.trainings import files
+
+QUIET = Session(progress=False)
+SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
+
+
+def photograph(seed, height, width):
+    """Smooth colours with an edge."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / 32
+    planes = [np.sin(a * x + b * y + c) + (x > y) for a, b, c in rng.uniform(0.5, 3, (3, 3))]
+    return (np.stack(planes, 2) * 50 + 100).clip(0, 255).astype(np.uint8)
+
+
+def settings(steps, lr=1e-3):
+    return Optimisation(steps=steps, batch=2, crop=32, lr=lr, warmup=1, decay=True)
+
+
+def base_job(backbone, steps=2, lr=1e-3):
+    data = TrainingData(("photos",), "pisa_sr")
+    return PretrainJob(backbone, "tiny", {}, data, {"base": settings(steps, lr)}, HeldOut("pairs", 3, 5), SEEDS, 1)
+
+
+def run_job(backbone, steps=2, recipe=None):
+    job, stages = base_job(backbone), {SETTINGS[backbone].stages[0]: settings(steps)}
+    return TrainJob(backbone, "tiny", {}, job.data, stages, job.heldout, job.seeds, job.threads, recipe)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """photos/train, and pairs/{LR,HR} of odd sizes."""
+    root = tmp_path_factory.mktemp("study")
+    for i in range(2):
+        write_png(root / f"photos/train/{i}.png", photograph(i, 48, 64))
+        hr = photograph(10 + i, 36, 20)
+        write_png(root / f"pairs/HR/{i}.png", hr)
+        write_png(root / f"pairs/LR/{i}.png", hr[::4, ::4])
+    return root
+
+
+@pytest.fixture(scope="module", params=["pisa_sr", "dit4sr"])
+def study(request, folder):
+    """A base, a baseline and a FRAMER run of one backbone."""
+    root = folder / request.param
+    data, heldout = [folder / "photos/train"], folder / "pairs"
+    pretrain(base_job(request.param), data, root / "bases/b", heldout, session=QUIET)
+    for name, recipe in (("baseline", None), ("framer", "released")):
+        train(
+            run_job(request.param, recipe=recipe),
+            root / "bases/b",
+            data,
+            root / f"runs/{name}",
+            heldout,
+            session=QUIET,
+        )
+    return request.param, root
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_stage_leaves_a_complete_folder(study):
+    _, root = study
+    for kind, path in (("base", "bases/b"), ("run", "runs/baseline"), ("run", "runs/framer")):
+        card = read_card(root / path, kind)
+        verify_payload(root / path, card)
+        assert {p.name for p in (root / path).iterdir()} == {*card["payload"], "card.json", "run.json", ".finished"}
+        assert set(card["payload"]) == {"model.safetensors", "config.json", "log.csv", "heldout.csv"}
+        assert str(root) not in json.dumps(card)
+
+
+def test_logs_and_heldout_losses(study):
+    name, root = study
+    base, term = table(root / "bases/b/heldout.csv"), {"pisa_sr": "l2", "dit4sr": "flow"}[name]
+    runs = {run: table(root / f"runs/{run}/heldout.csv") for run in ("baseline", "framer")}
+    assert [(r["stage"], r["step"]) for r in base] == [("base", "0"), ("base", "2")]
+    assert runs["baseline"][0] == runs["framer"][0]  # same start; the measure knows nothing of FRAMER
+    log = {run: table(root / f"runs/{run}/log.csv") for run in ("baseline", "framer")}
+    assert list(log["baseline"][0]) == ["stage", "step", "loss", term, "lr", "gradient"]
+    assert list(log["framer"][0]) == ["stage", "step", "loss", term, "framer", "lr", "gradient"]
+    # Common random numbers: at equal weights the two arms see the same loss but for FRAMER's own term.
+    assert log["baseline"][0][term] == log["framer"][0][term]
+
+
+def test_a_run_keeps_only_what_it_trained(study):
+    name, root = study
+    mark = {"pisa_sr": ".lora_", "dit4sr": "control"}[name]
+    weights = {run: load_file(root / f"runs/{run}/model.safetensors") for run in ("baseline", "framer")}
+    assert weights["baseline"].keys() == weights["framer"].keys()
+    assert all(mark in tensor for tensor in weights["baseline"])
+    assert any((weights["baseline"][tensor] != weights["framer"][tensor]).any() for tensor in weights["baseline"])
+
+
+def test_a_loss_of_zero_trains_the_baseline(study, folder, tmp_path):
+    """To the byte, so that a study need not train it again."""
+    name, root = study
+    job = run_job(name, recipe="noise_only")
+    train(job, root / "bases/b", [folder / "photos/train"], tmp_path / "run", folder / "pairs", session=QUIET)
+    assert sha256_file(tmp_path / "run/model.safetensors") == sha256_file(root / "runs/baseline/model.safetensors")
+
+
+def test_the_same_work_gives_the_same_bytes(study, folder, tmp_path):
+    name, root = study
+    data, heldout = [folder / "photos/train"], folder / "pairs"
+    pretrain(base_job(name), data, tmp_path / "bases/b", heldout, session=QUIET)
+    train(
+        run_job(name, recipe="released"), tmp_path / "bases/b", data, tmp_path / "runs/framer", heldout, session=QUIET
+    )
+    for path in ("bases/b", "runs/framer"):
+        assert files(root / path) == files(tmp_path / path)
+
+
+def test_restoring_gives_four_times_the_size_whoever_is_in_the_folder(study, folder, tmp_path):
+    name, root = study
+    restore(root / "runs/framer", folder / "pairs/LR", tmp_path / "all", seed=7, progress=False)
+    (tmp_path / "one").mkdir()
+    shutil.copy(folder / "pairs/LR/1.png", tmp_path / "one/1.png")
+    shutil.copy(folder / "pairs/LR/1.png", tmp_path / "one/other.png")
+    restore(root / "runs/framer", tmp_path / "one", tmp_path / "alone", seed=7, progress=False)
+    assert read_rgb(tmp_path / "all/0.png").shape == (36, 20, 3)
+    assert sha256_file(tmp_path / "all/1.png") == sha256_file(tmp_path / "alone/1.png")
+    # The noise of an image belongs to its name; PiSA-SR has none.
+    twin = sha256_file(tmp_path / "alone/1.png") == sha256_file(tmp_path / "alone/other.png")
+    assert twin == (name == "pisa_sr")
+    verify_payload(tmp_path / "all", read_card(tmp_path / "all", "images"))
+
+
+def test_half_precision_of_a_gpu_is_refused_on_a_cpu(study, folder, tmp_path):
+    """Tiny bases are for CPUs, whatever else there is."""
+    _, root = study
+    with pytest.raises(UserError, match="precision: fp16 needs a GPU; set bf16 or float32"):
+        restore(
+            root / "runs/framer", folder / "pairs/LR", tmp_path / "x", settings={"precision": "fp16"}, progress=False
+        )
+    assert not (tmp_path / "x").exists()
+
+
+def test_restoring_again_leaves_no_image_of_before(folder, tmp_path):
+    restore("bicubic", folder / "pairs/LR", tmp_path / "out", progress=False)
+    (tmp_path / "one").mkdir()
+    shutil.copy(folder / "pairs/LR/1.png", tmp_path / "one")
+    restore("bicubic", tmp_path / "one", tmp_path / "out", progress=False)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.png", "index.csv", "card.json"}
+
+
+def test_blank_lr_and_seed_reach_the_network(study, folder, tmp_path):
+    name, root = study
+    for out, options in (("plain", {}), ("blank", {"blank_lr": True}), ("seed", {"seed": 1})):
+        restore(root / "runs/baseline", folder / "pairs/LR", tmp_path / out, progress=False, **options)
+    same = {
+        out: sha256_file(tmp_path / out / "0.png") == sha256_file(tmp_path / "plain/0.png") for out in ("blank", "seed")
+    }
+    assert same == {"blank": False, "seed": name == "pisa_sr"}  # one step from the image itself: no noise to seed
+
+
+def test_zero_steps_keep_the_starting_weights(folder, tmp_path):
+    """The untrained control. Of PiSA-SR it is bicubic interpolation to the last bit."""
+    data = [folder / "photos/train"]
+    pretrain(base_job("pisa_sr", steps=0), data, tmp_path / "bases/b", folder / "pairs", session=QUIET)
+    train(run_job("pisa_sr", steps=0), tmp_path / "bases/b", data, tmp_path / "runs/r", folder / "pairs", session=QUIET)
+    assert table(tmp_path / "runs/r/log.csv") == [] and len(table(tmp_path / "runs/r/heldout.csv")) == 1
+    for checkpoint, out in ((tmp_path / "runs/r", "untrained"), ("bicubic", "bicubic")):
+        restore(checkpoint, folder / "pairs/LR", tmp_path / out, progress=False)
+    for name in ("0.png", "1.png"):
+        assert sha256_file(tmp_path / "untrained" / name) == sha256_file(tmp_path / "bicubic" / name)
+
+
+def test_another_base_is_refused(study, folder, tmp_path):
+    name, root = study
+    shutil.copytree(root / "runs/baseline", tmp_path / "runs/baseline")
+    with pytest.raises(UserError, match=r"config\.json: base: .*bases/b is not there"):
+        restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
+    pretrain(base_job(name, steps=1), [folder / "photos/train"], tmp_path / "bases/b", session=QUIET)
+    with pytest.raises(UserError, match="has other weights than this run was trained on"):
+        restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
+    wrong = {"pisa_sr": "dit4sr", "dit4sr": "pisa_sr"}[name]
+    with pytest.raises(UserError, match=f"a base of {name}, where one of {wrong} is needed"):
+        train(run_job(wrong), tmp_path / "bases/b", [folder / "photos/train"], tmp_path / "x", session=QUIET)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "x").exists()
+
+
+def test_damaged_checkpoints_are_refused(study, folder, tmp_path):
+    _, root = study
+    shutil.copytree(root, tmp_path / "s")
+    run = tmp_path / "s/runs/baseline"
+    (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"model\.safetensors: its sha256 is not the one in"):
+        restore(run, folder / "pairs/LR", tmp_path / "out", progress=False)
+    (run / "card.json").unlink()
+    with pytest.raises(UserError, match=r"card\.json: not there"):
+        restore(run, folder / "pairs/LR", tmp_path / "out", progress=False)
+
+
+def test_divergence_names_step_layer_and_images(folder, tmp_path):
+    said = (
+        r"at step \d+: (loss|l2|gradient) is .*; lower lr .*; stage base, images photos/[01].*; first not finite: the"
+    )
+    with pytest.raises(UserError, match=said):
+        pretrain(base_job("pisa_sr", 20, lr=1e30), [folder / "photos/train"], tmp_path / "b", session=QUIET)
+    assert not (tmp_path / "b").exists()
+
+
+def test_schedule():
+    given = Optimisation(steps=10, batch=1, crop=32, lr=1.0, warmup=4, decay=True)
+    values = [trainer.schedule(step, given) for step in range(10)]
+    assert values[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert values[4] == 1.0 and values[7] == pytest.approx(0.5) and 0 < values[9] < 0.1
+    assert trainer.schedule(9, given.model_copy(update={"decay": False})) == 1.0
+
+
+def test_inputs_are_never_overwritten(folder, tmp_path):
+    shutil.copytree(folder / "pairs/LR", tmp_path / "mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    with pytest.raises(UserError, match="--out is the folder of the LR images"):
+        restore("bicubic", tmp_path / "mine", tmp_path / "other/../mine", progress=False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
