@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import yaml
-from test_snakefile import jobs, snakemake
+
+from tests.dag.test_snakefile import jobs, snakemake
 
 ARMS = """
   dit4sr-paper: {label: Paper, backbone: dit4sr, recipe: paper}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_snakefile import jobs, snakemake
+
+from tests.dag.test_snakefile import jobs, snakemake
 
 
 def studied(root: Path, **changes) -> Path:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_snakefile import jobs, snakemake
 
 from framer.dag.weights import Weights
 from framer.provenance.cards import write_card
@@ -15,6 +14,7 @@ from framer.scoring.protocols import PROTOCOLS
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import folder as weights_folder
 from framer.weights.store import hashes
+from tests.dag.test_snakefile import jobs, snakemake
 from tests.fixtures.clone import ROOT
 
 METRICS = ["psnr", "niqe", "musiq"]

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from test_report_tables import markdown_rows
 
 from framer.report.ablation_table import TABLES
 from framer.report.cells import find, tables
@@ -12,6 +11,7 @@ from framer.report.paper_numbers import Ledger
 from framer.report.tables import render
 from framer.study.study import Study
 from tests.fixtures.finished_study import STUDY, write_scores
+from tests.report.test_tables import markdown_rows
 
 MEANS = {
     "pisa_sr-framer-s0": 20.0,

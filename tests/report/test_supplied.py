@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_report_tables import markdown_rows
 
 from framer.report.cells import tables
 from framer.report.main_table import main_grid
@@ -16,6 +15,7 @@ from framer.report.tables import render
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
 from tests.fixtures.finished_study import STUDY, write_scores
+from tests.report.test_tables import markdown_rows
 
 METHODS = ("SwinIR", "ResShift", "SeeSR", "PiSA-SR", "FRAMER_U", "DreamClear", "DiT4SR", "FRAMER_D")
 OTHERS = ("SwinIR", "ResShift", "SeeSR", "DreamClear")
