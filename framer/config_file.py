@@ -1,11 +1,12 @@
 """YAML files that are checked to the last key, and one clear line when they say something they may not."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from framer.errors import UserError, one_line, unknown
 
@@ -14,9 +15,22 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*(-[a-z0-9_]+)*$")]
 
 
 class Strict(BaseModel):
-    """No unknown keys, no silent conversions, no infinite numbers, no change after validation."""
+    """No unknown keys, no silent conversions, no infinite numbers, no change after validation.
+
+    Attributes:
+        renamed: keys of earlier versions and their new names; an old one is refused with the new one in the message.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_renamed(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for old in cls.renamed.keys() & given.keys():
+                raise ValueError(f"the key {old!r} is now named {cls.renamed[old]!r}; rename it")
+        return given
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""Colour fixes: give a restored image the colours of the LR image that it was made from."""
+"""Color fixes: give a restored image the colors of the LR image that it was made from."""
 
 from typing import Literal
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 from framer.errors import UserError
 
-ColourFix = Literal["adain", "wavelet", "none"]
+ColorFix = Literal["adain", "wavelet", "none"]
 
 LEVELS = 5
 EPS = 1e-5
 
 
-def match_colour(sr: Tensor, reference: Tensor, how: ColourFix) -> Tensor:
-    """Correct the colours of restored images.
+def match_color(sr: Tensor, reference: Tensor, how: ColorFix) -> Tensor:
+    """Correct the colors of restored images.
 
         adain:    each channel gets the reference's mean and standard deviation
         wavelet:  high frequencies of the restored image, low frequencies of the reference
@@ -39,7 +39,7 @@ def match_colour(sr: Tensor, reference: Tensor, how: ColourFix) -> Tensor:
         return _adain(sr, reference)
     if how == "wavelet":
         return sr - _lowpass(sr) + _lowpass(reference)
-    raise UserError(f"colour: {how!r} is not one of adain, wavelet, none")
+    raise UserError(f"{how!r} is not one of adain, wavelet, none", key="color")
 
 
 def _adain(sr: Tensor, reference: Tensor) -> Tensor:

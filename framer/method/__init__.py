@@ -17,7 +17,7 @@ _LAZY = {
     "FramerLoss": "loss",
     "compared": "prediction",
     "final_projection": "heads",
-    "record": "taps",
+    "record": "hooks",
     "to_x0": "prediction",
 }
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from framer.backbones.image_ops import pad_to, resized, upsample
 from framer.backbones.random import Draws, generator
-from framer.backbones.registry import SETTINGS, backbone_class, create
+from framer.backbones.registry import SETTINGS, backbone_class, create, settings_of
 from framer.backbones.state_dict import load_exactly
 from framer.errors import UserError
 
@@ -87,3 +87,9 @@ def test_unknown_names_are_one_line():
         UserError, match=r"backbones\.pisa_sr\.base: unknown configuration 'tinny', did you mean 'tiny'"
     ):
         create("pisa_sr", "tinny")
+
+
+@pytest.mark.parametrize("backbone", SETTINGS)
+def test_a_renamed_setting_is_refused_with_its_new_name(backbone):
+    with pytest.raises(UserError, match="'colour' is now named 'color'"):
+        settings_of(backbone, {"restore": {"colour": "none"}})

@@ -7,7 +7,7 @@ import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from framer.backbones.color_fix import match_colour
+from framer.backbones.color_fix import match_color
 from framer.backbones.dit4sr.losses import SHIFT
 from framer.backbones.dit4sr.settings import DiT4SRRestore
 from framer.backbones.dit4sr.text_encoder import Text
@@ -57,7 +57,7 @@ class Sampler:
         latent = draws.normal(*lr_latent.shape[1:]).to(model.device)
         lr_latent = torch.zeros_like(lr_latent) if blank_lr else lr_latent
         latent = self._integrate(latent, lr_latent, self._texts(prompt))
-        return match_colour(model.codec.decode(latent), upsampled, options.colour)
+        return match_color(model.codec.decode(latent), upsampled, options.color)
 
     def _prepare(self) -> None:
         """Set the network as the options say. One in training keeps its form: what trains must stay as it is."""

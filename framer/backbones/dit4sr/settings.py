@@ -1,6 +1,7 @@
 """The settings of DiT4SR. Without torch: studies are read before anything heavy is imported."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +10,8 @@ from framer.backbones.settings import RestoreSettings, Settings
 
 class DiT4SRRestore(RestoreSettings):
     """How DiT4SR samples. The defaults are those of the released script."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"color": "color"}
 
     steps: int = Field(default=40, ge=1, le=1000, description="Euler steps an image")
     guidance: float = Field(default=8.0, ge=1, description="classifier-free guidance; 1 for none")
@@ -33,7 +36,7 @@ class DiT4SRRestore(RestoreSettings):
         default="local", description="position codes of a tile: as an image of its own, or where it lies"
     )
     vae_tile: int | None = Field(default=None, ge=64, description="side in pixels above which the VAE works in tiles")
-    colour: Literal["adain", "wavelet", "none"] = Field(default="adain", description="colour fix against bicubic")
+    color: Literal["adain", "wavelet", "none"] = Field(default="adain", description="color fix against bicubic")
     fuse: bool = Field(default=False, description="merge projections: faster, equal up to rounding")
 
 

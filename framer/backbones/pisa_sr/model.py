@@ -22,7 +22,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from framer.backbones.base import Backbone, Batch, StepLoss, widened
-from framer.backbones.color_fix import match_colour
+from framer.backbones.color_fix import match_color
 from framer.backbones.image_ops import interpolate, pad_to, resized, upsample
 from framer.backbones.pisa_sr.config import BASES, Parts
 from framer.backbones.pisa_sr.features import layer_maps, new_heads, readable
@@ -324,7 +324,7 @@ class PiSASR(Backbone):
         prompt: str = "",
         blank_lr: bool = False,
     ) -> Tensor:
-        """Restore images of any size to exactly 4x, as `Backbone.restore_image`, with the colours of LR.
+        """Restore images of any size to exactly 4x, as `Backbone.restore_image`, with the colors of LR.
 
         As in the released code, an image whose short side is below `process_size` is enlarged to it, restored, and
         brought back; but none is made very long by that.
@@ -341,7 +341,7 @@ class PiSASR(Backbone):
         bottom, right = (-side % self.multiple for side in upsampled.shape[-2:])
         image = self.restore(pad_to(upsampled, bottom, right), draws, options, prompt=prompt, blank_lr=blank_lr)
         image = image[..., : upsampled.shape[-2], : upsampled.shape[-1]].clamp(0, 1)
-        image = match_colour(image, upsampled, options.colour)
+        image = match_color(image, upsampled, options.color)
         if factor > 1:
             image = resized(image, (height, width))
         return image.clamp(0, 1).cpu()

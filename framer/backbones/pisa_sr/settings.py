@@ -1,7 +1,7 @@
 """The settings of PiSA-SR. Without torch: studies are read before anything heavy is imported."""
 
-from collections.abc import Container
-from typing import Literal
+from collections.abc import Container, Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,12 +11,14 @@ from framer.backbones.settings import RestoreSettings, Settings
 class PiSASRRestore(RestoreSettings):
     """How PiSA-SR restores: in one step, or in two passes where the two lambdas differ."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"color": "color"}
+
     lambda_pix: float = Field(default=1.0, ge=0, description="weight of what the pixel LoRA removes")
     lambda_sem: float = Field(default=1.0, ge=0, description="weight of what the semantic LoRA adds")
     posterior: Literal["mode", "sample"] = Field(
         default="mode", description="latent of the LR image: the VAE's most likely one, or a seeded sample, as released"
     )
-    colour: Literal["adain", "wavelet", "none"] = Field(default="adain", description="colour fix against the LR image")
+    color: Literal["adain", "wavelet", "none"] = Field(default="adain", description="color fix against the LR image")
     tile: int = Field(default=96, ge=8, description="side of a U-Net tile, latent positions")
     overlap: int = Field(default=32, ge=0, description="least overlap of U-Net tiles, latent positions")
     tile_batch: int = Field(default=4, ge=1, description="U-Net tiles in a batch")

@@ -14,7 +14,7 @@ from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create
 from framer.errors import UserError
 
-PLAIN = {"steps": 3, "guidance": 1.0, "colour": "none", "injection_scale": 1.0}
+PLAIN = {"steps": 3, "guidance": 1.0, "color": "none", "injection_scale": 1.0}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from framer.training.train import train
 from tests.backbones.pisa_sr.sd_folder import write_pipeline
 
 SETTINGS = {"lpips": 0, "framer_maps": "latents"}
-SMALL = {"colour": "adain", "tile": 16, "overlap": 4, "vae_tile": 128}
+SMALL = {"color": "adain", "tile": 16, "overlap": 4, "vae_tile": 128}
 
 
 @pytest.fixture(scope="module")

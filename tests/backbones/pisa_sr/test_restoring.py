@@ -14,7 +14,7 @@ from framer.backbones.tiling import Tiles
 from tests.backbones.pisa_sr.sd_folder import UNET, small_vae
 
 LATENT = torch.randn(2, 48, 8, 10, generator=generator(0))
-PLAIN = {"colour": "none"}
+PLAIN = {"color": "none"}
 
 
 def draws(seed=0):
@@ -199,10 +199,10 @@ def test_the_mode_needs_no_seed_and_a_sample_is_its_seed_s(latent_diffusion):
     assert not torch.equal(sample[0], mode[0])
 
 
-def test_the_colour_fix_is_against_the_upsampled_image(latent_diffusion):
+def test_the_color_fix_is_against_the_upsampled_image(latent_diffusion):
     lr = torch.rand(1, 3, 18, 22, generator=generator(10)) * 0.2 + 0.4
     start = upsample(lr)
-    fixed = latent_diffusion.restore_image(lr, draws(), PiSASRRestore(colour="adain"))
+    fixed = latent_diffusion.restore_image(lr, draws(), PiSASRRestore(color="adain"))
     plain = latent_diffusion.restore_image(lr, draws(), options())
     assert torch.allclose(fixed.mean((2, 3)), start.mean((2, 3)), atol=1e-3)
     assert torch.allclose(fixed.std((2, 3)), start.std((2, 3)), atol=2e-3)
