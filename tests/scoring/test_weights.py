@@ -4,16 +4,16 @@ import pytest
 
 from framer.errors import UserError
 from framer.scoring.protocols import Protocol
-from framer.scoring.score import hashes, missing, unavailable
+from framer.scoring.score import missing_weights, unavailable, weight_hashes
 
 PSNR, LPIPS, NIQE, MUSIQ = Protocol.named("osediff").select(["psnr", "lpips", "niqe", "musiq"])
 
 
 def test_what_is_missing_is_named(weights: Path):
-    assert missing(LPIPS) == list(LPIPS.weights)
+    assert missing_weights(LPIPS) == list(LPIPS.weights)
     (weights / LPIPS.weights[0]).touch()
-    assert missing(LPIPS) == [LPIPS.weights[1]]
-    assert missing(PSNR) == []
+    assert missing_weights(LPIPS) == [LPIPS.weights[1]]
+    assert missing_weights(PSNR) == []
 
 
 def test_reasons(weights: Path):
@@ -27,6 +27,6 @@ def test_reasons(weights: Path):
 def test_only_weights_as_published_are_hashed_for_scores(weights: Path):
     for name in (*MUSIQ.weights, *NIQE.weights):
         (weights / name).write_bytes(b"x")
-    assert list(hashes([PSNR, NIQE])) == list(NIQE.weights)
+    assert list(weight_hashes([PSNR, NIQE])) == list(NIQE.weights)
     with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: its sha256 starts with 2d711642"):
-        hashes([MUSIQ, NIQE])
+        weight_hashes([MUSIQ, NIQE])

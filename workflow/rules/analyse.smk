@@ -1,6 +1,6 @@
 # Analyses of trained models, a job a backbone; and what training costs, only where the study says so.
 
-from framer import analyses
+from framer.study import analysis_jobs as analyses
 
 measured = analyses.cost_job(graph.study, graph.absent)
 
