@@ -11,7 +11,7 @@ from framer.backbones.settings import RestoreSettings, Settings
 class DiT4SRRestore(RestoreSettings):
     """How DiT4SR samples. The defaults are those of the released script."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"color": "color"}
+    renamed: ClassVar[Mapping[str, str]] = {"colour": "color"}
 
     steps: int = Field(default=40, ge=1, le=1000, description="Euler steps an image")
     guidance: float = Field(default=8.0, ge=1, description="classifier-free guidance; 1 for none")

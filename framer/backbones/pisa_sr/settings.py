@@ -11,7 +11,7 @@ from framer.backbones.settings import RestoreSettings, Settings
 class PiSASRRestore(RestoreSettings):
     """How PiSA-SR restores: in one step, or in two passes where the two lambdas differ."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"color": "color"}
+    renamed: ClassVar[Mapping[str, str]] = {"colour": "color"}
 
     lambda_pix: float = Field(default=1.0, ge=0, description="weight of what the pixel LoRA removes")
     lambda_sem: float = Field(default=1.0, ge=0, description="weight of what the semantic LoRA adds")
