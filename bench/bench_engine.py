@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from framer.data.pairs import TrainingPairs
-from framer.method import FramerLoss, Recipe
+from framer.method import FramerLoss
 from framer.provenance.hashing import derive_seed
 from framer.runs import run_dir
 from framer.runs.runtime import deterministic, seeded
@@ -49,7 +49,8 @@ def bare(root: Path, job: TrainJob) -> None:
     with seeded(derive_seed(job.seeds["init"], stage)):
         backbone.adapt(stage)
     backbone.add_heads()
-    framer = FramerLoss(Recipe.named(str(job.recipe)))
+    assert job.recipe is not None
+    framer = FramerLoss(job.recipe)
     seeds = {axis: derive_seed(seed, stage) for axis, seed in SEEDS.items()}
     batches = Batches(
         TrainingPairs([root / "photos"], settings.crop, job.data.degradation, seeds["data"]), settings, seeds

@@ -27,7 +27,6 @@ from framer.backbones.random import Draws, generator
 from framer.backbones.registry import settings_of
 from framer.data.degradation.presets import SCALE
 from framer.method.loss import FramerLoss
-from framer.method.recipe import Recipe
 from framer.provenance.cards import read_card
 from framer.provenance.files import csv_text, write_text
 from framer.runs import run_dir
@@ -141,7 +140,7 @@ def _block(cost: CostJob, job: TrainJob, run: Path) -> Block | None:
 def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator) -> dict[str, list[float]]:
     images = _images(cost)
     backbone, _ = run_dir.load_base(run_dir.base_of(run), job.backbone, job.settings)
-    framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
+    framer = FramerLoss(job.recipe) if job.recipe else None
     first, *_ = job.stages
     backbone.prepare(list(job.stages))
     seconds: dict[str, list[float]] = {}

@@ -32,7 +32,7 @@ from framer.runs.snapshots import load_moment
 from framer.study.jobs import AnalyseJob
 from framer.study.layout import EARLY, EARLY_IMAGES, HR
 
-READING = Recipe.named("paper")
+READING = Recipe()
 """Feature, masks and space of everything that is recorded here."""
 
 _Read = TypeVar("_Read")

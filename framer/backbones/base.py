@@ -1,23 +1,25 @@
 """What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from framer.backbones.image_ops import pad_to, upsample
+from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
+from framer.backbones.state_dict import load_exactly
 from framer.errors import UserError
-from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
-from framer.backbones.image_ops import pad_to, upsample
-from framer.backbones.random import Draws
-from framer.backbones.state_dict import load_exactly
+    from framer.method.recipe import Space
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ class Backbone(ABC):
         """Whether it is a small configuration on a pixel codec, which runs on CPUs, whatever else there is."""
         return "codec" in self.config
 
+    @cached_property
+    def layers(self) -> Any:
+        """The module `Settings.layers`. Imported by name, so that a job without FRAMER does not depend on its code."""
+        return importlib.import_module(self.settings.layers)
+
     @property
     def metadata(self) -> dict[str, str]:
         """What safetensors of the model say of themselves; one entry, since their order is not fixed."""
@@ -184,7 +191,7 @@ class Backbone(ABC):
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
         """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
 
-    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+    def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
         """What FRAMER compares in the training loss: every layer's map and the teacher's, each (B, C, h, w).
 
         Call after `add_heads`; the heads are used as they are.

@@ -85,13 +85,23 @@ def settings_class(backbone: str) -> type[Settings]:
     return loaded
 
 
-def backbone_module(backbone: str) -> str:
-    """The dotted name of the module that a backbone's class is in. The module is not imported.
+FRAMER = "framer.method.loss:FramerLoss"
+"""The loss, as `pkgutil.resolve_name` finds it. Loaded by name, for jobs that need it alone."""
+
+
+def code_modules(backbone: str, *, framer: bool) -> list[str]:
+    """The modules that a job loads by name; none of them is imported here.
+
+    Args:
+        backbone: whose class the job loads.
+        framer: whether the job reads the layers of the network and computes the FRAMER loss.
 
     Raises:
         UserError: as `settings_class`.
     """
-    return settings_class(backbone).backbone.partition(":")[0]
+    settings = settings_class(backbone)
+    named = [settings.backbone, *([settings.layers, FRAMER] if framer else [])]
+    return [name.partition(":")[0] for name in named if name]
 
 
 def settings_of(backbone: str, *given: dict[str, Any]) -> Settings:

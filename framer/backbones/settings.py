@@ -25,10 +25,13 @@ class Settings(Strict):
 
     Attributes:
         backbone: where its class is, as `module:Class`. Imported only where a network is needed.
+        layers: the module that reads a network's layers for FRAMER, imported for trainings with a recipe and analyses
+            alone; empty where the module of the class does it itself, so that every job depends on its code.
         stages: names of the training stages in their order; a study trains the first or more of them.
     """
 
     backbone: ClassVar[str]
+    layers: ClassVar[str] = ""
     stages: ClassVar[tuple[str, ...]]
 
     restore: RestoreSettings = RestoreSettings()

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from framer.backbones.registry import backbone_module, settings_of
+from framer.backbones.registry import code_modules, settings_of
 from framer.dag.availability import absent, gated, weights_file, weights_of
 from framer.dag.weights import Weights
 from framer.data.captions import captions_file, read_captions
@@ -356,9 +356,14 @@ class Graph:
         """The folder of the run that restores a row."""
         return f"{self.out}/runs/{self.study.rows[row].run}"
 
-    def code(self, command: str, backbone: str | None) -> str:
-        """The fingerprint of a stage that runs a backbone, which the stage loads by name."""
-        return fingerprint(command, *([backbone_module(backbone)] if backbone else []))
+    def code(self, command: str, backbone: str | None, *, framer: bool = False) -> str:
+        """The fingerprint of a stage that loads a backbone by name and, with `framer`, the FRAMER loss, too."""
+        return fingerprint(command, *(code_modules(backbone, framer=framer) if backbone else []))
+
+    def training_code(self, run: str) -> str:
+        """The fingerprint of the training of a run."""
+        job = self.study.train_job(run)
+        return self.code("train", job.backbone, framer=job.recipe is not None)
 
     def restore_options(self, row: str, name: str) -> str:
         """The options of `framer restore` for a row and a set."""

@@ -9,14 +9,15 @@ from framer.study.study import Study
 
 EFFECTS = (
     "restored.checkpoint.job.recipe",
+    "restored.checkpoint.method",
     "restored.checkpoint.payload.",
     "restored.payload.",
     "scored.SR",
     "restored.checkpoint.job.snapshots",
     "restored.checkpoint.snapshots.",
 )
-"""Parts of a cell's tree in which the arms of a fair comparison differ: the recipe, the bytes that come of it, and what
-was kept on the way, which changes nothing of the end."""
+"""Parts of a cell's tree in which the arms of a fair comparison differ: the recipe and its code, the bytes that come of
+it, and what was kept on the way, which changes nothing of the end."""
 NAMES = (
     ("restored.checkpoint.job.", ""),
     ("restored.checkpoint.base.", "base."),

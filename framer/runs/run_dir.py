@@ -15,13 +15,13 @@ from torch import Tensor
 
 from framer.backbones.base import Backbone
 from framer.backbones.loading import read_tensors
-from framer.backbones.registry import backbone_class, backbone_module, from_config, settings_of
+from framer.backbones.registry import backbone_class, code_modules, from_config, settings_of
 from framer.errors import UserError
 from framer.provenance.cards import CARD, lock, read_card, verify_payload, versions, write_card
 from framer.provenance.code import fingerprint
 from framer.provenance.files import atomic, write_json
 from framer.provenance.hashing import digest, sha256_file
-from framer.study.jobs import PretrainJob
+from framer.study.jobs import PretrainJob, TrainJob
 
 MODEL, CONFIG = "model.safetensors", "config.json"
 PACKAGES = ("accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "torch", "transformers")
@@ -172,19 +172,31 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / CONFIG}: missing or damaged; delete {folder} and make it again") from None
 
 
-def code_of(command: str, backbone: str) -> str:
-    """The fingerprint of `framer COMMAND` with a backbone, which it loads by name; computed once, before it starts."""
-    return fingerprint(command, backbone_module(backbone))
+def code_of(command: str, backbone: str, *, framer: bool = False) -> str:
+    """The fingerprint of `framer COMMAND` with what it loads by name; computed once, before it starts.
+
+    Args:
+        command: without `framer`.
+        backbone: that it runs.
+        framer: whether it reads the layers of the network and computes the FRAMER loss.
+    """
+    return fingerprint(command, *code_modules(backbone, framer=framer))
 
 
 def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]:
-    """What a checkpoint of an unfinished `framer COMMAND` must share with the training that goes on from it."""
-    return {
+    """What a checkpoint of an unfinished `framer COMMAND` must share with the training that goes on from it.
+
+    `method` is that of a training with a recipe alone, so that `code` can be compared with that of a baseline.
+    """
+    same = {
         "settings": job.digest,
         "data": digest(data_digests(data)),
         "code": code_of(command, job.backbone),
         "package versions": digest(versions(PACKAGES)),
     }
+    if isinstance(job, TrainJob) and job.recipe:
+        same["method"] = code_of(command, job.backbone, framer=True)
+    return same
 
 
 def data_digests(folders: list[Path]) -> dict[str, str]:

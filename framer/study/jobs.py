@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from framer.data.captions import Captions
+from framer.method.recipe import Recipe
 from framer.provenance.hashing import digest
 from framer.study.schema import Numerics, Optimisation
 
@@ -85,10 +86,11 @@ class TrainJob(PretrainJob):
     """Train LoRA or control weights on a base, with (recipe) or without (None) the FRAMER loss.
 
     Attributes:
+        recipe: every choice of the FRAMER loss, by value.
         snapshots: after how many steps, over all stages, what trains is kept as it is then.
     """
 
-    recipe: str | None
+    recipe: Recipe | None
     snapshots: tuple[int, ...] = field(default=(), kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from framer.config_file import read_model
 from framer.data.captions import Captions
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
+from framer.method.recipe import Recipe
 from framer.provenance.hashing import derive_seed
 from framer.study.availability import SUPPLIED
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
@@ -218,7 +219,8 @@ class Study:
             return [f"seeds: {self.seeds_of(arm)}, not {self.seeds_of(other)}"]
         for seed in common:
             one, two = ours(seed), theirs(seed)
-            keys = [key for key in one | two if one.get(key) != two.get(key) and key not in ("recipe", "snapshots")]
+            apart = [key for key in one | two if one.get(key) != two.get(key) and key != "snapshots"]
+            keys = [key for key in apart if key.partition(".")[0] != "recipe"]
             found += [f"{key}: {one.get(key)}, not {two.get(key)}" for key in keys]
         return list(dict.fromkeys(found))
 
@@ -280,7 +282,9 @@ class Study:
         config = self.config.backbones[name]
         settings = settings_of(name, config.settings, arm.settings).training
         training = self._training(name, settings, "train", seed, config.train, untrained=arm.untrained)
-        return TrainJob(**training, recipe=arm.recipe, snapshots=self.snapshots(run))
+        return TrainJob(
+            **training, recipe=Recipe.named(arm.recipe) if arm.recipe else None, snapshots=self.snapshots(run)
+        )
 
     def encode_job(self, backbone: str) -> EncodeJob:
         """What `framer encode` does for a backbone; with its own settings, whatever the arms change.

@@ -1,10 +1,10 @@
 """Train LoRA or control weights on a frozen base, with or without the FRAMER loss."""
 
+import pkgutil
 from pathlib import Path
 
+from framer.backbones.registry import FRAMER
 from framer.data.captions import training_prompts
-from framer.method.loss import FramerLoss
-from framer.method.recipe import Recipe
 from framer.provenance.hashing import derive_seed, digest
 from framer.runs import run_dir
 from framer.runs.runtime import seeded
@@ -44,7 +44,7 @@ def train(
     """
     with claimed(out), accelerated(job, session) as accelerator:
         backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
-        framer = FramerLoss(Recipe.named(job.recipe)) if job.recipe else None
+        framer = pkgutil.resolve_name(FRAMER)(job.recipe) if job.recipe else None
         first, *_ = job.stages
         backbone.prepare(list(job.stages))
         backbone.prompts = training_prompts(job.captions, data)
@@ -76,7 +76,8 @@ def train(
         checkpoints = Checkpoints(out, **same)
         logs = Training(task, session, checkpoints, accelerator).run()
         if accelerator.is_main_process:
-            made = {"code": same["code"]} | ({"captions": same["captions"]} if job.captions else {})
+            kept_of = ("code", "method", "captions") if job.captions else ("code", "method")
+            made = {key: same[key] for key in kept_of if key in same}
             state, kept = backbone.adapter_state(), snapshots.publish()
             run_dir.save(out, "run", backbone, state, job, logs, data, made, (base, sha256), kept)
             checkpoints.delete()

@@ -192,7 +192,7 @@ def test_ablations_are_arms_of_the_grid_alone(tmp_path: Path) -> None:
     assert study.ablation_arms == {"pisa_sr-l2", "pisa_sr-cutoff_0_1"}
     assert study.rows["pisa_sr-cutoff_0_1-s4"].run in study.runs
     job = study.train_job("pisa_sr-cutoff_0_1-s4")
-    assert job.recipe == "cutoff_0.1" and job.seeds == study.train_job("pisa_sr-l2-s4").seeds
+    assert job.recipe == Recipe.named("cutoff_0.1") and job.seeds == study.train_job("pisa_sr-l2-s4").seeds
 
 
 def test_all_recipes_are_ablated(tmp_path: Path) -> None:

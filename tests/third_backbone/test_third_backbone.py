@@ -21,6 +21,7 @@ from framer.dag.graph import Graph
 from framer.dag.plan import Plan
 from framer.data.images import list_images, read_rgb
 from framer.errors import UserError
+from framer.method.recipe import Recipe
 from framer.provenance.cards import read_card, verify_payload
 from framer.provenance.hashing import sha256_file
 from framer.study.study import Study
@@ -134,7 +135,7 @@ def test_a_study_is_validated_by_its_settings(study: Path, tmp_path: Path) -> No
         return Study.load(path, study / "datasets")
 
     job = load().train_job("framer-s0")
-    assert job.settings == {"charbonnier": 0.01} and job.recipe == "released"
+    assert job.settings == {"charbonnier": 0.01} and job.recipe == Recipe.named("released")
     assert load().restore_job("framer-s0").settings == {"strength": 0.9}
     with pytest.raises(UserError, match=r"backbones\.pixel_unet\.settings: unknown key 'charb', did you mean 'charbo"):
         load(settings={"charb": 1.0})

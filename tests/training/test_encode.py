@@ -13,6 +13,7 @@ from framer.data.images import write_png
 from framer.data.pairs import Epochs
 from framer.errors import UserError
 from framer.inference.restore import restore
+from framer.method.recipe import Recipe
 from framer.provenance.cards import read_card, verify_payload
 from framer.study.jobs import EncodeJob, PretrainJob, TrainingData, TrainJob
 from framer.study.schema import Numerics, Optimisation
@@ -49,7 +50,9 @@ def stage(steps):
 
 def jobs(root, missing="error"):
     captions = Captions(str(root / "captions"), missing)
-    run = TrainJob("dit4sr", "tiny", {}, DATA, {"control": stage(4)}, None, SEEDS, 1, "released", captions=captions)
+    run = TrainJob(
+        "dit4sr", "tiny", {}, DATA, {"control": stage(4)}, None, SEEDS, 1, Recipe.named("released"), captions=captions
+    )
     return run, EncodeJob("dit4sr", "tiny", {}, DATA, 32, captions, 1)
 
 

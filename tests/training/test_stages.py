@@ -12,6 +12,7 @@ from framer.backbones.registry import SETTINGS
 from framer.data.images import read_rgb, write_png
 from framer.errors import UserError
 from framer.inference.restore import restore
+from framer.method.recipe import Recipe
 from framer.provenance.cards import read_card, verify_payload
 from framer.provenance.hashing import sha256_file
 from framer.study.jobs import HeldOut, PretrainJob, TrainingData, TrainJob
@@ -44,8 +45,9 @@ def base_job(backbone, steps=2, lr=1e-3):
 
 
 def run_job(backbone, steps=2, recipe=None):
+    chosen = Recipe.named(recipe) if recipe else None
     job, stages = base_job(backbone), {SETTINGS[backbone].stages[0]: settings(steps)}
-    return TrainJob(backbone, "tiny", {}, job.data, stages, job.heldout, job.seeds, job.threads, recipe)
+    return TrainJob(backbone, "tiny", {}, job.data, stages, job.heldout, job.seeds, job.threads, chosen)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ rule analyse:
         study=graph.path,
         expect=lambda wildcards: analyses.analyse_job(graph.study, wildcards.backbone).digest,
         captions=lambda wildcards: graph.captions_state(wildcards.backbone, [graph.study.config.analysis.set]),
-        code=lambda wildcards: graph.code("analyse", wildcards.backbone),
+        code=lambda wildcards: graph.code("analyse", wildcards.backbone, framer=True),
         out=subpath(output.card, parent=True),
     message:
         "Analyse {wildcards.backbone}"

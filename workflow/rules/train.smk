@@ -113,7 +113,7 @@ rule train:
         study=graph.path,
         expect=lambda wildcards: graph.study.train_job(wildcards.run).digest,
         captions=lambda wildcards: graph.training_captions_state(graph.study.arm(wildcards.run).backbone),
-        code=lambda wildcards: graph.code("train", graph.study.train_job(wildcards.run).backbone),
+        code=lambda wildcards: graph.training_code(wildcards.run),
         base=lambda wildcards: graph.base(wildcards.run),
         encoded=lambda wildcards: graph.encoded_option(wildcards.run),
         out=subpath(output.card, parent=True),

@@ -1,4 +1,4 @@
-"""The training loss of DiT4SR: rectified flow on latents, and FRAMER on every block's velocity."""
+"""The training loss of DiT4SR: rectified flow on latents."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +11,6 @@ from framer.backbones.base import StepLoss
 from framer.backbones.codec import drawn
 from framer.backbones.dit4sr.text_encoder import Text
 from framer.backbones.random import Draws
-from framer.method.heads import final_projection
-from framer.method.hooks import record
-from framer.method.prediction import compared, to_x0
 
 if TYPE_CHECKING:
     from framer.backbones.dit4sr.model import DiT4SR
@@ -21,9 +18,6 @@ if TYPE_CHECKING:
 
 SHIFT = 3.0
 """Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
-
-BLOCKS = ("transformer_blocks.*",)
-"""The layers that FRAMER teaches, by their names in the transformer."""
 
 KEPT_PROMPTS = 1024
 """Embeddings that training keeps: an image comes back late, if at all."""
@@ -77,6 +71,10 @@ class Step:
         noisy = (1 - level) * clean + level * draws.normal(*clean.shape[1:]).to(clean.device)
         return cls(noisy, lr_latent, sigma, text, clean)
 
+    def loss(self, velocity: Tensor) -> Tensor:
+        """The mean squared error of z_t - sigma v against z_0; `velocity` is (B, C, h, w)."""
+        return F.mse_loss(self.noisy - self.sigma.reshape(-1, 1, 1, 1) * velocity, self.clean)
+
 
 def flow_loss(
     model: "DiT4SR",
@@ -100,28 +98,12 @@ def flow_loss(
     model.transformer.injection_scale = model.settings.injection_scale
     step = Step.drawn(model, latents, prompts, draws, lr_stream=lr_stream)
     if framer is None:
-        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
-    else:
-        maps = layer_velocities(model, step)
-        velocity = maps[-1]
-    loss = F.mse_loss(to_x0(velocity, "flow", step.noisy, step.sigma), step.clean)
-    if framer is None:
+        loss = step.loss(model.velocity(step.noisy, step.lr, step.sigma, step.text))
         return StepLoss(loss, {"flow": loss.detach()})
-    *students, teacher = compared(maps, framer.recipe.space, "flow", step.noisy, step.sigma)
+    velocity, students, teacher = model.layers.layer_maps(model, step, framer.recipe.space)
+    loss = step.loss(velocity)
     distilled = framer(students, teacher, generator=draws.shared).loss
     return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
-
-
-def layer_velocities(model: "DiT4SR", step: Step) -> list[Tensor]:
-    """Every block's velocity, read by the model's own last projection, and then the model's; (B, C, h, w) each."""
-    network = model.transformer
-    with record(network, (*BLOCKS, "time_text_embed")) as taps:
-        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
-        temb, *blocks = taps.take().values()
-    h, w = (side // network.patch_size for side in velocity.shape[-2:])
-    with model.autocast():
-        students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))
-    return [*(student.to(velocity.dtype) for student in students), velocity]
 
 
 def _levels(draws: Draws) -> Tensor:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -19,7 +19,7 @@ from framer.backbones.base import Backbone, Batch, StepLoss, widened
 from framer.backbones.codec import Codec, PixelCodec
 from framer.backbones.dit4sr.blocks import Key
 from framer.backbones.dit4sr.config import FULL, TINY
-from framer.backbones.dit4sr.losses import Latents, Step, flow_loss, layer_velocities
+from framer.backbones.dit4sr.losses import Latents, Step, flow_loss
 from framer.backbones.dit4sr.sampler import Sampler
 from framer.backbones.dit4sr.settings import DiT4SRRestore, DiT4SRSettings
 from framer.backbones.dit4sr.text_encoder import ConstantText, PipelineText, PromptTable, Text, TextEncoder
@@ -33,12 +33,10 @@ from framer.backbones.vae import VaeCodec
 from framer.data.captions import about_objects
 from framer.data.degradation.presets import SCALE
 from framer.errors import UserError
-from framer.method.hooks import unwrapped
-from framer.method.prediction import compared
-from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
+    from framer.method.recipe import Space
 
 
 PUBLISHED = "published"
@@ -54,6 +52,7 @@ class DiT4SR(Backbone):
 
     Attributes:
         codec: pixels to latents and back.
+        transformer: `network`, without what wraps it for training.
         text: embeddings of prompts.
         controlled: whether the control weights have started, here or in the checkpoint.
         adapted: whether `adapt` was called.
@@ -101,16 +100,11 @@ class DiT4SR(Backbone):
         return self
 
     def _assemble(self, codec: Codec, network: DiT4SRTransformer, text: TextEncoder, controlled: bool) -> None:
-        self.codec, self.network, self.text = codec, network, PromptTable(text)
+        self.codec, self.network, self.transformer, self.text = codec, network, network, PromptTable(text)
         self.controlled, self.adapted = controlled, False
         self.heads = nn.ModuleList()
         self.process_size: int = self.config["process_size"]
         self.multiple = codec.factor * network.patch_size
-
-    @property
-    def transformer(self) -> DiT4SRTransformer:
-        """The network itself, whatever wraps it for training."""
-        return cast(DiT4SRTransformer, unwrapped(self.network))
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
         """Move the model, and choose the precision of frozen weights and arithmetic.
@@ -249,10 +243,10 @@ class DiT4SR(Backbone):
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
         return flow_loss(self, self._latents(batch), self._said(batch), batch.draws, framer)
 
-    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+    def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
         self.transformer.injection_scale = self.settings.injection_scale
         step = Step.drawn(self, self._latents(batch), self._said(batch), batch.draws)
-        *students, teacher = compared(layer_velocities(self, step), space, "flow", step.noisy, step.sigma)
+        _, students, teacher = self.layers.layer_maps(self, step, space)
         return students, teacher
 
     def _said(self, batch: Batch) -> tuple[str, ...]:

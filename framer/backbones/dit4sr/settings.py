@@ -44,6 +44,7 @@ class DiT4SRSettings(Settings):
     """DiT4SR."""
 
     backbone = "framer.backbones.dit4sr.model:DiT4SR"
+    layers = "framer.backbones.dit4sr.layers"
     stages = ("control",)
 
     key: Literal["released", "fixed"] = Field(

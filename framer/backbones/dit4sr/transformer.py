@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from framer.backbones.dit4sr.blocks import DEAD_IN_ATTN2, ControlAttention, ControlTransformerBlock, Key
 from framer.errors import UserError, named
-from framer.method.heads import unpatchify
 
 Start = Literal["random", "cloned"]
 
@@ -115,7 +114,8 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
             else:
                 image, text = block(image, text, temb, size, self.injection_scale)
         tokens = self.norm_out(image[:, : h * w], temb)
-        return unpatchify(self.proj_out(tokens), (h, w), self.patch_size)
+        patches = self.proj_out(tokens).unflatten(1, (h, w)).unflatten(-1, (self.patch_size, self.patch_size, -1))
+        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
     def codes_at(self, image: tuple[int, int], corners: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         """Position codes of tiles as parts of one image.

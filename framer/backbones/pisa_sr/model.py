@@ -25,7 +25,6 @@ from framer.backbones.base import Backbone, Batch, StepLoss, widened
 from framer.backbones.color_fix import match_color
 from framer.backbones.image_ops import interpolate, pad_to, resized, upsample
 from framer.backbones.pisa_sr.config import BASES, Parts
-from framer.backbones.pisa_sr.features import layer_maps, new_heads, readable
 from framer.backbones.pisa_sr.lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
 from framer.backbones.pisa_sr.lora_file import (
     EMPTY_PROMPT,
@@ -45,11 +44,10 @@ from framer.backbones.tiling import Tiles
 from framer.backbones.vae import VaeCodec
 from framer.data.degradation.presets import SCALE
 from framer.errors import UserError, unknown
-from framer.method.heads import AlignmentHeads
-from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
+    from framer.method.recipe import Space
 
 __all__ = ["PiSASR", "load_lora"]
 
@@ -172,7 +170,7 @@ class PiSASR(Backbone):
     def add_heads(self) -> None:
         """A 1x1 convolution a block, to where `framer_maps` says; see `new_heads`."""
         channels = self.config["unet"]["block_out_channels"]
-        self.heads = new_heads(channels, self.codec.channels, self.settings.framer_maps)
+        self.heads = self.layers.new_heads(channels, self.codec.channels, self.settings.framer_maps)
         self.heads.to(self.device)
         self._free_heads()
 
@@ -269,22 +267,25 @@ class PiSASR(Backbone):
         start = self._encode(upsample(batch.lr.to(self.device)), draws if settings.posterior == "sample" else None)
         return tags, text, start
 
-    def layer_maps(self, batch: Batch, space: Space) -> tuple[list[Tensor], Tensor]:
+    def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
         _, text, start = self._told(batch)
         return self._layers(start, text, space)[1:]
 
-    def _layers(self, start: Tensor, text: Tensor, space: Space) -> tuple[Tensor, list[Tensor], Tensor]:
+    def _layers(self, start: Tensor, text: Tensor, space: "Space") -> tuple[Tensor, list[Tensor], Tensor]:
         target = self.settings.framer_maps
-        return layer_maps(self.network, self.heads, lambda: self.residual(start, text), target, start, space)
+        maps: tuple[Tensor, list[Tensor], Tensor] = self.layers.layer_maps(
+            self.network, self.heads, lambda: self.residual(start, text), target, start, space
+        )
+        return maps
 
     def fit_heads(self, batches: Iterable[Batch]) -> None:
-        assert isinstance(self.heads, AlignmentHeads)
-
         def seen(batch: Batch) -> tuple[list[Tensor], Tensor]:
             _, text, start = self._told(batch)
-            return readable(self.network, lambda: self.residual(start, text), self.settings.framer_maps)[1:]
+            forward, target = lambda: self.residual(start, text), self.settings.framer_maps
+            _, features, teacher = self.layers.readable(self.network, forward, target)
+            return features, teacher
 
-        self.heads.fit(map(seen, batches))
+        self.layers.AlignmentHeads.fit(self.heads, map(seen, batches))
 
     def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
         """The teacher is the base itself: this network without LoRA, not a second copy of it."""

@@ -35,6 +35,7 @@ class PiSASRSettings(Settings):
     """PiSA-SR. Defaults are those of the released training script; docs/reproduction.md says where it is silent."""
 
     backbone = "framer.backbones.pisa_sr.model:PiSASR"
+    layers = "framer.backbones.pisa_sr.features"
     stages = ("pixel", "semantic")
 
     rank_pix: int = Field(default=4, ge=1, description="LoRA rank of the pixel set")

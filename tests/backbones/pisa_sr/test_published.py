@@ -18,6 +18,7 @@ from framer.backbones.registry import settings_of
 from framer.data.images import read_rgb, write_png
 from framer.errors import UserError
 from framer.inference.restore import restore
+from framer.method.recipe import Recipe
 from framer.provenance.cards import read_card, write_card
 from framer.provenance.hashing import sha256_file
 from framer.runs import run_dir
@@ -101,7 +102,7 @@ def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pip
         heldout=None,
         seeds=seeds,
         threads=1,
-        recipe="released",
+        recipe=Recipe.named("released"),
     )
     train(job, base, [tmp_path / "photos/HR"], tmp_path / "runs/r", session=Session(progress=False))
     state = read_tensors(tmp_path / "runs/r/model.safetensors")
