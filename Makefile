@@ -1,11 +1,13 @@
 # make smoke   the whole study on embedded photographs, on this machine's CPUs
 # make test    the test suite
+# make slow-test   the long tests of rare cases
 # make smoke-test   checks what make smoke made
 # make micro-test   the paper study in small: every rule and every recipe
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
 # make bench   speeds of loss, trainer, scoring, degradation and of commands without torch; fails where a target is missed
 # make lint    formatters, linters, types
 # make lock    re-make requirements.lock and environment.yml from pyproject.toml
+# make messages   re-make the list of error messages that the tests compare with
 # make schema  re-make the schema that editors check study files with
 #
 # Each sets itself up: .venv is made from the lock when it is missing or older than the lock.
@@ -15,7 +17,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 .DEFAULT_GOAL := smoke
-.PHONY: smoke smoke-test test micro-test slurm-test bench lint lock schema
+.PHONY: smoke smoke-test test slow-test micro-test slurm-test bench lint lock messages schema
 
 # uv installs itself first, from its own hashed entry in the lock, and then everything else.
 .venv/.ready: requirements.lock pyproject.toml
@@ -32,8 +34,14 @@ smoke: .venv/.ready
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --config study=smoke
 	@echo "Tables: results/smoke/tables   Report: results/smoke/report.html"
 
+# What has targets of its own below is left out.
+APART := --ignore tests/smoke --ignore tests/slurm --ignore tests/micro
+
 test: .venv/.ready
-	$(BIN)/python -m pytest --ignore tests/smoke --ignore tests/slurm --ignore tests/micro
+	$(BIN)/python -m pytest $(APART) -m "not slow"
+
+slow-test: .venv/.ready
+	$(BIN)/python -m pytest $(APART) -m slow
 
 # Holds what `make smoke` made to its promises, and runs a part of it a second time from clean to compare the bytes.
 smoke-test: smoke
@@ -70,3 +78,6 @@ lock: .venv/.ready
 
 schema: .venv/.ready
 	$(BIN)/python -m framer.study.schema > config/study.schema.json
+
+messages: .venv/.ready
+	$(BIN)/python -m tests.project.test_messages

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.dag.test_snakefile import jobs, snakemake
+from tests.fixtures.snakemake import jobs, snakemake
 
 ARMS = """
   dit4sr-paper: {label: Paper, backbone: dit4sr, recipe: paper}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dag.test_snakefile import jobs, snakemake
+from tests.fixtures.snakemake import jobs, snakemake
 
 
 def studied(root: Path, **changes) -> Path:

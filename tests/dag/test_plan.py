@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -12,6 +10,8 @@ from framer.dag.graph import Graph
 from framer.dag.plan import Plan
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
+from tests.fixtures.processes import run_module
+from tests.fixtures.snakemake import jobs, snakemake
 
 
 def plan(name, logs):
@@ -22,14 +22,9 @@ def plan(name, logs):
 @pytest.mark.parametrize("name", ["smoke", "micro", "paper"])
 def test_the_jobs_are_those_that_snakemake_counts(clone, name):
     """With what is absent left out of both."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--config", f"study={name}"]
-    said = subprocess.run(command, cwd=clone, capture_output=True, text=True)
-    table = re.search(r"Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", said.stdout + said.stderr)
-    assert table
-    counted = {rule: int(number) for rule, number in (line.split() for line in table[1].splitlines())}
+    counted = jobs(snakemake(clone, "-n", "--cores", "1", "--config", f"study={name}").stdout)
     del counted["all"], counted["total"]
-    command = [sys.executable, "-m", "framer", "plan", "--study", f"config/{name}.yaml"]
-    priced = subprocess.run(command, cwd=clone, capture_output=True, text=True).stdout
+    priced = run_module("framer", "plan", "--study", f"config/{name}.yaml", cwd=clone).stdout
     assert {rule: int(jobs) for rule, jobs in re.findall(r"^(\w+) +(\d+) +\d", priced, re.MULTILINE)} == counted
     left_out = [line for line in priced.splitlines() if line.startswith("Not counted, n/a in the tables")]
     assert bool(left_out) == (name != "smoke")
@@ -97,8 +92,7 @@ def test_more_devices_are_never_slower_and_the_longest_job_bounds_them(tmp_path)
 
 def test_it_writes_nothing(clone):
     before = sorted(clone.rglob("*"))
-    command = [sys.executable, "-m", "framer", "plan", "--study", "config/paper.yaml"]
-    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    done = run_module("framer", "plan", "--study", "config/paper.yaml", cwd=clone)
     assert done.returncode == 0 and "GPU-hours" in done.stdout, done.stderr
     assert sorted(clone.rglob("*")) == before
 
@@ -106,8 +100,7 @@ def test_it_writes_nothing(clone):
 def test_published_weights_without_a_manifest_are_one_line(clone):
     path = clone / "config" / "paper.yaml"
     path.write_text(path.read_text().replace("checkpoint: pisa_sr}", "checkpoint: pisa_srr}"))
-    command = [sys.executable, "-m", "framer", "plan", "--study", "config/paper.yaml"]
-    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    done = run_module("framer", "plan", "--study", "config/paper.yaml", cwd=clone)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     where = "config/paper.yaml: arms.pisa_sr-published.checkpoint"

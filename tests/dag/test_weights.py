@@ -14,8 +14,8 @@ from framer.scoring.protocols import PROTOCOLS
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import folder as weights_folder
 from framer.weights.store import hashes
-from tests.dag.test_snakefile import jobs, snakemake
 from tests.fixtures.clone import ROOT
+from tests.fixtures.snakemake import jobs, snakemake
 
 METRICS = ["psnr", "niqe", "musiq"]
 NIQE, MUSIQ = "hub/pyiqa/niqe_modelparameters.mat", "hub/pyiqa/musiq_koniq_ckpt-e95806b9.pth"

@@ -28,6 +28,7 @@ from framer.scoring.definitions import Definitions
 from framer.scoring.protocols import Protocol
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
+from tests.fixtures.processes import run_module
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -166,7 +167,7 @@ def dry_runs() -> list[tuple[str, list[str]]]:
 
 @every("words", dry_runs())
 def test_snakemake_commands_plan(words: list[str], clone: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=clone, capture_output=True, text=True)
+    done = run_module(*words, cwd=clone)
     assert done.returncode == 0, done.stderr
 
 

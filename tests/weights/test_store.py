@@ -2,9 +2,6 @@
 
 import ast
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from framer.weights.manifest import WeightsManifest
 from framer.weights.store import CACHE, PUBLISHED, hashes, missing, pipeline, stated, verified
 from framer.weights.store import folder as weights_folder
 from tests.fixtures.clone import ROOT
+from tests.fixtures.snakemake import snakemake
 
 
 @pytest.fixture
@@ -52,10 +50,8 @@ def test_the_workflow_reads_and_writes_the_same_folder(clone: Path, tmp_path: Pa
     for name in ("reallr200-full", "reallq250", "ffhq-10k"):
         (clone / "datasets" / name).mkdir()
         (clone / "datasets" / name / "images.zip").touch()
-    command = [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "1"]
-    environment = os.environ | {"FRAMER_WEIGHTS": str(elsewhere)}
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
-    text = done.stdout + done.stderr
+    done = snakemake(clone, "-n", "-p", "--cores", "1", FRAMER_WEIGHTS=str(elsewhere))
+    text = done.stdout
     assert done.returncode == 0, text
     for name in ("stable-diffusion-2-1-base", "stable-diffusion-3.5-medium"):
         assert f"Missing output files: {elsewhere}/stabilityai--{name}/card.json" in text
