@@ -1,22 +1,15 @@
-"""The `framer` command line: the parser of all commands, exit codes, and signals."""
+"""The `framer` command line: the parser of all commands, and exit codes."""
 
 import argparse
 import logging
 import os
-import signal
 import sys
 
-from framer.commands import analyse, data, models, report, score
+from framer.commands import analyse, data, models, report, score, signals
 from framer.commands.arguments import COMMANDS
 from framer.errors import TrainingInterrupted, UserError
 
 __all__ = ["COMMANDS", "analyse", "data", "main", "models", "report", "score"]
-
-
-def _terminate(*_: object) -> None:
-    """A cancelled or preempted job gets SIGTERM: unwind, so that no temporary file stays behind."""
-    print("framer: terminated", file=sys.stderr)
-    sys.exit(1)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,11 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a failure; 2: something for the user to put right, in one line."""
-    args = build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    signals.install()
     # It comes with pyiqa, is not used here, and warns of a kernel it does not find whenever diffusers is imported.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
+        args = build_parser().parse_args(argv)
         args.handler(args)
         sys.stdout.flush()  # not in the interpreter's last moments, where a reader that has gone is a failure
     except UserError as error:
@@ -55,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"framer: error: {where}{error.strerror or error}; look at the path and at the disk", file=sys.stderr)
         return 1
     except TrainingInterrupted as stopped:
-        if os.environ.get("RANK", "0") == "0":  # all ranks stop
+        from framer.training.launch import is_first_rank
+
+        if is_first_rank():  # all ranks stop
             print(f"framer: {stopped}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

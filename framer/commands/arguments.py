@@ -18,6 +18,9 @@ Handler = Callable[[argparse.Namespace], None]
 COMMANDS: dict[str, tuple[Handler, str, tuple[Argument, ...]]] = {}
 """By name: what a command does, in code and in words, and its arguments."""
 
+MOST_THREADS = 1024
+"""More than any machine has; tens of thousands stall one."""
+
 
 def command(text: str, *arguments: Argument) -> Callable[[Handler], Handler]:
     """Register a function as the command of its name."""
@@ -68,15 +71,15 @@ def key_values(flag: str, given: list[str]) -> dict[str, Any]:
     return pairs
 
 
-def threads(given: int) -> int:
-    """The value of --threads.
+def threads(text: str) -> int:
+    """The value of --threads: 1 to 1024.
 
     Raises:
-        UserError: it is below 1.
+        UserError: it is no such number.
     """
-    if given < 1:
-        raise UserError(f"--threads {given}: at least 1 is needed")
-    return given
+    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 4 and 1 <= int(text) <= MOST_THREADS):
+        raise UserError(f"at least 1 is needed, a whole number of at most {MOST_THREADS}", key=f"--threads {text}")
+    return int(text)
 
 
 def planned(args: argparse.Namespace, job: "Job") -> None:

@@ -14,14 +14,14 @@ from framer.commands.arguments import SESSION, arg, command, key_values, planned
     arg("--question", help="what the model is asked; '' for models that take an image alone (default: the objects)"),
     arg("--tokens", type=int, default=512, help="longest caption (default: 512)"),
     arg("--seed", type=int, default=0, help="seed of the sampling (default: 0)"),
-    arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+    arg("--threads", type=threads, default=1, help="CPU threads (default: 1)"),
 )
 def caption(args: argparse.Namespace) -> None:
     from framer.inference.caption import MODEL, QUESTION
     from framer.inference.caption import caption as run
 
     question = QUESTION if args.question is None else args.question
-    options = {"tokens": args.tokens, "seed": args.seed, "threads": threads(args.threads)}
+    options = {"tokens": args.tokens, "seed": args.seed, "threads": args.threads}
     run(args.images, args.out, model=args.model or MODEL, question=question, **options)
 
 
@@ -125,7 +125,7 @@ def convert(args: argparse.Namespace) -> None:
     ),
     arg("--missing", choices=["error", "empty"], default="error", help="an image without a caption (default: error)"),
     arg("--seed", type=int, default=0, help="seed of the starting noise (default: 0)"),
-    arg("--threads", type=int, default=1, help="CPU threads (default: 1)"),
+    arg("--threads", type=threads, default=1, help="CPU threads (default: 1)"),
     arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
 )
 def restore(args: argparse.Namespace) -> None:
@@ -134,5 +134,5 @@ def restore(args: argparse.Namespace) -> None:
     checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
     settings = key_values("--set", args.set)
     prompts = {"captions": args.captions, "missing": args.missing}
-    options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": threads(args.threads)}
+    options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": args.threads}
     run(checkpoint, args.lr, args.out, settings=settings, **prompts, **options)

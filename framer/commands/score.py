@@ -17,7 +17,7 @@ from framer.errors import UserError
     arg(
         "--out", type=Path, required=True, nargs="+", metavar="FILE.csv", help="one a folder; its sidecar is FILE.json"
     ),
-    arg("--threads", type=int, help="CPU cores, which change no value (default: those at hand, at most 8)"),
+    arg("--threads", type=threads, help="CPU cores, which change no value (default: those at hand, at most 8)"),
     arg("--label", help="name of a method in the tables, for images that are not of a study; goes with --source"),
     arg("--source", help="where its images are from"),
 )
@@ -36,7 +36,7 @@ def score(args: argparse.Namespace) -> None:
     tasks = [
         Task(sr, None if name == "-" else Path(name), out) for sr, name, out in zip(args.sr, hr, args.out, strict=True)
     ]
-    cores = min(8, len(os.sched_getaffinity(0))) if args.threads is None else threads(args.threads)
+    cores = min(8, len(os.sched_getaffinity(0))) if args.threads is None else args.threads
     done = run(tasks, args.metrics.split(","), args.protocol, cores, origin)
     for reason in dict.fromkeys(reason for summary in done for reason in summary.unavailable.values()):
         print(f"framer: n/a: {reason}", file=sys.stderr)

@@ -2,14 +2,17 @@
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
     from framer.backbones.base import Backbone
+
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -17,13 +20,20 @@ def deterministic(threads: int, exact: bool = True) -> None:
     """Make equal inputs give equal bytes, for this process.
 
     Args:
-        threads: CPU threads; part of the result, since they order the sums.
+        threads: CPU threads, 1 to 1024; part of the result, since they order the sums.
         exact: only kernels that give the same bits again; without, only GPUs give others.
     """
     torch.set_num_threads(threads)
+    _warn_of_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
     torch.use_deterministic_algorithms(exact)
     torch.backends.cudnn.benchmark = not exact
+
+
+@cache  # once per process
+def _warn_of_threads(threads: int) -> None:
+    if threads > (cores := os.cpu_count() or threads):
+        print(f"framer: warning: {threads} CPU threads on {cores} cores are slow", file=sys.stderr)
 
 
 @contextmanager

@@ -1,21 +1,17 @@
 """Device, ranks, precision and trackers of a training, through accelerate."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from framer.errors import UserError, one_line
-from framer.study.jobs import PretrainJob
-from framer.training.options import DEFAULT, Session
-
-if TYPE_CHECKING:
-    pass
 from framer.runs.runtime import deterministic
+from framer.study.jobs import PretrainJob
+from framer.training.launch import isolate
+from framer.training.options import DEFAULT, Session
 
 MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -24,12 +20,12 @@ MIXED = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accelerator]:
     """Device, ranks, precision and trackers of a training, for a block. Tiny bases train on CPUs, whatever there is.
 
-    A process is one of several where `torchrun` started it.
+    A process is one of several only where `framer.training.launch` started it.
 
     Raises:
-        UserError: a tracker that accelerate does not have, or that is not installed.
+        UserError: torchrun started this process by itself, or accelerate lacks a tracker or the precision.
     """
-    deterministic(job.threads, job.numerics.deterministic)
+    isolate()
     AcceleratorState._reset_state(True)  # accelerate refuses a second precision or group in one process otherwise
     tracked = session.tracking and session.trackers
     logging = {"log_with": list(session.trackers), "project_dir": session.tracking} if tracked else {}
@@ -39,13 +35,10 @@ def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accele
     try:
         accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks], **logging)
     except (ValueError, ImportError) as error:
-        raise UserError(f"trackers or precision: {one_line(error)}") from None
+        about = f"{', '.join(session.trackers)}: " if tracked else ""
+        raise UserError(f"{about}{one_line(error)}", key="trackers" if tracked else "numerics.precision") from None
+    deterministic(job.threads, job.numerics.deterministic)  # last: accelerate sets the threads, too
     try:
         yield accelerator
     finally:
         accelerator.end_training()
-
-
-def is_first() -> bool:
-    """Whether this process is the first of those that train together, known before they meet."""
-    return os.environ.get("RANK", "0") == "0"

@@ -27,7 +27,7 @@ from torch import Tensor
 from framer.errors import UserError
 from framer.provenance.hashing import sha256_file
 from framer.provenance.lock import exclusive
-from framer.training.accelerator import is_first
+from framer.training.launch import is_first_rank
 from framer.training.options import Resume
 
 FOLDER = ".unfinished"
@@ -66,7 +66,7 @@ class Saved:
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Keep other trainers out of a run's folder for a block. The first of those that train together has it."""
-    with exclusive(out / FOLDER) if is_first() else nullcontext():
+    with exclusive(out / FOLDER) if is_first_rank() else nullcontext():
         yield
 
 

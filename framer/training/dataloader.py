@@ -75,15 +75,15 @@ class Batches(Dataset[Pairs]):
             sampler=numbers,
             num_workers=workers,
             collate_fn=tuple,  # as it is
-            worker_init_fn=_deaf,
+            worker_init_fn=_ignore_signals,
             generator=torch.Generator(),
         )
         for micro, pairs in zip(numbers, loader, strict=True):
             yield self.batch(micro, pairs)
 
 
-def _deaf(_: int) -> None:
-    """Slurm and terminals signal all processes of a job; the trainer still needs its data to finish the step."""
+def _ignore_signals(_: int) -> None:
+    """Ignore SIGTERM and SIGINT in data workers; the trainer handles them after the current step."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 

@@ -25,6 +25,7 @@ from framer.study.schema import Numerics
 from framer.training.accelerator import accelerated
 from framer.training.dataloader import Batches
 from framer.training.optimizer_step import Stepper
+from framer.training.launch import LAUNCH, RUN_ID
 from framer.training.options import Session
 from tests.fixtures.clone import ROOT
 from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs, run_job, train_here
@@ -72,6 +73,7 @@ def losses(backbone, photos, more):
 def one_rank(rank, port, photos, out):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {LAUNCH: "test", RUN_ID: "test"}
     for backbone in BACKBONES:
         for name, more in VARIANTS.items():
             found = losses(backbone, photos, more)
@@ -139,11 +141,19 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path):
 
 def test_an_unknown_tracker_is_an_error(tmp_path):
     asked = replace(QUIET, trackers=("tensorbored",), tracking=tmp_path)
-    with (
-        pytest.raises(UserError, match=r"trackers or precision: .*tensorbored"),
-        accelerated(base_job("dit4sr"), asked),
-    ):
+    with pytest.raises(UserError, match="tensorbored") as error, accelerated(base_job("dit4sr"), asked):
         pass
+    assert error.value.key == "trackers"
+
+
+@pytest.mark.parametrize("more", [{}, {"WORLD_SIZE": "1", "LOCAL_RANK": "0", "RANK": "0"}, {"OMPI_COMM_WORLD_SIZE": "2"}])
+def test_ranks_of_other_programs_change_neither_threads_nor_processes(more, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+    with accelerated(replace(base_job("pisa_sr"), threads=3)) as accelerator:
+        assert (torch.get_num_threads(), accelerator.num_processes) == (3, 1)
 
 
 STUDY = """
