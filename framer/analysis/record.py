@@ -1,4 +1,4 @@
-"""Record what the paper's figures of analysis show, on trained runs and fixed draws of images, timesteps and noise."""
+"""Record the data of the paper's analysis figures, on trained runs and fixed draws of images, timesteps, noise."""
 
 import shutil
 import sys
@@ -33,7 +33,7 @@ from framer.study.jobs import AnalyseJob
 from framer.study.layout import EARLY, EARLY_IMAGES, HR
 
 READING = Recipe()
-"""Feature, masks and space of everything that is recorded here."""
+"""Feature, masks and space of all recorded data."""
 
 _Read = TypeVar("_Read")
 Reader = Callable[[list[Tensor], Tensor], _Read]
@@ -44,9 +44,9 @@ class Inputs:
     """The first images of a set of pairs, all cut to one size, each with its own draws.
 
     Args:
-        job: which set and images, and the seed.
-        folder: of the set.
-        multiple: of what the sides must be multiples.
+        job: the set, the images and the seed.
+        folder: the set.
+        multiple: the sides are cut to multiples of it.
 
     Raises:
         UserError: the set has fewer images, one is not readable, or all are too small.
@@ -56,11 +56,12 @@ class Inputs:
         verify(folder / "LR")
         self.files, self.seed = paired(folder / "LR", folder / "HR")[: job.images], job.seed
         if len(self.files) < job.images:
-            raise UserError(f"analysis.images: {folder} has {len(self.files)} pairs, not {job.images}; name fewer")
+            message = f"{folder} has {len(self.files)} pairs, not {job.images}; use fewer"
+            raise UserError(message, key="analysis.images", code="mismatch")
         sides = zip(*(image_size(hr) for _, _, hr in self.files), strict=True)
         self.width, self.height = (min(side) // multiple * multiple for side in sides)
         if not (self.width and self.height):
-            raise UserError(f"{folder}: an image is smaller than the {multiple} pixels that the model needs")
+            raise UserError(f"an image is smaller than the {multiple} pixels that the model needs", path=folder)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -73,20 +74,31 @@ class Inputs:
         return Batch(lr, hr, (stem,), Draws.of_step(self.seed, self.seed, k, 1))
 
     def read(self, model: Backbone, reader: Reader[_Read], fitted: bool) -> list[_Read]:
-        """What a reader says to the layers of every image: (students, teacher) -> anything.
+        """Apply a reader to the layers of every image.
 
         Args:
             model: with heads, where it has any.
             reader: called with L maps (1, C, h, w) and the teacher's.
             fitted: fit the heads first, those of an image to the other half of the images: no image is read by a head
                 that has seen it. Otherwise the heads are used as they are.
+
+        Returns:
+            The results of the reader, per image.
+
+        Raises:
+            UserError: a map is not finite.
         """
         found: dict[int, _Read] = {}
         for half in (0, 1):
             if fitted:
                 model.fit_heads(self.batch(k) for k in range(len(self)) if k % 2 != half)
             for k in range(half, len(self), 2):
-                found[k] = reader(*model.layer_maps(self.batch(k), READING.space))
+                students, teacher = model.layer_maps(self.batch(k), READING.space)
+                for layer, values in enumerate([*students, teacher]):
+                    if not values.isfinite().all():
+                        message = f"the map of layer {layer} is not finite; check the run's weights"
+                        raise UserError(message, path=self.files[k][2], code="diverged")
+                found[k] = reader(students, teacher)
         return [found[k] for k in range(len(self))]
 
 
@@ -95,7 +107,7 @@ def analyse(job: AnalyseJob, datasets: Path, runs: Path, out: Path, progress: bo
     """Write `out/NAME.npz`, `out/early/RECIPE/STEP/STEM.png`, `out/early/HR/STEM.png` and, last, a card.
 
     Args:
-        job: what is recorded.
+        job: settings and runs.
         datasets: folder of the data sets.
         runs: folder of the study's runs.
         out: folder of the analyses of this backbone.
@@ -192,7 +204,7 @@ def _record_weights(
 
 
 def _weights(students: list[Tensor], teacher: Tensor) -> dict[str, dict[str, Tensor]]:
-    """As the loss of the recipe `paper` has them: the layer that teaches is no student."""
+    """FAW and FAM as in the loss of the recipe `paper`: the teacher's layer is no student."""
     return layer_weights(students[:-1], teacher, READING)
 
 
@@ -216,13 +228,13 @@ def _restore_early(
 
 
 def _place(model: Backbone, precision: str, prompts: dict[str, str]) -> None:
-    """Bring a model to the device at hand, and tell it the captions."""
+    """Move a model to the available device, and set its captions."""
     model.to(device_for(model), DTYPES[precision])
     model.prompts = prompts
 
 
 def _joined(of_images: list[Similarity]) -> np.ndarray:
-    """(L, 1) a band and image -> (bands, L, images) float64."""
+    """(L, 1) per band and image -> (bands, L, images) float64."""
     return np.stack([torch.cat([one[band] for one in of_images], dim=1).double().cpu().numpy() for band in BANDS])
 
 
@@ -242,7 +254,7 @@ def _parts(heads: nn.Module) -> bool:
 
 
 def clear(out: Path) -> None:
-    """Delete what an earlier call wrote."""
+    """Delete the files of an earlier call."""
     (out / CARD).unlink(missing_ok=True)
     for name in arrays.KNOWN:
         (out / f"{name}.npz").unlink(missing_ok=True)

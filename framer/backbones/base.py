@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from framer.backbones.finite import finite
 from framer.backbones.image_ops import pad_to, upsample
 from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
@@ -264,9 +265,12 @@ class Backbone(ABC):
 
         Returns:
             (B, 3, 4h, 4w) in [0, 1].
+
+        Raises:
+            UserError: a value is not finite, or far out of range: code "diverged".
         """
         upsampled = upsample(lr)
         height, width = upsampled.shape[-2:]
         padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
         image = self.restore(padded, draws, options or self.settings.restore, prompt=prompt, blank_lr=blank_lr)
-        return image[..., :height, :width].clamp(0, 1)
+        return finite(image[..., :height, :width], "the restored image").clamp(0, 1)

@@ -1,12 +1,16 @@
 """Parts of a diffusers pipeline folder, read without a network and without a tensor missing."""
 
-from collections.abc import Iterator
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from framer.errors import UserError, named, one_line
@@ -33,6 +37,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file; as `opened`."""
     with opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, on any device and in any memory layout.
+
+    Args:
+        path: a temporary name; the caller renames it.
+        tensors: by name.
+        metadata: at most one entry for equal bytes, since the order of several is not fixed.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from None
 
 
 def read_part(cls: Any, folder: Path) -> Any:

@@ -93,7 +93,14 @@ def restore(
         if model is None:
             return upsample(image)
         draws = Draws((generator(seed, stem),), generator(seed))
-        return model.restore_image(image, draws, options, prompt=prompts.get(stem, ""), blank_lr=blank_lr)
+        try:
+            return model.restore_image(image, draws, options, prompt=prompts.get(stem, ""), blank_lr=blank_lr)
+        except UserError as error:
+            if error.code != "diverged":
+                raise
+            given = ", ".join(f"{key}={value}" for key, value in settings.items()) or "the defaults"
+            message = f"{error}; check the weights of {checkpoint} and the restore settings ({given})"
+            raise UserError(message, code="diverged") from None
 
     check(images)
     inputs = {stem: sha256_file(path) for stem, path in images.items()}
@@ -110,6 +117,6 @@ def restore(
         try:
             folder.write(stem, to_rgb(sr(stem, image)[0]))
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(str(error), path=path, code=error.code) from None
     facts |= {"captions": digest(prompts)} if captions and model else {}
     folder.seal(code, **facts, inputs=digest(inputs), versions=used)

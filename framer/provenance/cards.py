@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from framer.errors import UserError
@@ -56,18 +56,27 @@ def read_card(folder: Path, kind: str) -> dict[str, Any]:
     """Read and check `folder/card.json`.
 
     Raises:
-        UserError: the card is missing, unreadable or of another kind.
+        UserError: the card is missing, unreadable, of another kind, or has no valid payload.
     """
     path = folder / CARD
+    again = f"repeat the command that made {folder}"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        found = card["kind"]
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; {folder} is incomplete or is not made by framer") from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: not a card; delete {folder} and make it again") from None
+        raise UserError(f"missing; {folder} is incomplete or was not made by framer", path=path, code="missing") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"not valid JSON; {again}", path=path, code="unreadable") from None
+    found = card.get("kind") if isinstance(card, dict) else None
+    if not isinstance(found, str):
+        raise UserError(f"not a card; {again}", path=path, key="kind", code="unreadable")
     if found != kind:
-        raise UserError(f"{path}: this is a card of kind {found!r}, where {kind!r} is needed")
+        raise UserError(f"is {found!r}; {kind!r} is needed", path=path, key="kind", code="mismatch")
+    payload = card.get("payload")
+    if not (isinstance(payload, dict) and payload and all(isinstance(value, str) for value in payload.values())):
+        raise UserError(f"not a list of files with their sha256; {again}", path=path, key="payload", code="unreadable")
+    for name in payload:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UserError(f"{name!r} is outside {folder}; {again}", path=path, key="payload", code="unreadable")
     return card
 
 
@@ -80,6 +89,14 @@ def verify_payload(folder: Path, card: dict[str, Any]) -> None:
     for name, expected in card["payload"].items():
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{path}: missing, though {folder / CARD} lists it; delete {folder} and make it again")
+            raise UserError(
+                f"missing, although {folder / CARD} lists it; repeat the command that made it",
+                path=path,
+                code="missing",
+            )
         if sha256_file(path) != expected:
-            raise UserError(f"{path}: its sha256 is not the one in {folder / CARD}; delete {folder} and make it again")
+            raise UserError(
+                f"its sha256 differs from that in {folder / CARD}; repeat the command that made it",
+                path=path,
+                code="mismatch",
+            )

@@ -1,4 +1,4 @@
-"""Published weights as a run, and runs as files for other programs."""
+"""Conversion of published weights to a run, and of runs to files for other programs."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | N
 
     Args:
         source: folder of a run, or a file of published weights.
-        backbone: whose weights they are.
+        backbone: name of the backbone that the weights belong to.
         form: "run", or one that the backbone's `export` knows.
-        out: what is written; a folder or a file, as the form needs.
-        base: folder of the base, which a run is tied to.
+        out: output folder or file, depending on the form.
+        base: folder of the base, on which a run depends.
 
     Raises:
         UserError: source or base cannot be read or do not fit, or there is no such form; nothing is written then.
@@ -30,7 +30,7 @@ def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | N
         backbone_class(backbone).export(path, out, form)
         return
     if base is None or source.is_dir():
-        raise UserError(f"{source}: a run is made of a file of published weights and a base; give both")
+        raise UserError("a run is made from a file of published weights and a base; give both", path=source)
     model, identity = run_dir.load_base(base, backbone, {})
     settings, stages = model.load_published(source)
     config = {"settings": settings_of(backbone, settings).training, "stages": stages}

@@ -1,22 +1,24 @@
 """Folders of bases and runs: `model.safetensors`, `config.json`, logs, and `card.json`, which is written last.
 
-A base holds all weights of a network; a run only the LoRA or control weights, and where its base lies and its hash.
+A base holds all weights of a network; a run the LoRA or control weights, and the path and hash of its base.
 """
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from safetensors.torch import save_file
+from pydantic import ValidationError
 from torch import Tensor
 
 from framer.backbones.base import Backbone
-from framer.backbones.loading import read_tensors
+from framer.backbones.loading import read_tensors, write_tensors
 from framer.backbones.registry import backbone_class, code_modules, from_config, settings_of
-from framer.errors import UserError
+from framer.config_file import Strict, complaint
+from framer.errors import UserError, one_line, unknown
 from framer.provenance.cards import CARD, lock, read_card, verify_payload, versions, write_card
 from framer.provenance.code import fingerprint
 from framer.provenance.files import atomic, write_json
@@ -25,6 +27,32 @@ from framer.study.jobs import PretrainJob, TrainJob
 
 MODEL, CONFIG = "model.safetensors", "config.json"
 PACKAGES = ("accelerate", "diffusers", "numpy", "peft", "pillow", "safetensors", "torch", "transformers")
+
+
+class BaseConfig(Strict):
+    """`config.json` of a base: the network, its settings and the stages that it was trained in."""
+
+    backbone: str
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    stages: list[str]
+
+
+class BaseOfRun(Strict):
+    """The base of a run."""
+
+    path: str
+    """Relative to the folder of the run."""
+    sha256: str
+
+
+class RunConfig(BaseConfig):
+    """`config.json` of a run."""
+
+    base: BaseOfRun
+
+
+_Config = TypeVar("_Config", bound=BaseConfig)
 
 
 def save(
@@ -42,15 +70,15 @@ def save(
     """Write weights, configuration and card of a base or run.
 
     Args:
-        folder: where it goes; the files named in `logs` are there already.
+        folder: of the base or run; the files named in `logs` exist already.
         kind: "base" or "run".
         backbone: the model.
-        state: what of it to keep.
+        state: the weights to keep.
         job: the settings that made it.
         data: folders of the training images.
-        made: what else goes into the card: the code's fingerprint, and a digest of the captions where there are some.
+        made: further facts for the card: the code's fingerprint, and a digest of the captions where there are some.
         base: folder and sha256 of the base of a run.
-        snapshots: sha256 of what a run keeps of its training, by file. Not part of its payload: restoring needs none.
+        snapshots: sha256 of each snapshot of a run, by file. Not part of its payload: restoring needs none.
     """
     facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data), **made}
     facts |= {"snapshots": dict(snapshots)} if snapshots else {}
@@ -67,14 +95,15 @@ def write(
     logs: list[str],
     base: tuple[Path, str] | None = None,
 ) -> None:
-    """`save` of a model whatever made it: `config` has its settings and stages, `facts` go into the card.
+    """Write a base or run that need not come from a training job; arguments as for `save`.
 
     Args:
-        facts: `code`, the fingerprint of what made it, and more.
+        config: its settings and stages.
+        facts: for the card: `code`, the fingerprint of the code that made it, and more.
     """
     (folder / CARD).unlink(missing_ok=True)  # a folder with a card is complete
     with atomic(folder / MODEL) as part:
-        save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, part, backbone.metadata)
+        write_tensors(part, state, backbone.metadata)
     content: dict[str, Any] = {"backbone": backbone.name, "config": backbone.config, **config}
     card = {**facts, "lock": lock()}
     if base:
@@ -89,24 +118,30 @@ def load_base(folder: Path, backbone: str, settings: Mapping[str, Any]) -> tuple
     """A base with its weights.
 
     Args:
-        folder: of the base.
-        backbone: which one it must be.
+        folder: with `config.json` or a published pipeline.
+        backbone: its expected name.
         settings: of the backbone that is built on it, where they are not at their defaults.
 
     Returns:
-        The backbone, not yet adapted, and what identifies its weights: their sha256, or a digest of a published base.
+        The backbone, not yet adapted, and the identity of its weights: their sha256, or a digest of a published base.
 
     Raises:
-        UserError: the folder is incomplete, damaged, of another backbone, or of a model that cannot be built.
+        UserError: the folder is incomplete, damaged, of another backbone, or its model cannot be built.
     """
     card = read_card(folder, "base")
     verify_payload(folder, card)
     if "repo" in card:  # a published pipeline
         return backbone_class(backbone).open(folder, settings_of(backbone, dict(settings))), digest(card)
-    config = read_config(folder)
-    if config["backbone"] != backbone:
-        raise UserError(f"{folder}: a base of {config['backbone']}, where one of {backbone} is needed")
-    model = from_config(backbone, config["config"], settings)
+    config = read_config(folder, BaseConfig)
+    if config.backbone != backbone:
+        raise UserError(
+            f"is {config.backbone!r}; a base of {backbone!r} is needed",
+            path=folder / CONFIG,
+            key="backbone",
+            code="mismatch",
+        )
+    with _building(folder / CONFIG, "config"):
+        model = from_config(backbone, config.config, settings)
     model.load_base(read_tensors(folder / MODEL), str(folder / MODEL))
     return model, card["payload"][MODEL]
 
@@ -119,29 +154,37 @@ def load_run(folder: Path) -> tuple[Backbone, dict[str, Any]]:
     """
     card = read_card(folder, "run")
     verify_payload(folder, card)
-    return load_adapted(folder, read_config(folder)["stages"], folder / MODEL), card
+    return load_adapted(folder, read_config(folder, RunConfig).stages, folder / MODEL), card
 
 
 def load_adapted(folder: Path, stages: Sequence[str], weights: Path) -> Backbone:
     """The base of a run with trained weights, ready to restore.
 
     Args:
-        folder: of the run.
-        stages: that the weights went through.
-        weights: of the run, at its end or earlier.
+        folder: the run.
+        stages: in which the weights were trained.
+        weights: file of the run's weights, at its end or earlier.
 
     Raises:
         UserError: as `load_run`.
     """
-    config = read_config(folder)
+    config = read_config(folder, RunConfig)
+    with _building(folder / CONFIG, "settings"):
+        settings_of(config.backbone, config.settings)
     where = base_of(folder)
-    backbone, sha256 = load_base(where, config["backbone"], config["settings"])
-    if sha256 != config["base"]["sha256"]:
+    backbone, sha256 = load_base(where, config.backbone, config.settings)
+    if sha256 != config.base.sha256:
         raise UserError(
-            f"{folder / CONFIG}: base: {where} has other weights than this run was trained on; train it again"
+            f"{where} has other weights than this run was trained on; train it again",
+            path=folder / CONFIG,
+            key="base.sha256",
+            code="mismatch",
         )
     for stage in stages:
-        backbone.adapt(stage)
+        if stage not in backbone.settings.stages:
+            raise UserError(unknown("stage", stage, backbone.settings.stages), path=folder / CONFIG, key="stages")
+        with _building(folder / CONFIG, "settings"):
+            backbone.adapt(stage)
     backbone.load_adapter(read_tensors(weights), str(weights))
     backbone.network.eval()
     return backbone
@@ -151,25 +194,47 @@ def base_of(folder: Path) -> Path:
     """The folder of the base that a run needs.
 
     Raises:
-        UserError: it is not there, or the run's configuration is missing or damaged.
+        UserError: it is missing, or the run's configuration is missing or damaged.
     """
-    where = Path(os.path.normpath(folder / read_config(folder)["base"]["path"]))
+    where = Path(os.path.normpath(folder / read_config(folder, RunConfig).base.path))
     if not where.is_dir():
-        raise UserError(f"{folder / CONFIG}: base: {where} is not there; keep bases and runs in one folder of results")
+        raise UserError(
+            f"{where} is missing; keep bases and runs in one folder of results",
+            path=folder / CONFIG,
+            key="base.path",
+            code="missing",
+        )
     return where
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, kind: type[_Config]) -> _Config:
     """`config.json` of a base or run.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or a key is missing, unknown or of a wrong type.
     """
+    path = folder / CONFIG
+    again = f"repeat the command that made {folder}"
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return config | {"backbone": config["backbone"], "config": config["config"]}
-    except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"{folder / CONFIG}: missing or damaged; delete {folder} and make it again") from None
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"missing; {again}", path=path, code="missing") from None
+    except ValidationError as error:
+        raise UserError(f"{complaint(error, kind)}; {again}", path=path) from None
+    except (ValueError, RecursionError):
+        raise UserError(f"not valid JSON; {again}", path=path, code="unreadable") from None
+
+
+@contextmanager
+def _building(path: Path, key: str) -> Iterator[None]:
+    """Name the file and key of a model that cannot be built."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error), path=path, key=key, code=error.code) from None
+    except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {one_line(error, 120)}"
+        raise UserError(f"no model can be built from it ({reason})", path=path, key=key, code="unreadable") from None
 
 
 def code_of(command: str, backbone: str, *, framer: bool = False) -> str:
@@ -184,9 +249,9 @@ def code_of(command: str, backbone: str, *, framer: bool = False) -> str:
 
 
 def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]:
-    """What a checkpoint of an unfinished `framer COMMAND` must share with the training that goes on from it.
+    """Digests that a checkpoint of `framer COMMAND` must share with the training that resumes from it.
 
-    `method` is that of a training with a recipe alone, so that `code` can be compared with that of a baseline.
+    `method` is part of a training with a recipe alone, so that `code` can be compared with that of a baseline.
     """
     same = {
         "settings": job.digest,
@@ -200,7 +265,7 @@ def identity(command: str, job: PretrainJob, data: list[Path]) -> dict[str, str]
 
 
 def data_digests(folders: list[Path]) -> dict[str, str]:
-    """What identifies the training data: set or folder name to the digest of its card, or of its files without one."""
+    """Identity of the training data: set or folder name to the digest of its card, or of its files without one."""
     digests = {}
     for folder in folders:
         cards = [at / CARD for at in (folder, folder.parent) if (at / CARD).is_file()]

@@ -1,4 +1,4 @@
-"""What decides the bytes of a training: threads, kernels, seeds, and the device, ranks and precision of accelerate."""
+"""Settings of the process on which the bytes of a result depend: threads, kernels, seeds, device."""
 
 import os
 import resource
@@ -21,7 +21,7 @@ def deterministic(threads: int, exact: bool = True) -> None:
 
     Args:
         threads: CPU threads, 1 to 1024; part of the result, since they order the sums.
-        exact: only kernels that give the same bits again; without, only GPUs give others.
+        exact: only kernels that give the same bits again; only GPUs have others.
     """
     torch.set_num_threads(threads)
     _warn_of_threads(threads)
@@ -38,18 +38,18 @@ def _warn_of_threads(threads: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's default generator for a block, and put it back afterwards. For libraries that take no generator."""
+    """Seed torch's default generator for a block and restore it afterwards. For libraries that take no generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def device_for(model: "Backbone") -> str:
-    """Where a model runs: on a GPU where there is one, but a tiny one on CPUs whatever there is."""
+    """The device of a model: a GPU where there is one, but CPUs for a tiny model."""
     return "cuda" if torch.cuda.is_available() and not model.tiny else "cpu"
 
 
 def peak_bytes() -> int:
-    """The most that tensors took of the GPU since it was last reset, or what this process took of the machine."""
+    """Peak memory of tensors on the GPU since it was last reset, or of this process on the machine; bytes."""
     taken = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
     return taken or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""Snapshots of a run: what trains, kept at some steps, for analyses."""
+"""Snapshots of a run: its trained weights at some steps, for analyses."""
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -9,7 +9,7 @@ from framer.backbones.base import Backbone
 from framer.backbones.loading import read_tensors
 from framer.backbones.state_dict import load_exactly
 from framer.errors import UserError
-from framer.provenance.cards import read_card, verify_payload
+from framer.provenance.cards import CARD, read_card, verify_payload
 from framer.runs.run_dir import load_adapted, load_run
 
 SNAPSHOTS = "snapshots"
@@ -26,30 +26,43 @@ def heads_file(step: int) -> str:
 
 
 def kept(folder: Path, card: Mapping[str, Any], name: str) -> Path:
-    """A file of a finished run's snapshots, checked against the run's card.
+    """A file of a finished run's snapshots, verified against the run's card.
 
     Raises:
-        UserError: the run has none of that name, or it is missing or damaged.
+        UserError: the run has no file of that name, or it is missing or damaged.
     """
     hashes = card.get(SNAPSHOTS, {})
     if name not in hashes:
-        raise UserError(f"{folder}: kept no {name}; name its step under analysis.snapshots and train it again")
+        raise UserError(
+            f"has no {name}; list its step under analysis.snapshots and train it again",
+            path=folder,
+            key=SNAPSHOTS,
+            code="missing",
+        )
     verify_payload(folder, {"payload": {f"{SNAPSHOTS}/{name}": hashes[name]}})
     return folder / SNAPSHOTS / name
 
 
 def load_moment(folder: Path, step: int | None) -> Backbone:
-    """A run's model as it was after a step, with the heads that FRAMER had then.
+    """A run's model after a step, with FRAMER's heads of that step.
 
     Args:
-        folder: of the run.
+        folder: the run.
         step: one of its snapshots; None for the end.
 
     Raises:
-        UserError: the run is incomplete or damaged, or kept no such snapshot.
+        UserError: the run is incomplete or damaged, or has no such snapshot.
     """
     card = read_card(folder, "run")
-    stages = {name: int(stage["steps"]) for name, stage in card["job"]["stages"].items()}
+    try:
+        stages = {name: int(stage["steps"]) for name, stage in card["job"]["stages"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(
+            "has no stages with their steps: this run was not trained here; analyses need one that was",
+            path=folder / CARD,
+            key="job.stages",
+            code="missing",
+        ) from None
     if step is None:
         model, _ = load_run(folder)
     else:

@@ -192,7 +192,9 @@ class StudyConfig(Strict):
     title: str
     seed: int = Field(ge=0, description="every random draw of the study derives from it")
     seeds: Seeds = Field(default=[0], description="training seeds, each a run of every trained arm")
-    threads: int = Field(1, ge=1, le=1024, description="CPU threads a job; part of the result, since it orders the sums")
+    threads: int = Field(
+        1, ge=1, le=1024, description="CPU threads a job; part of the result, since it orders the sums"
+    )
     strict: bool = Field(False, description="an absent set is an error, not n/a")
     sets: Distinct = Field(description="test sets, in the order of the tables")
     protocols: Distinct

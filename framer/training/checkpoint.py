@@ -1,11 +1,11 @@
 """Checkpoints of a training, in hidden folders beside the results, which Snakemake does not delete.
 
-A checkpoint is one safetensors file with all that the rest of the training hangs on: weights, optimiser, averages, the
-log so far, the stage and the step. There is no state of random generators in it, since none lives from one step to the
-next. It is written under another name and renamed, so it is complete or not there; its name holds its sha256.
+A checkpoint is one safetensors file with the complete state of a training: weights, optimizer, averages, the log so
+far, the stage and the step. It has no state of random generators, since none lives from one step to the next. It is
+written under a temporary name and renamed, so that it is complete; its name contains its sha256.
 
-The last one of a finished training holds no more than its results are made of. Snakemake deletes the outputs of a job
-before it runs it again: with this file they are written again at once, where nothing that they hang on has changed.
+The last one of a finished training holds the results only. Snakemake deletes the outputs of a job before it runs it
+again: with this file they are restored at once, where none of their inputs has changed.
 """
 
 import json
@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from framer.backbones.loading import write_tensors
 from framer.errors import UserError
 from framer.provenance.hashing import sha256_file
 from framer.provenance.lock import exclusive
@@ -34,7 +35,7 @@ FOLDER = ".unfinished"
 FINISHED = ".finished"
 KEPT = 2
 WRITTEN = ("model.safetensors", "config.json", "log.csv", "heldout.csv", "card.json", "run.json")
-"""What a finished run or base consists of."""
+"""The files of a finished run or base."""
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 _PART = "part"
 _ROWS = "rows"
@@ -42,12 +43,12 @@ _ROWS = "rows"
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
-        stage, step: where training goes on: the first step that is still to be made.
-        rows: of the log so far, as JSON-able values: {"log": [...], "heldout": [...]}.
-        tensors: weights, optimiser and averages by name.
+        stage, step: where training resumes: the first step that is not done.
+        rows: the log so far, as JSON-able values: {"log": [...], "heldout": [...]}.
+        tensors: weights, optimizer and averages by name.
         scaler: state of the fp16 loss scaler, if there is one.
     """
 
@@ -65,7 +66,7 @@ class Saved:
 
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
-    """Keep other trainers out of a run's folder for a block. The first of those that train together has it."""
+    """Lock a run's folder against other trainers for a block. The first rank holds the lock."""
     with exclusive(out / FOLDER) if is_first_rank() else nullcontext():
         yield
 
@@ -75,19 +76,19 @@ class Checkpoints:
 
     Args:
         out: folder of the run.
-        identity: by what it is of, all that a checkpoint must share with the training that goes on from it.
+        identity: digests that a checkpoint must share with the training that resumes from it, by what they cover.
     """
 
     def __init__(self, out: Path, **identity: str):
         self.folder, self.end, self.identity = out / FOLDER, out / FINISHED, identity
 
     def clean(self, resume: Resume) -> None:
-        """Delete what a killed process left half-written, and the checkpoints that are not to be gone on from.
+        """Delete files that a killed process left half-written, and checkpoints that are not to be resumed.
 
         For the owner of the lock alone.
 
         Raises:
-            UserError: "previous", and there is no intact one before the latest.
+            UserError: "previous", and there is no intact checkpoint before the latest.
         """
         for folder in (self.folder, self.end):
             (folder / _PART).unlink(missing_ok=True)
@@ -104,7 +105,9 @@ class Checkpoints:
                 kept.pop()
             if not kept:
                 raise UserError(
-                    f"{self.folder}: no intact checkpoint before {latest.name}; start anew with --resume none"
+                    f"no intact checkpoint before {latest.name}; start over with --resume none",
+                    path=self.folder,
+                    code="missing",
                 )
         for path in _all(self.folder):
             if path not in kept:
@@ -115,7 +118,7 @@ class Checkpoints:
 
         Args:
             done: steps so far, over all stages.
-            saved: what it holds.
+            saved: its content.
         """
         return self._write(self.folder, done, saved, KEPT)
 
@@ -123,47 +126,49 @@ class Checkpoints:
         """The latest checkpoint of an unfinished training, or None where there is none.
 
         Raises:
-            UserError: it is damaged, or of another training.
+            UserError: it is damaged, or belongs to another training.
         """
         if not (found := _all(self.folder)):
             return None
         path = found[-1]
-        anew = f"to start anew, run: {_rm('-r', self.folder)}; then start it again as before"
+        over = f"to start over, run: {_rm('-r', self.folder)}; then repeat the command"
         if not _intact(path):
             raise UserError(
-                f"{path}: damaged: its sha256 is not the one in its name; to go on from the one before it, run: "
-                f"{_rm(path)}; {anew}"
+                f"damaged: its sha256 differs from its name; to resume from the one before, run: {_rm(path)}; {over}",
+                path=path,
+                code="unreadable",
             )
-        identity = _about(path, anew)["identity"]
+        identity = _about(path, over)["identity"]
         names = sorted(self.identity.keys() | identity.keys())
         other = [name for name in names if self.identity.get(name) != identity.get(name)]
         if other:
             raise UserError(
-                f"{path}: written with other {' and '.join(other)} than this training has; to go on from it, put that"
-                f" back and start it again as before; {anew}"
+                f"checkpoint was created with different {' and '.join(other)}; restore that to resume; {over}",
+                path=path,
+                code="changed",
             )
-        return _read(path, anew)
+        return _read(path, over)
 
     def finish(self, done: int, saved: Saved) -> None:
-        """Keep what the results are made of, `saved`, in place of what an earlier training left."""
+        """Keep the results, `saved`, in place of those of an earlier training."""
         self._write(self.end, done, saved, 1)
 
     def finished(self) -> Saved | None:
-        """What `finish` kept of the very same training; None where there is nothing, or of another one.
+        """The results of an identical training that `finish` kept, or None.
 
         Raises:
             UserError: it is damaged.
         """
         for path in _all(self.end):
-            anew = f"to train again, run: {_rm('-r', self.end)}; then start it again as before"
-            if _about(path, anew)["identity"] == self.identity:
+            over = f"to train again, run: {_rm('-r', self.end)}; then repeat the command"
+            if _about(path, over)["identity"] == self.identity:
                 if not _intact(path):
-                    raise UserError(f"{path}: damaged: its sha256 is not the one in its name; {anew}")
-                return _read(path, anew)
+                    raise UserError(f"damaged: its sha256 differs from its name; {over}", path=path, code="unreadable")
+                return _read(path, over)
         return None
 
     def delete(self) -> None:
-        """Delete the checkpoints of an unfinished training; it is finished, and its results are written."""
+        """Delete the checkpoints of a training that is finished and whose results are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, folder: Path, done: int, saved: Saved, kept: int) -> Path:
@@ -171,8 +176,7 @@ class Checkpoints:
         part = folder / _PART
         rows = torch.frombuffer(bytearray(json.dumps(saved.rows).encode()), dtype=torch.uint8)
         about = {"stage": saved.stage, "step": saved.step, "scaler": saved.scaler, "identity": self.identity}
-        tensors = {name: tensor.detach().contiguous() for name, tensor in saved.tensors.items()}
-        save_file({**tensors, _ROWS: rows}, part, {"framer": json.dumps(about)})
+        write_tensors(part, {**saved.tensors, _ROWS: rows}, {"framer": json.dumps(about)})
         _sync(part)
         path = part.rename(folder / f"{done:09d}-{sha256_file(part)}.safetensors")
         _sync(folder)
@@ -188,18 +192,18 @@ def _all(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
-def _about(path: Path, anew: str) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its tensors; `anew` is what to do where it says nothing."""
+def _about(path: Path, over: str) -> dict[str, Any]:
+    """Stage, step, scaler and identity of a checkpoint, without its tensors; `over`: how to start over."""
     try:
         with safe_open(path, framework="pt") as file:
             about: dict[str, Any] = json.loads(file.metadata()["framer"])
         return {key: about[key] for key in ("stage", "step", "scaler", "identity")}
-    except (SafetensorError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: damaged, or no checkpoint of this version; {anew}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        raise UserError(f"damaged, or no checkpoint of this version; {over}", path=path, code="unreadable") from None
 
 
-def _read(path: Path, anew: str) -> Saved:
-    about = _about(path, anew)
+def _read(path: Path, over: str) -> Saved:
+    about = _about(path, over)
     tensors = load_file(path)
     rows = json.loads(bytes(tensors.pop(_ROWS).numpy()))
     return Saved(about["stage"], about["step"], rows, tensors, about["scaler"])
@@ -215,7 +219,7 @@ def _intact(path: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has it: a node that loses power must not leave a name without its bytes."""
+    """Flush to disk: a node that loses power must not leave a name without its bytes."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

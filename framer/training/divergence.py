@@ -47,7 +47,7 @@ def error(
         stage, step: where it happened.
         problem: what `check` found.
         losses: the module that was trained, its gradients as they are.
-        batches: the parts of the step's batch that this rank had, drawn anew.
+        batches: the parts of the step's batch that this rank had, drawn again.
         settings: of the stage.
     """
     layer = first_not_finite(losses, batches)

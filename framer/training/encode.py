@@ -1,8 +1,8 @@
-"""Encode training pairs and prompts once, before training: latents and text embeddings in a hashed cache.
+"""Encode training pairs and prompts once, before training: a hashed cache of latents and text embeddings.
 
 A cache holds shards of pairs, `pairs-00000.safetensors` with the tensors of `Backbone.encode` for `SHARD` pairs in
 order, shards of prompts, two lists (`pairs.csv` with the photograph of each pair, `prompts.json`), and a card with the
-hash of each. What is random in training (the posterior's noise, dropped prompts) is not in it, so that it gives the
+hash of each. The random parts of training (the posterior's noise, dropped prompts) are not in it, so that it gives the
 gradients of encoding on the fly, to the bit.
 """
 
@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from framer.backbones.base import Batch
+from framer.backbones.finite import finite
+from framer.backbones.loading import write_tensors
 from framer.backbones.random import Draws, generator
 from framer.data.captions import training_prompts
 from framer.data.pairs import TrainingPairs
+from framer.errors import UserError
 from framer.provenance.cards import CARD, lock, versions, write_card
 from framer.provenance.files import atomic, csv_text, write_json, write_text
 from framer.runs import run_dir
@@ -32,13 +34,13 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
 
     Args:
         job: the settings.
-        base: folder of the base, whose codec and text encoders are used.
+        base: folder of the base with its codec and text encoders.
         data: folders of HR photographs.
         out: folder of the cache.
         progress: show bars.
 
     Raises:
-        UserError: base, data, captions or settings that cannot be used.
+        UserError: base, data, captions or settings cannot be used, or an encoding is not finite.
     """
     deterministic(job.threads)
     made = {"code": run_dir.code_of("encode", job.backbone), "lock": lock()}
@@ -63,7 +65,10 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
         name, lr, hr = source.pair(k)
         names.append(name)
         batch = Batch(lr[None], hr[None], (name,), Draws((), generator(0)))
-        return {key: value[0] for key, value in backbone.encode(batch).items()}
+        try:
+            return {key: finite(value[0], key) for key, value in backbone.encode(batch).items()}
+        except UserError as error:
+            raise UserError(str(error), path=name, code=error.code) from None
 
     bars["unit"] = "pair"
     files += _write(out, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
@@ -74,7 +79,7 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
 
 
 def _write(out: Path, kind: str, make: Callable[[int], Mapping[str, Tensor]], numbers: Iterator[int]) -> list[str]:
-    """Write shards; the names of the files."""
+    """Write shards and return their file names."""
     files: list[str] = []
     rows: list[Mapping[str, Tensor]] = []
 
@@ -82,7 +87,7 @@ def _write(out: Path, kind: str, make: Callable[[int], Mapping[str, Tensor]], nu
         if rows:
             files.append(shard_name(kind, len(files)))
             with atomic(out / files[-1]) as part:
-                save_file({key: torch.stack([row[key].cpu() for row in rows]) for key in rows[0]}, part)
+                write_tensors(part, {key: torch.stack([row[key].cpu() for row in rows]) for key in rows[0]}, {})
             rows.clear()
 
     for number in numbers:

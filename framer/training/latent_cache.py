@@ -12,48 +12,56 @@ from safetensors import safe_open
 from torch import Tensor
 
 from framer.errors import UserError
-from framer.provenance.cards import read_card, verify_payload
+from framer.provenance.cards import CARD, read_card, verify_payload
 from framer.provenance.hashing import canonical
 from framer.study.jobs import PretrainJob
 
 SHARD = 64
-"""Pairs or prompts a file."""
+"""Pairs or prompts per file."""
 
 PAIRS, PROMPTS = "pairs.csv", "prompts.json"
 
 
 def shard_name(kind: str, number: int) -> str:
-    """The file of a shard."""
+    """The file name of a shard."""
     return f"{kind}-{number:05d}.safetensors"
 
 
 class EncodedPairs:
-    """Pairs by number and prompts by text, read from disk when they are asked for."""
+    """Encoded pairs by number and prompts by text, read from disk on demand."""
 
     def __init__(self, folder: Path, job: PretrainJob, base: str, data: dict[str, str]):
         """
         Args:
-            folder: of the cache. Its lists are hashed here; a shard when it is opened first.
-            job: of the training; its pairs must be those of the cache.
-            base: what identifies the base's weights, as in a card.
-            data: what identifies the training images, as in a card.
+            folder: the cache. Its lists are hashed here; a shard when it is opened first.
+            job: the training; its pairs must be those of the cache.
+            base: identity of the base's weights, as in a card.
+            data: identity of the training images, as in a card.
 
         Raises:
-            UserError: the cache is incomplete, damaged, or of other pairs.
+            UserError: the cache is incomplete, damaged, or made from other pairs.
         """
         card = read_card(folder, "encoded")
-        made = card["job"]
         stages = {stage.crop for stage in job.stages.values()}
-        same = {
-            "data": (card["data"], data),
-            "base": (card["base"], base),
-            "pairs": (made["data"], json.loads(canonical(job.as_dict()["data"]))),
-            "crop": ({made["crop"]}, stages),
-            "precision": (made["precision"], job.numerics.precision),
-        }
-        for what, (cached, wanted) in same.items():
+        try:
+            made = card["job"]
+            same = {
+                "data": (card["data"], data),
+                "base": (card["base"], base),
+                "pairs": (made["data"], json.loads(canonical(job.as_dict()["data"]))),
+                "crop": ({made["crop"]}, stages),
+                "precision": (made["precision"], job.numerics.precision),
+            }
+        except (KeyError, TypeError) as error:
+            raise UserError(f"incomplete ({error}); encode again", path=folder / CARD, code="unreadable") from None
+        for key, (cached, wanted) in same.items():
             if cached != wanted:
-                raise UserError(f"{folder}: encoded with another setting of {what} than this training's; encode again")
+                raise UserError(
+                    "encoded with a different value than this training has; encode again",
+                    path=folder,
+                    key=key,
+                    code="mismatch",
+                )
         self.folder, self._hashes = folder, card["payload"]
         for name in (PAIRS, PROMPTS):
             self._verify(name)
@@ -69,7 +77,7 @@ class EncodedPairs:
         return tuple(self._names[k] for k in numbers), {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
     def prompt(self, text: str) -> dict[str, Tensor] | None:
-        """The embedding of a filtered caption; None when it is not there."""
+        """The embedding of a filtered caption; None when it is missing."""
         number = self._prompts.get(text)
         return None if number is None else self._row("prompts", number)
 
@@ -95,7 +103,7 @@ class EncodedStream:
     order: Callable[[int], int]
 
     def batch(self, step: int, size: int) -> tuple[tuple[str, ...], Tensor, Tensor, dict[str, Tensor]]:
-        """As `TrainingPairs.batch`, with empty images and what was encoded of them."""
+        """As `TrainingPairs.batch`, with empty images and their encodings."""
         stems, encoded = self.pairs.batch([self.order(step * size + i) for i in range(size)])
         nothing = torch.empty(size, 3, 0, 0)
         return stems, nothing, nothing, encoded

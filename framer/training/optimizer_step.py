@@ -36,7 +36,7 @@ class Losses(nn.Module):
 
 
 class Stepper:
-    """The weights that one stage trains, their optimiser and their moving average.
+    """The weights that one stage trains, their optimizer and their moving average.
 
     Args:
         backbone: adapted to the stage.
@@ -49,13 +49,13 @@ class Stepper:
         self.parameters, self.settings, self.accelerator = backbone.trainable(), settings, accelerator
         self.weights = list(self.parameters.values())
         adam = torch.optim.AdamW(self.weights, lr=settings.lr, weight_decay=settings.weight_decay)
-        self.losses, self.optimiser = accelerator.prepare(Losses(backbone, batch_loss), adam)
+        self.losses, self.optimizer = accelerator.prepare(Losses(backbone, batch_loss), adam)
         self.averages = [weight.detach().clone() for weight in self.weights] if settings.ema else []
 
     def backward(self, micro_batches: Iterator[Batch]) -> dict[str, float]:
         """Gradients of one batch; the values of this rank's part of it: loss and every term, means over the parts."""
         parts = self.settings.accumulate
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         values: dict[str, float] = {}
         for part in range(parts):
             batch = on(self.accelerator.device, next(micro_batches))
@@ -74,9 +74,9 @@ class Stepper:
 
     def update(self, step: int, rate: float) -> None:
         """Move the weights, and their average with them."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimiser.step()
+        self.optimizer.step()
         if self.averages:
             # At first few steps have been seen: average over those, not over the random start.
             decay = min(self.settings.ema, (1 + step) / (10 + step))
@@ -108,9 +108,9 @@ class Stepper:
     def state(self) -> dict[str, Tensor]:
         """Optimiser and averages by name, as `load` takes them."""
         found: dict[str, Tensor] = {}
-        states = self.optimiser.state_dict()["state"]
+        states = self.optimizer.state_dict()["state"]
         for index, name in enumerate(self.parameters):
-            found |= {f"optimiser/{name}/{key}": value for key, value in states.get(index, {}).items()}
+            found |= {f"optimizer/{name}/{key}": value for key, value in states.get(index, {}).items()}
         return found | {f"average/{name}": x for name, x in zip(self.parameters, self.averages, strict=False)}
 
     def scaler(self) -> dict[str, Any]:
@@ -121,9 +121,9 @@ class Stepper:
         """Go on from a checkpoint of the same weights."""
         states: dict[int, dict[str, Tensor]] = {}
         for index, name in enumerate(self.parameters):
-            if state := saved.group(f"optimiser/{name}"):
+            if state := saved.group(f"optimizer/{name}"):
                 states[index] = state
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         for average, value in zip(self.averages, self._averaged(saved), strict=bool(self.averages)):
             average.copy_(value)
         if self.accelerator.scaler:

@@ -1,4 +1,4 @@
-"""How a training is carried out. Nothing here changes what comes out of it, so nothing is part of a run's identity."""
+"""Options of a training that do not change its result, and so are no part of a run's identity."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ class Session:
 
     Attributes:
         progress: show a bar.
-        resume: go on from the latest checkpoint, from the newest intact one before it, or start anew and delete both.
-        every: seconds between checkpoints; 0 for one a step.
-        minutes: stop in good time before that many minutes are over; None for no limit but Slurm's.
-        trackers: of accelerate, by name, such as "tensorboard".
-        tracking: folder for what they write.
+        resume: from the latest checkpoint, from the newest intact one before it, or start over and delete both.
+        every: seconds between checkpoints; 0 for one per step.
+        minutes: stop before that many minutes are over; None for no limit but Slurm's.
+        trackers: names of accelerate's trackers, such as "tensorboard".
+        tracking: folder for their files.
     """
 
     progress: bool = True

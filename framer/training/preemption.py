@@ -23,13 +23,13 @@ GRACE = 20.0
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """What Slurm says of the job in which this process runs.
+    """The Slurm job in which this process runs.
 
     Attributes:
         id: its number.
         seconds: until its time limit; None for a job without one.
-        rule: whether Snakemake submitted it for one rule, so that putting it back starts this training again.
-        requeue: whether Slurm may put it back.
+        rule: whether Snakemake submitted it for one rule, so that requeueing it restarts this training.
+        requeue: whether Slurm may requeue it.
     """
 
     id: str
@@ -53,15 +53,15 @@ class SlurmJob:
     @classmethod
     def parse(cls, number: str, answer: str, now: datetime) -> "SlurmJob":
         """Read one line of `scontrol --oneliner show job`; its times are local ones, as `now` is."""
-        said = dict(re.findall(r"(\w+)=(\S*)", answer))
+        fields = dict(re.findall(r"(\w+)=(\S*)", answer))
         try:
-            seconds = (datetime.fromisoformat(said["EndTime"]) - now).total_seconds()
+            seconds = (datetime.fromisoformat(fields["EndTime"]) - now).total_seconds()
         except (KeyError, ValueError):  # Unknown
             seconds = None
-        rule = said.get("Comment", "").startswith("rule_") and said.get("BatchFlag") == "1"
-        return cls(number, seconds, rule, said.get("Requeue") == "1")
+        rule = fields.get("Comment", "").startswith("rule_") and fields.get("BatchFlag") == "1"
+        return cls(number, seconds, rule, fields.get("Requeue") == "1")
 
-    def put_back(self) -> bool:
+    def requeue_now(self) -> bool:
         """Ask Slurm to run this job again, with a new time limit; whether it agreed."""
         command = ["scontrol", "requeue", self.id]
         try:
@@ -71,10 +71,10 @@ class SlurmJob:
 
 
 class Stop:
-    """Whether it is time to stop; `reason` says why.
+    """Whether it is time to stop, and the reason.
 
     Args:
-        minutes: until the deadline that the user gave; Slurm's, if that is earlier, counts instead.
+        minutes: until the user's deadline; an earlier one of Slurm counts instead.
         job: the Slurm job of this process.
     """
 
@@ -98,7 +98,7 @@ class Stop:
                 signal.signal(number, handler)
 
     def took(self, seconds: float) -> None:
-        """Tell how long a step or a checkpoint took."""
+        """Record the duration of a step or a checkpoint."""
         self.longest = max(self.longest, seconds)
 
     @property
@@ -107,13 +107,13 @@ class Stop:
         if self.signal is not None:
             return signal.Signals(self.signal).name
         if time.monotonic() + GRACE + 2 * self.longest > self.deadline:
-            return "its time is up"
+            return "the time limit is near"
         return None
 
-    def put_back(self) -> bool:
-        """Where Slurm's limit was the reason: put the job back into the queue, and wait there for the end."""
+    def requeue(self) -> bool:
+        """Requeue the job where Slurm's limit is the reason, and wait until Slurm ends this process."""
         ours = self.by_slurm and self.signal is None and self.job is not None and self.job.rule and self.job.requeue
-        if not (ours and self.job and self.job.put_back()):
+        if not (ours and self.job and self.job.requeue_now()):
             return False
         # Slurm ends the job now. Going first would look like a failure.
         with self.listening():

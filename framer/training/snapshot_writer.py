@@ -1,9 +1,9 @@
-"""What trains, kept as it is at some moments of a training, for analyses.
+"""Snapshots of the trained weights at some steps of a training, for analyses.
 
-They lie in the hidden folders of the run's checkpoints, which Snakemake does not delete, and when the run is done in
-`snapshots/` beside its weights, too:
+They are kept in the hidden folders of the run's checkpoints, which Snakemake does not delete, and in `snapshots/`
+beside the weights of a finished run:
 
-    step-N.safetensors     what a run of N steps with the same schedule would hold, to the byte
+    step-N.safetensors     the weights of a run of N steps with the same schedule, to the byte
     heads-N.safetensors    FRAMER's heads at that step, where the backbone has some; also at the end of the run
 """
 
@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from framer.backbones.base import Backbone
+from framer.backbones.loading import write_tensors
 from framer.errors import UserError
 from framer.provenance.files import atomic
 from framer.provenance.hashing import sha256_file
@@ -35,16 +35,16 @@ class Snapshots:
         self.folder, self.end = out / FOLDER / SNAPSHOTS, out / FINISHED / SNAPSHOTS
 
     def clear(self) -> None:
-        """Forget those of a training that is not gone on from."""
+        """Delete the snapshots of a training that is not resumed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def take(self, step: int, backbone: Backbone) -> None:
-        """Keep what trains after a step. A checkpoint of that step is written later: it needs this one."""
+        """Write the snapshot of a step. Call it before the checkpoint of that step, which depends on it."""
         self._write(adapter_file(step), backbone.adapter_state(), backbone)
         self._take_heads(step, backbone)
 
     def finish(self, step: int, backbone: Backbone) -> None:
-        """Keep them, and the heads after the last step, with what the results of the run are made of again."""
+        """Copy all snapshots, and the heads after the last step, to the files that restore a finished run."""
         if self.steps:
             self._take_heads(step, backbone)
             _copy(self.folder, self.end)
@@ -54,20 +54,20 @@ class Snapshots:
             self._write(heads_file(step), heads, backbone)
 
     def check(self, done: int) -> None:
-        """Make sure that those of the steps that are done are there, before a training goes on.
+        """Check that the snapshots of all steps up to `done` exist, before a training resumes.
 
         Raises:
             UserError: one is missing.
         """
         for step in self.steps:
-            if step <= done and not (self.folder / adapter_file(step)).is_file():
+            path = self.folder / adapter_file(step)
+            if step <= done and not path.is_file():
                 raise UserError(
-                    f"{self.folder / adapter_file(step)}: not there, though step {done} is done; start anew with"
-                    " --resume none"
+                    f"missing, although step {done} is done; start over with --resume none", path=path, code="missing"
                 )
 
     def publish(self) -> dict[str, str]:
-        """Copy them beside the finished run, and give the sha256 of each; none of an earlier run stay."""
+        """Replace `snapshots/` of the finished run; returns the sha256 of each file."""
         folder = self.out / SNAPSHOTS
         shutil.rmtree(folder, ignore_errors=True)
         names = _copy(self.end, folder) if self.steps else []
@@ -75,11 +75,11 @@ class Snapshots:
 
     def _write(self, name: str, state: Mapping[str, Tensor], backbone: Backbone) -> None:
         with atomic(self.folder / name) as part:
-            save_file({key: value.detach().contiguous() for key, value in state.items()}, part, backbone.metadata)
+            write_tensors(part, state, backbone.metadata)
 
 
 def _copy(source: Path, folder: Path) -> list[str]:
-    """Make a folder hold the files of another, and no more."""
+    """Replace a folder by a copy of another's files."""
     shutil.rmtree(folder, ignore_errors=True)
     names = sorted(path.name for path in source.glob("[!.]*"))
     for name in names:

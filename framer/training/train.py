@@ -71,6 +71,7 @@ def train(
             out=out,
             encoded=cache,
             snapshots=snapshots,
+            framer=framer,
         )
         same = run_dir.identity("train", job, data) | {"base": sha256, "captions": digest(dict(backbone.prompts))}
         checkpoints = Checkpoints(out, **same)

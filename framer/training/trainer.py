@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -25,29 +26,34 @@ from framer.training.checkpoint import Checkpoints, Saved
 from framer.training.dataloader import Batches, workers
 from framer.training.latent_cache import EncodedPairs, EncodedStream
 from framer.training.log import Bar, Row, Trackers, write_csv
-from framer.training.optimizer_step import BatchLoss, Stepper
+from framer.training.optimizer_step import BatchLoss, Stepper, on
 from framer.training.options import Session
 from framer.training.preemption import SlurmJob, Stop
+from framer.training.reach import reaches, unreached
 from framer.training.snapshot_writer import Snapshots
 from framer.training.usage import Spent
 from framer.training.validation import heldout_loss
 
+if TYPE_CHECKING:
+    from framer.method.loss import FramerLoss
+
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained.
+    """A model, its loss and its data.
 
     Attributes:
         job: the settings.
         backbone: the model; its weights change in place.
-        begin: called with a stage's name before it starts; makes trainable what it trains.
-        batch_loss: what a step minimises.
-        weights: what of the model is kept, by name: the tensors themselves, which are trained in place.
+        begin: called with a stage's name before it starts; makes the stage's parameters trainable.
+        batch_loss: the loss that a step minimises.
+        weights: the tensors to keep, by name; they are trained in place.
         data: folders of HR photographs.
         heldout: folder of pairs for the held-out loss.
-        out: where log.csv and heldout.csv go.
+        out: folder of log.csv and heldout.csv.
         encoded: the pairs, encoded earlier, in place of the photographs.
-        snapshots: what is kept on the way, where anything is.
+        snapshots: weights to keep during the training.
+        framer: the distillation loss within `batch_loss`; None in a baseline.
     """
 
     job: PretrainJob
@@ -60,10 +66,11 @@ class Task:
     out: Path
     encoded: EncodedPairs | None = None
     snapshots: Snapshots | None = None
+    framer: "FramerLoss | None" = None
 
 
 class Training:
-    """One start of a task, from the beginning or from a checkpoint, to its end or to where it is stopped."""
+    """One start of a task, from the beginning or from a checkpoint, to its end or to an interruption."""
 
     def __init__(self, task: Task, session: Session, checkpoints: Checkpoints, accelerator: Accelerator):
         self.task, self.session, self.checkpoints, self.accelerator = task, session, checkpoints, accelerator
@@ -73,14 +80,15 @@ class Training:
         self.written = time.monotonic()
 
     def run(self) -> list[str]:
-        """Train all stages, or load what a finished training of the very same left.
+        """Train all stages, or load the weights of an identical finished training.
 
         Returns:
-            The names of the files in `task.out`, which the first rank has written.
+            The names of the log files in `task.out`, written by the first rank.
 
         Raises:
-            TrainingInterrupted: there is a checkpoint, and time or patience is over.
-            UserError: the data or the checkpoint cannot be used, or the loss diverges.
+            TrainingInterrupted: by a signal or a time limit; a checkpoint is written.
+            UserError: the data or the checkpoint cannot be used, the loss diverges, or the distillation loss reaches
+                no parameter.
         """
         task, job = self.task, self.task.job
         if self.accelerator.is_main_process:
@@ -95,9 +103,9 @@ class Training:
         if saved:
             self.rows = saved.rows
             if self.accelerator.is_main_process:
-                going_on = f"going on after step {saved.step} of {saved.stage}"
-                says = "finished before; written again as it was" if finished else going_on
-                print(f"framer: {task.out}: {says}", file=sys.stderr)
+                resumed = f"resuming from step {saved.step} of {saved.stage}"
+                message = "already complete; outputs restored" if finished else resumed
+                print(f"framer: {task.out}: {message}", file=sys.stderr)
         before = 0
         for stage, settings in job.stages.items():
             task.begin(stage)
@@ -120,9 +128,9 @@ class Training:
         return ["log.csv", "heldout.csv"] if self.rows["heldout"] else ["log.csv"]
 
     def _train(self, stage: str, settings: Optimisation, before: int, saved: Saved | None) -> None:
-        """One stage, from a checkpoint within it where there is one; `before` are the steps of the stages before."""
+        """Train one stage, from a checkpoint within it if given; `before`: total steps of the earlier stages."""
         task, job = self.task, self.task.job
-        # Stages of one run draw apart, and runs of one seed alike.
+        # Stages of one run have different draws; runs of one seed have the same.
         seeds = {axis: derive_seed(seed, stage) for axis, seed in job.seeds.items()}
         order = Epochs(job.data.pairs, seeds["data"]) if job.data.pairs else endless
         drawn = job.data.seed if job.data.pairs else seeds["data"]
@@ -147,6 +155,8 @@ class Training:
         stepper = Stepper(task.backbone, task.batch_loss, settings, self.accelerator)
         if saved:
             stepper.load(saved)
+        else:
+            self._check_reach(stage, batches, settings)
         micro = range(first * settings.accumulate, settings.steps * settings.accumulate)
         stream = batches.stream(micro.start, micro.stop, workers(self.accelerator.device))
         shown = self.session.progress and self.accelerator.is_main_process
@@ -184,20 +194,20 @@ class Training:
         self._measure(stage, settings.steps)
 
     def _agree(self, values: dict[str, float]) -> tuple[dict[str, float], bool, bool]:
-        """What all ranks have in common after a step: mean values, whether one has to stop, whether to checkpoint."""
+        """Mean values over all ranks, whether one of them has to stop, whether a checkpoint is due."""
         stop, due = self.stop.reason is not None, time.monotonic() - self.written >= self.session.every
         if self.accelerator.num_processes == 1:
             return values, stop, due
-        told = torch.tensor([*values.values(), float(stop), float(due)], dtype=torch.float64)
-        *means, stops, dues = self.accelerator.reduce(told.to(self.accelerator.device), "mean").tolist()
+        shared = torch.tensor([*values.values(), float(stop), float(due)], dtype=torch.float64)
+        *means, stops, dues = self.accelerator.reduce(shared.to(self.accelerator.device), "mean").tolist()
         return dict(zip(values, means, strict=True)), stops > 0, dues > 0
 
     def _any(self, mine: bool) -> bool:
-        """Whether it is so on any rank."""
+        """Whether it holds on any rank."""
         return bool(self.accelerator.reduce(torch.tensor(float(mine), device=self.accelerator.device), "sum").item())
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        """What changes in training, in two groups: what a run keeps, and the heads."""
+        """All trained tensors in two groups: the weights of the run, and the heads."""
         return {"weights": self.task.weights(), "heads": dict(self.task.backbone.heads.state_dict())}
 
     def _checkpoint(self, stepper: Stepper, stage: str, step: int, before: int) -> None:
@@ -208,7 +218,7 @@ class Training:
             saved = Saved(stage, step, self.rows, {**tensors, **stepper.state()}, stepper.scaler())
             self.checkpoints.write(before + step, saved)
             self.spent.write()
-        self.accelerator.wait_for_everyone()  # a rank that goes first has the others killed
+        self.accelerator.wait_for_everyone()  # the first rank to exit has the others killed
         self.written = time.monotonic()
         self.stop.took(self.written - started)
 
@@ -220,11 +230,22 @@ class Training:
         self.checkpoints.finish(done, Saved(stage, settings.steps if settings else 0, self.rows, weights, {}))
 
     def _leave(self, stage: str, step: int) -> None:
-        reason = self.stop.reason or "another rank was told to stop"
-        back = self.stop.put_back()
+        reason = self.stop.reason or "another rank was interrupted"
+        requeued = self.stop.requeue()
         self.accelerator.wait_for_everyone()
-        how = "the job is back in the queue" if back else "run it again to go on"
-        raise TrainingInterrupted(f"{self.task.out}: {reason}; stopped after step {step} of {stage}; {how}")
+        how = "the job is requeued" if requeued else "run the same command again to resume"
+        raise TrainingInterrupted(f"{self.task.out}: {reason}; checkpoint saved after step {step} of {stage}; {how}")
+
+    def _check_reach(self, stage: str, batches: Batches, settings: Optimisation) -> None:
+        """Check that the distillation loss of the first step has a gradient; its batches are drawn apart."""
+        framer = self.task.framer
+        if framer is None or not framer.recipe.weight or framer.recipe.objective == "none":
+            return
+        for part in range(settings.accumulate):
+            reached = reaches(self.task.backbone, framer, on(self.accelerator.device, batches.batch(part)))
+            if reached is None or self._any(reached):
+                return
+        raise unreached(stage)
 
     def _measure(self, stage: str, step: int) -> None:
         fixed = self.task.job.heldout

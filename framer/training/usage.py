@@ -1,4 +1,4 @@
-"""What a training took: devices, wall time, GPU-hours. Measured, so it lies beside the card and is no part of it."""
+"""Resources of a training: devices, wall time, GPU-hours. Measured, so they are kept beside the card, not in it."""
 
 import json
 import time
@@ -22,9 +22,9 @@ class Spent:
 
     Args:
         out: folder of the run.
-        accelerator: whose devices are counted, one a rank.
-        threads: CPU threads a rank, where there is no GPU.
-        resumed: whether this start goes on from an earlier one; otherwise what was spent before is of another training.
+        accelerator: its devices are counted, one per rank.
+        threads: CPU threads per rank, where there is no GPU.
+        resumed: whether this start resumes an earlier one; otherwise earlier times belong to another training.
     """
 
     def __init__(self, out: Path, accelerator: Accelerator, threads: int, *, resumed: bool):
@@ -49,14 +49,14 @@ class Spent:
 
 
 def device_name(device: torch.device, threads: int) -> str:
-    """What a rank computes on, in words."""
+    """The device of a rank, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{threads} CPU thread{'s' * (threads != 1)}"
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The starts that are written there. A measurement that was lost or edited stops no training: it begins anew."""
+    """The recorded starts. A lost or edited record stops no training: it begins with an empty one."""
     try:
         starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
         return [{"devices": one["devices"], "gpus": one["gpus"] + 0, "seconds": one["seconds"] + 0} for one in starts]

@@ -1,5 +1,6 @@
-"""The held-out loss: a number that runs can be compared by while they train. Nothing is selected on it."""
+"""The held-out loss: a number by which runs can be compared while they train. Nothing is selected on it."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from framer.backbones.random import Draws
 from framer.data.degradation.presets import SCALE
 from framer.data.images import paired, read_rgb
 from framer.data.pairs import to_tensor
+from framer.errors import UserError
 from framer.study.jobs import HeldOut
 
 
@@ -22,6 +24,9 @@ def heldout_loss(backbone: Backbone, pairs: Path, fixed: HeldOut, accelerator: A
         pairs: folder with LR/ and HR/; draw k takes pair k modulo their number, cut to the backbone's multiple.
         fixed: how many draws, and the seed of their sigma and noise.
         accelerator: its ranks share the draws; their sum is taken in the order of k, however many they are.
+
+    Raises:
+        UserError: the loss of an image is not finite.
     """
     files = paired(pairs / "LR", pairs / "HR")
     losses = torch.zeros(fixed.draws, dtype=torch.float64)
@@ -33,8 +38,8 @@ def heldout_loss(backbone: Backbone, pairs: Path, fixed: HeldOut, accelerator: A
         batch = Batch(
             lr.to(accelerator.device), hr.to(accelerator.device), (stem,), Draws.of_step(fixed.seed, fixed.seed, k, 1)
         )
-        losses[k] = backbone.training_loss(batch).total.item()
-    everyone = accelerator.reduce(
-        losses.to(accelerator.device), "sum"
-    )  # each of them is there on one rank, 0 on the others
+        losses[k] = loss = backbone.training_loss(batch).total.item()
+        if not math.isfinite(loss):
+            raise UserError(f"the held-out loss is {loss} in draw {k}; lower lr", path=paths[1], code="diverged")
+    everyone = accelerator.reduce(losses.to(accelerator.device), "sum")  # each is 0 on all ranks but one
     return sum(everyone.tolist()) / fixed.draws

@@ -140,7 +140,7 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
             second = training()
             assert second and second["JobId"] != first["JobId"]
 
-            going = re.compile("going on after step.*images/s", re.DOTALL)
+            going = re.compile("resuming from step.*images/s", re.DOTALL)
             wait(process, lambda: going.search(log(root)), "the second job to go on")
             before = steps_done(state)
             everything = f"--cpus-per-task={one_node.CPUS - 2}"
@@ -150,7 +150,7 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
             wait(process, lambda: restarts(second["JobId"]) == 2, "the time limit", 60 * MINUTES + 120)
             assert process.wait(600) == 0, (root / "snakemake.log").read_text()
 
-    assert "going on after step" in log(root)
+    assert "resuming from step" in log(root)
     card = read_card(root / RUN, "run")
     verify_payload(root / RUN, card)
     assert {path.name for path in (root / RUN).iterdir()} == {*card["payload"], "card.json", "run.json", ".finished"}

@@ -3,16 +3,18 @@
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from framer.errors import TrainingInterrupted, UserError
-from framer.training.checkpoint import WRITTEN
+from framer.training.checkpoint import WRITTEN, Checkpoints, Saved
 from framer.training.options import Session
 from tests.fixtures.trainings import (
     BACKBONES,
@@ -82,7 +84,7 @@ def test_ten_limits_in_a_row(backbone, root, whole, tmp_path):
             train_here(root, run_job(backbone), root / f"slices/{backbone}", replace(QUIET, minutes=0))
         except TrainingInterrupted as stopped:
             slices += 1
-            assert f"its time is up; stopped after step {slices} of" in str(stopped)
+            assert f"the time limit is near; checkpoint saved after step {slices} of" in str(stopped)
         else:
             break
     assert slices == 8
@@ -167,7 +169,7 @@ def test_a_finished_training_is_written_again_without_a_step(backbone, copied, n
         delete_outputs(out)
         train_here(copied, job, out, QUIET)
     assert files(copied) == before
-    assert capsys.readouterr().err.count("finished before; written again as it was") == 2
+    assert capsys.readouterr().err.count("already complete; outputs restored") == 2
 
 
 def test_what_is_kept_holds_what_the_results_hold_and_no_optimiser(root, whole):
@@ -247,7 +249,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_used_if_asked(root, 
     ],
 )
 def test_a_foreign_checkpoint_is_refused(root, unfinished, other, job):
-    with pytest.raises(UserError, match=f"written with other {other} than this training has") as error:
+    with pytest.raises(UserError, match=f"created with different {other};") as error:
         train_here(root, job, unfinished, QUIET)
     assert checkpoints(unfinished)
     assert told_to_delete(error) == {unfinished / ".unfinished"}
@@ -256,10 +258,10 @@ def test_a_foreign_checkpoint_is_refused(root, unfinished, other, job):
 def test_a_checkpoint_of_another_base_or_other_data_is_refused(root, unfinished, tmp_path):
     shutil.copytree(root, tmp_path / "root")
     train_here(root, base_job("pisa_sr", steps=3), tmp_path / "root/bases/pisa_sr", QUIET)
-    with pytest.raises(UserError, match="written with other base than"):
+    with pytest.raises(UserError, match="created with different base;"):
         train_here(tmp_path / "root", run_job("pisa_sr"), unfinished, QUIET)
     (tmp_path / "root/photos/0.png").unlink()
-    with pytest.raises(UserError, match="written with other base and data than"):
+    with pytest.raises(UserError, match="created with different base and data;"):
         train_here(tmp_path / "root", run_job("pisa_sr"), unfinished, QUIET)
 
 
@@ -275,7 +277,7 @@ def test_a_second_trainer_is_refused_and_told_who_is_there(root, tmp_path):
         train_here(root, run_job("pisa_sr"), tmp_path / "run", QUIET)
     processes[0].kill()  # and the lock ends with it
     codes(processes)
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="different settings"):
         train_here(root, run_job("pisa_sr"), tmp_path / "run", QUIET)
 
 
@@ -288,3 +290,19 @@ def test_half_a_checkpoint_does_not_count(root, whole, unfinished):
 def test_a_batch_that_cannot_be_split_is_refused():
     with pytest.raises(ValueError, match="the batch of 4 has no 3 equal parts"):
         optimisation(1, accumulate=3)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    """A limit of the size of files stands for it: the write fails in its midst."""
+    kept = Checkpoints(tmp_path, settings="x")
+    rows = {"log": [], "heldout": []}
+    before = kept.write(1, Saved("s", 1, rows, {"weights/w": torch.zeros(10)}, {}))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            kept.write(2, Saved("s", 2, rows, {"weights/w": torch.zeros(100_000)}, {}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(tmp_path) in error.value.filename
+    assert checkpoints(tmp_path) == [before] and kept.read().step == 1

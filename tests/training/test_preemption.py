@@ -19,7 +19,7 @@ def job(**other):
     return SlurmJob.parse("7", ANSWER.format(**{**OURS, **other}), NOW)
 
 
-def test_slurm_says_when_a_job_ends_and_whose_it_is():
+def test_fields_of_a_slurm_job():
     assert job() == SlurmJob("7", 1800.0, rule=True, requeue=True)
     assert job(end="Unknown").seconds is None
     assert not job(batch=0).rule and not job(comment="(null)").rule and not job(requeue=0).requeue
@@ -27,8 +27,8 @@ def test_slurm_says_when_a_job_ends_and_whose_it_is():
 
 def test_the_earlier_limit_counts():
     assert Stop(None, None).reason is None
-    assert Stop(60, job(end="2026-11-23T12:00:10")).reason == "its time is up"
-    assert Stop(0, job()).reason == "its time is up"
+    assert Stop(60, job(end="2026-11-23T12:00:10")).reason == "the time limit is near"
+    assert Stop(0, job()).reason == "the time limit is near"
     assert Stop(60, job()).reason is None
 
 
@@ -37,7 +37,7 @@ def test_it_stops_ahead_by_the_longest_step_or_checkpoint():
     stop.took(40)
     assert stop.reason is None
     stop.took(60)
-    assert stop.reason == "its time is up"
+    assert stop.reason == "the time limit is near"
 
 
 def test_signals_are_noted_and_a_second_interrupt_is_one():
@@ -54,9 +54,9 @@ def test_signals_are_noted_and_a_second_interrupt_is_one():
 
 
 @pytest.mark.parametrize("other", [{"comment": "mine"}, {"requeue": 0}])
-def test_a_job_that_is_not_a_rule_is_not_put_back(other):
-    assert not Stop(None, job(end="2026-11-23T12:00:01", **other)).put_back()
+def test_a_job_that_is_not_a_rule_is_not_requeued(other):
+    assert not Stop(None, job(end="2026-11-23T12:00:01", **other)).requeue()
 
 
-def test_a_limit_of_the_user_puts_no_job_back():
-    assert not Stop(0, job()).put_back()
+def test_a_limit_of_the_user_requeues_no_job():
+    assert not Stop(0, job()).requeue()

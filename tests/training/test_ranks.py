@@ -24,8 +24,8 @@ from framer.runs.runtime import seeded
 from framer.study.schema import Numerics
 from framer.training.accelerator import accelerated
 from framer.training.dataloader import Batches
-from framer.training.optimizer_step import Stepper
 from framer.training.launch import LAUNCH, RUN_ID
+from framer.training.optimizer_step import Stepper
 from framer.training.options import Session
 from tests.fixtures.clone import ROOT
 from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs, run_job, train_here
@@ -146,7 +146,9 @@ def test_an_unknown_tracker_is_an_error(tmp_path):
     assert error.value.key == "trackers"
 
 
-@pytest.mark.parametrize("more", [{}, {"WORLD_SIZE": "1", "LOCAL_RANK": "0", "RANK": "0"}, {"OMPI_COMM_WORLD_SIZE": "2"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"WORLD_SIZE": "1", "LOCAL_RANK": "0", "RANK": "0"}, {"OMPI_COMM_WORLD_SIZE": "2"}]
+)
 def test_ranks_of_other_programs_change_neither_threads_nor_processes(more, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)

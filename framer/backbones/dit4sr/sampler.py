@@ -12,6 +12,7 @@ from framer.backbones.dit4sr.losses import SHIFT
 from framer.backbones.dit4sr.settings import DiT4SRRestore
 from framer.backbones.dit4sr.text_encoder import Text
 from framer.backbones.dit4sr.transformer import move
+from framer.backbones.finite import finite
 from framer.backbones.random import Draws
 from framer.backbones.tiling import Corner, Tiles
 from framer.backbones.vae import VaeCodec
@@ -94,12 +95,13 @@ class Sampler:
         scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
         scheduler.set_timesteps(self.options.steps)
         sigmas = scheduler.sigmas.to(latent.device)
-        for sigma, following in pairwise(sigmas):
+        for number, (sigma, following) in enumerate(pairwise(sigmas), 1):
 
             def velocity(corners: tuple[Corner, ...], noisy: Tensor = latent, sigma: Tensor = sigma) -> Tensor:
                 return self._velocity(tiles, corners, noisy, lr_latent, sigma, texts)
 
             latent = latent + (following - sigma) * tiles.blend(velocity, self.options.tile_batch)
+            finite(latent, f"step {number} of {self.options.steps}")
         return latent
 
     def _velocity(

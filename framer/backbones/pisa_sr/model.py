@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from framer.backbones.base import Backbone, Batch, StepLoss, widened
 from framer.backbones.color_fix import match_color
+from framer.backbones.finite import finite
 from framer.backbones.image_ops import interpolate, pad_to, resized, upsample
 from framer.backbones.pisa_sr.config import BASES, Parts
 from framer.backbones.pisa_sr.lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
@@ -359,13 +360,17 @@ class PiSASR(Backbone):
         start = torch.zeros_like(start) if blank_lr else start
         height, width = start.shape[-2:]
         if height * width <= options.tile**2:
-            return self._decode(start - self._weighed(start, options))
+            return self._restored(start, self._weighed(start, options))
         tiles = Tiles.plan(height, width, options.tile, options.overlap)
 
         def residual(image: Tensor) -> Tensor:
             return tiles.blend(lambda at: self._weighed(tiles.cut(image, at), options), options.tile_batch)
 
-        return self._decode(start - torch.cat([residual(image) for image in start.split(1)]))
+        return self._restored(start, torch.cat([residual(image) for image in start.split(1)]))
+
+    def _restored(self, start: Tensor, residual: Tensor) -> Tensor:
+        """The image of a latent without its residual; (B, 3, H, W)."""
+        return finite(self._decode(start - finite(residual, "step 1 of 1")), "the decoded image")
 
     def _weighed(self, latent: Tensor, options: PiSASRRestore) -> Tensor:
         """lambda_pix eps_pix + lambda_sem (eps_both - eps_pix), in as few passes as the weights allow."""
