@@ -1,8 +1,8 @@
-"""Recorded arrays with named axes: what an analysis measured once, for figures to be drawn from again and again.
+"""Recorded arrays with named axes: the data of the analysis figures.
 
-A file `results/<study>/analysis/<backbone>/NAME.npz` holds arrays. Beside each array `x` lies `x.axes`, the names of
-its axes; an axis that has labels has them under `axis:NAME`, as text or numbers. `about:KEY` is text: what was
-measured, and how. Four files are known, see `KNOWN`.
+A file `results/<study>/analysis/<backbone>/NAME.npz` holds arrays. Beside each array `x` is `x.axes`, the names of its
+axes; labels of an axis are under `axis:NAME`, as text or numbers. `about:KEY` is text: the quantity and the method.
+Four files are known, see `KNOWN`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.provenance.files import atomic
 
 KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
@@ -39,7 +39,7 @@ class Recorded:
     arrays: dict[str, NDArray[np.float64]]
     labels: dict[str, tuple[str, ...]]
     about: dict[str, str] = field(default_factory=dict)
-    """What was measured, and how, in words."""
+    """The quantity and the method, in words."""
 
     def along(self, axis: str, length: int) -> tuple[str, ...]:
         """The labels of an axis, or its indices."""
@@ -56,12 +56,12 @@ def write(
 
     Args:
         path: `.../NAME.npz` with a name in `KNOWN`.
-        arrays: all arrays of that file, in the order of axes that `KNOWN` says.
-        labels: of some axes, as many as the axis is long.
-        about: what was measured, and how: the feature, the masks, the run.
+        arrays: all arrays of that file, with the order of axes in `KNOWN`.
+        labels: by axis, one per entry.
+        about: the feature, the masks, the run.
 
     Raises:
-        ValueError: an array is missing, one too many, or its shape contradicts the labels.
+        ValueError: an array is missing or unexpected, or its shape contradicts the labels.
     """
     axes = KNOWN[path.stem]
     _check(arrays, axes, labels)
@@ -78,7 +78,7 @@ def read(path: Path) -> Recorded:
     """Read a known file.
 
     Raises:
-        UserError: it is damaged, or is not what a file of that name holds.
+        UserError: it is damaged, or does not hold the arrays of that name.
     """
     axes = KNOWN[path.stem]
     try:
@@ -91,8 +91,9 @@ def read(path: Path) -> Recorded:
         labels = {name[5:]: tuple(map(str, of)) for name, of in content.items() if name.startswith("axis:")}
         about = {name[6:]: str(text) for name, text in content.items() if name.startswith("about:")}
         _check(arrays, axes, labels)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise UserError(f"{path}: not the arrays of {path.stem} ({error}); record them again") from None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        message = f"not the arrays of {path.stem} ({one_line(error)}); run framer analyse again"
+        raise UserError(message, path=path, code="unreadable") from None
     return Recorded(arrays, labels, about)
 
 
@@ -114,8 +115,8 @@ def _check(
 
 COLUMNS = ("arm", "quantity", "value", "device")
 QUANTITIES = {
-    "train_seconds_per_step": "Training, s a step",
+    "train_seconds_per_step": "Training, s per step",
     "train_memory_gib": "Training, peak GiB",
-    "restore_seconds_per_image": "Restoring, s an image",
+    "restore_seconds_per_image": "Restoring, s per image",
     "restore_memory_gib": "Restoring, peak GiB",
 }

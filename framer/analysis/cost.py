@@ -1,8 +1,8 @@
-"""What training costs without and with FRAMER, and restoring after it: time and peak memory on the device at hand.
+"""The cost of training with and without FRAMER, and of restoring: time and peak memory on the available device.
 
-A measurement is no function of its inputs, so it is made where a study asks for it and not again. Each block is a
-process of its own, so that its peak of memory is its own; the blocks of the arms alternate, so that a machine that
-slows down slows all of them. Images are of noise and lie ready: reading and degrading photographs is not in it.
+A measurement is no function of its inputs, so it is made once, where a study asks for it. Each block is a process of
+its own, for a peak of memory of its own; the blocks of the arms alternate, so that a machine that slows down slows all
+of them. Images are noise in memory: reading and degrading photographs is not measured.
 """
 
 import gc
@@ -11,8 +11,9 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,25 +31,26 @@ from framer.method.loss import FramerLoss
 from framer.provenance.cards import read_card
 from framer.provenance.files import csv_text, write_text
 from framer.runs import run_dir
-from framer.runs.runtime import DTYPES, deterministic, device_for, peak_bytes, seeded
+from framer.runs.runtime import DTYPES, deterministic, device_for, peak_bytes
 from framer.study.jobs import CostJob, TrainJob
 from framer.training.accelerator import accelerated
 from framer.training.optimizer_step import Stepper
+from framer.training.train import stages_of
 
 RESTORED = 3
-"""Images a block whose restoring is timed, after one that is not."""
+"""Timed images per block, after one that is not timed."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What one block of one arm took.
+    """The measurements of one block of one arm.
 
     Attributes:
         steps: seconds of every step, by stage.
         train_bytes: peak of memory in training.
         restores: seconds of every image.
         restore_bytes: peak of memory in restoring.
-        device: what it ran on.
+        device: in words.
     """
 
     steps: dict[str, list[float]]
@@ -65,10 +67,10 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
     is the largest of all blocks. An arm that does not fit into the memory of the GPU has no rows, and the others do.
 
     Args:
-        job: how much is measured.
+        job: the number of steps, blocks and images.
         jobs: the training of each of its runs.
-        runs: folder of the study's runs, trained; their bases are trained again, a few steps.
-        out: the file.
+        runs: folder of the study's trained runs; their bases are trained again for a few steps.
+        out: path of the CSV.
         progress: show a bar.
 
     Raises:
@@ -79,7 +81,7 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
     for run in job.runs.values():
         read_card(runs / run, "run")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool, _ending_children():
         for arm in tqdm(
             order(list(job.runs), job.blocks), "measure", unit="block", file=sys.stderr, disable=not progress
         ):
@@ -103,6 +105,17 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
     write_text(out, csv_text(COLUMNS, rows))
 
 
+@contextmanager
+def _ending_children() -> Iterator[None]:
+    """End the block that runs when this process is interrupted, rather than wait for it."""
+    try:
+        yield
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+
+
 def order(arms: list[str], blocks: int) -> list[str]:
     """The arm of each block: forwards and backwards in turn."""
     return [arm for number in range(blocks) for arm in arms[:: -1 if number % 2 else 1]]
@@ -122,9 +135,9 @@ def _summary(blocks: list[Block], job: TrainJob) -> tuple[float, float, float, f
 
 
 def _block(cost: CostJob, job: TrainJob, run: Path) -> Block | None:
-    """One block of one arm; None where it does not fit into the GPU's memory.
+    """Measure one block of one arm; None where it does not fit into the GPU's memory.
 
-    Restoring goes first: without gradients it is the smaller peak, which CPUs cannot reset.
+    Restoring comes first: without gradients it has the smaller peak, which CPUs cannot reset.
     """
     try:
         seconds, restore_bytes = _restoring(cost, job, run)
@@ -141,16 +154,12 @@ def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator)
     images = _images(cost)
     backbone, _ = run_dir.load_base(run_dir.base_of(run), job.backbone, job.settings)
     framer = FramerLoss(job.recipe) if job.recipe else None
-    first, *_ = job.stages
-    backbone.prepare(list(job.stages))
+    begin = stages_of(job, backbone, heads=framer is not None)
     seconds: dict[str, list[float]] = {}
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for stage, settings in job.stages.items():
-        with seeded(job.seeds["init"]):
-            backbone.adapt(stage)
-            if framer and stage == first:
-                backbone.add_heads()
+        begin(stage)
         backbone.to(accelerator.device, DTYPES[job.numerics.precision])
         if job.numerics.compile:
             backbone.network.compile()
@@ -184,13 +193,13 @@ def _restoring(cost: CostJob, job: TrainJob, run: Path) -> tuple[list[float], in
 
 
 def _images(cost: CostJob) -> tuple[Tensor, Tensor]:
-    """LR and HR, of noise: what they show costs nothing."""
+    """LR and HR of noise: the content does not change the cost."""
     hr = torch.rand(cost.batch, 3, cost.crop, cost.crop, generator=generator(0, "cost"))
     return hr[..., ::SCALE, ::SCALE].contiguous(), hr
 
 
 def _timed(work: Callable[[int], None], warmup: int, count: int) -> list[float]:
-    """Seconds of every call after the first ones."""
+    """Seconds of every call after the warm-up."""
     seconds = []
     for number in range(warmup + count):
         started = time.perf_counter()

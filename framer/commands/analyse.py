@@ -1,4 +1,4 @@
-"""Analyses of trained models, and the cost of training them."""
+"""The command `framer analyse`: analyses of trained models, and the cost of training them."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from framer.errors import UserError, unknown
     arg("--cost", action="store_true", help="measure time and memory on this machine's device instead"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder of the analyses; with --cost a CSV file"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
-    arg("--expect", help="digest of the settings that were planned; refuse others"),
+    arg("--expect", help="digest of the planned settings; refuse others"),
 )
 def analyse(args: argparse.Namespace) -> None:
     if args.cost:
@@ -25,9 +25,10 @@ def analyse(args: argparse.Namespace) -> None:
 
     study = Study.load(args.study, args.datasets)
     if study.config.analysis is None:
-        raise UserError(f"{args.study}: has no section 'analysis'; docs/analyses.md says what it holds")
+        raise UserError("missing; docs/analyses.md describes it", path=args.study, key="analysis", code="missing")
     if args.backbone not in (known := analysed(study, {})):
-        raise UserError(f"{args.study}: --backbone: {unknown('backbone with an analysis', str(args.backbone), known)}")
+        message = unknown("backbone with an analysis", str(args.backbone), known)
+        raise UserError(message, path=args.study, key="--backbone", code="unknown")
     job = analyse_job(study, args.backbone)
     planned(args, job)
 
@@ -37,15 +38,14 @@ def analyse(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    """Apart, so that the analyses do not hang on the code that measures."""
+    """Measure the cost. Separate, so that the analyses do not depend on the code that measures."""
     from framer.study.analysis_jobs import cost_job
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
     if (job := cost_job(study, {})) is None:
-        raise UserError(
-            f"{args.study}: says nothing of analysis.cost; what training costs is never measured in passing"
-        )
+        message = "missing; the cost of training is measured only where a study asks for it"
+        raise UserError(message, path=args.study, key="analysis.cost", code="missing")
     planned(args, job)
 
     from framer.analysis.cost import measure

@@ -1,4 +1,4 @@
-"""Models: captions and latents before training, training, restoring."""
+"""Commands on models: captioning, encoding, training, converting, restoring."""
 
 import argparse
 from pathlib import Path
@@ -11,9 +11,9 @@ from framer.commands.arguments import SESSION, arg, command, key_values, planned
     arg("--images", type=Path, required=True, metavar="DIR", help="folder of images"),
     arg("--out", type=Path, required=True, metavar="FILE.csv", help="image,caption rows; sidecar FILE.json"),
     arg("--model", metavar="PATH", help="folder, or owner/name on the hub (default: LLaVA-1.5 13B)"),
-    arg("--question", help="what the model is asked; '' for models that take an image alone (default: the objects)"),
-    arg("--tokens", type=int, default=512, help="longest caption (default: 512)"),
-    arg("--seed", type=int, default=0, help="seed of the sampling (default: 0)"),
+    arg("--question", help="the prompt; '' for models that take an image alone (default: the objects)"),
+    arg("--tokens", type=int, default=512, help="most tokens of a caption (default: 512)"),
+    arg("--seed", type=int, default=0, help="seed for the sampling (default: 0)"),
     arg("--threads", type=threads, default=1, help="CPU threads (default: 1)"),
 )
 def caption(args: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def caption(args: argparse.Namespace) -> None:
     arg("--base", type=Path, required=True, help="folder of its base"),
     arg("--out", type=Path, required=True, help="folder of the cache"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
-    arg("--expect", help="digest of the settings that were planned; refuse others"),
+    arg("--expect", help="digest of the planned settings; refuse others"),
 )
 def encode(args: argparse.Namespace) -> None:
     from framer.study.study import Study
@@ -52,7 +52,7 @@ def encode(args: argparse.Namespace) -> None:
     arg("--base", required=True, help="the backbone's name"),
     arg("--out", type=Path, required=True, help="folder of the base"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
-    arg("--expect", help="digest of the settings that were planned; refuse others"),
+    arg("--expect", help="digest of the planned settings; refuse others"),
     *SESSION,
 )
 def pretrain(args: argparse.Namespace) -> None:
@@ -73,11 +73,11 @@ def pretrain(args: argparse.Namespace) -> None:
     "train one run of a study: LoRA or control weights, with or without the FRAMER loss",
     arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
     arg("--run", required=True, help="arm and seed, such as pisa_sr-framer-s0"),
-    arg("--base", type=Path, required=True, help="folder of the base that it starts from"),
+    arg("--base", type=Path, required=True, help="folder of its base"),
     arg("--out", type=Path, required=True, help="folder of the run"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
     arg("--encoded", type=Path, help="folder of framer encode (default: encode on the fly)"),
-    arg("--expect", help="digest of the settings that were planned; refuse others"),
+    arg("--expect", help="digest of the planned settings; refuse others"),
     *SESSION,
 )
 def train(args: argparse.Namespace) -> None:
@@ -95,9 +95,9 @@ def train(args: argparse.Namespace) -> None:
 
 
 @command(
-    "make a run of published weights, or files for other programs of a run",
+    "convert published weights to a run, or a run to files for other programs",
     arg("source", type=Path, metavar="PATH", help="the folder of a run, or a file of published weights"),
-    arg("--backbone", required=True, help="whose weights they are"),
+    arg("--backbone", required=True, help="the backbone of the weights"),
     arg("--to", required=True, help="run; of dit4sr also: delta; of pisa_sr: official, safetensors, diffusers, peft"),
     arg("--base", type=Path, metavar="DIR", help="folder of the base, for a run"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder, or file where the form is one"),
@@ -124,7 +124,7 @@ def convert(args: argparse.Namespace) -> None:
         "--captions", type=Path, metavar="PATH", help="CSV image,caption, or a folder of STEM.txt (default: no prompts)"
     ),
     arg("--missing", choices=["error", "empty"], default="error", help="an image without a caption (default: error)"),
-    arg("--seed", type=int, default=0, help="seed of the starting noise (default: 0)"),
+    arg("--seed", type=int, default=0, help="seed for the starting noise (default: 0)"),
     arg("--threads", type=threads, default=1, help="CPU threads (default: 1)"),
     arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
 )

@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from PIL import Image
 from tqdm import tqdm
 
+from framer.backbones.loading import UNREADABLE
 from framer.data.captions import write_captions
 from framer.data.images import list_images, read_rgb
 from framer.errors import UserError, one_line
@@ -19,16 +21,16 @@ from framer.provenance.journal import Journal
 from framer.runs.runtime import deterministic, seeded
 
 MODEL = "llava-hf/llava-1.5-13b-hf"
-"""The model of DiT4SR, in the form that transformers reads."""
+"""The captioner of DiT4SR, in the format of transformers."""
 
 QUESTION = (
     "Name the objects that are really in this image and describe them in great detail. Say nothing of focus or bokeh. "
     "Say nothing of a blurred background."
 )
-"""Asks what DiT4SR's authors ask, in our words."""
+"""The question of DiT4SR's authors, reworded."""
 
 SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.2, "top_p": 0.7}
-"""Of DiT4SR's authors."""
+"""The sampling of DiT4SR's authors."""
 
 
 @torch.no_grad()
@@ -45,18 +47,18 @@ def caption(
 ) -> None:
     """Write `out`, a CSV `image,caption`, and beside it a sidecar of the same name in .json.
 
-    On a GPU where there is one, in half precision; only on CPUs do the same inputs give the same captions for certain.
+    Runs on a GPU in half precision where there is one; only CPUs guarantee equal captions for equal inputs.
 
-    Captions are kept as the model gives them; what uses them filters them. Each is sampled from a stream of its own, so
-    that it does not depend on the other images.
+    Captions are stored unfiltered; backbones filter them. Each is sampled from a random stream of its own, so that it
+    does not depend on the other images.
 
     Args:
         images: folder of images.
         out: ends in .csv.
         model: a folder, or owner/name on the hub, of any image-to-text model of transformers.
-        question: what the model is asked; '' for models that take an image alone, such as BLIP.
-        tokens: longest caption.
-        seed: of the sampling.
+        question: the prompt; '' for models that take an image alone, such as BLIP.
+        tokens: length limit of a caption.
+        seed: for the sampling.
         threads: CPU threads.
         progress: show a bar.
 
@@ -64,7 +66,7 @@ def caption(
         UserError: the model cannot be loaded, or an image cannot be read.
     """
     if out.suffix != ".csv":
-        raise UserError(f"{out}: captions are written as CSV; name a file that ends in .csv")
+        raise UserError("captions are written as CSV; name a file that ends in .csv", path=out, key="--out")
     code, files = fingerprint("caption"), list_images(images)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":  # sampling has no deterministic kernels on GPUs
@@ -99,7 +101,7 @@ def caption(
 
 
 def _weights(model: str, network: Any) -> str | None:
-    """A digest of all files of a folder, its card aside; of a model on the hub the commit."""
+    """Digest of all files of a folder without its card; for a model on the hub the commit."""
     if not Path(model).is_dir():
         commit: str | None = getattr(network.config, "_commit_hash", None)
         return commit
@@ -115,11 +117,14 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
     try:
         processor = AutoProcessor.from_pretrained(model)
         network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = one_line(error)
+    except (*UNREADABLE, UnpicklingError) as error:
+        reason = one_line(error, 150)
         raise UserError(
-            f"{model}: no image-to-text model that transformers can load here ({reason}); fetch it where there is a"
-            " network with: framer fetch --weights OWNER/NAME, and name its folder"
+            f"not an image-to-text model that transformers can load ({reason}); on a machine with a network, run:"
+            " framer fetch --weights OWNER/NAME, and give its folder",
+            path=model,
+            key="--model",
+            code="unreadable",
         ) from None
     network.to(torch.device(device))  # type: ignore[arg-type]
     return processor, network.eval()

@@ -45,8 +45,8 @@ def restore(
     """Write `out/STEM.png` for every image of a folder, then an index and a card.
 
     An image's starting noise is a function of the seed and its file stem: it depends on no other image. A call that is
-    killed or fails leaves what it finished and a hidden journal. The same call goes on with the images that are left or
-    were changed since, and ends with the same bytes; what was made by another call is deleted first.
+    killed or fails leaves its finished images and a hidden journal. The same call resumes with the images that are
+    missing or were changed since, and ends with the same bytes; images of another call are deleted first.
 
     Args:
         checkpoint: folder of a run, or "bicubic" for interpolation.
@@ -54,9 +54,9 @@ def restore(
         out: folder of 8-bit RGB PNGs.
         settings: over the defaults of the backbone's `restore` settings.
         blank_lr: control experiment: the network sees a zero LR latent.
-        captions: of the images, as `read_captions` reads them; empty prompts without.
-        missing: what to do about an image without a caption.
-        seed: of the starting noise.
+        captions: a file or folder for `read_captions`; empty prompts without.
+        missing: how to treat an image without a caption.
+        seed: for the starting noise.
         threads: CPU threads.
         progress: show a bar.
 
@@ -75,14 +75,15 @@ def restore(
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
     code = fingerprint("restore")
     if checkpoint == "bicubic" and (settings or captions or blank_lr):
-        raise UserError("checkpoint: bicubic has no settings, captions or LR latent; leave these options out")
+        message = "bicubic has no settings, captions or LR latent; leave these options out"
+        raise UserError(message, key="--checkpoint", code="conflict")
     if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
         code = code_of("restore", model.name)
         options = settings_of(model.name, {"restore": dict(settings)}).restore
         device = device_for(model)
         if options.precision == "fp16" and device == "cpu":
-            raise UserError("precision: fp16 needs a GPU; set bf16 or float32")
+            raise UserError("fp16 needs a GPU; set bf16 or float32", key="precision", code="conflict")
         model.to(device, DTYPES[options.precision])
         facts = {"checkpoint": digest(card), "settings": options.model_dump(mode="json")}
         facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}

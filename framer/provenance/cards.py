@@ -63,7 +63,9 @@ def read_card(folder: Path, kind: str) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"missing; {folder} is incomplete or was not made by framer", path=path, code="missing") from None
+        raise UserError(
+            f"missing; {folder} is incomplete or was not made by framer", path=path, code="missing"
+        ) from None
     except (ValueError, RecursionError):
         raise UserError(f"not valid JSON; {again}", path=path, code="unreadable") from None
     found = card.get("kind") if isinstance(card, dict) else None
@@ -96,7 +98,7 @@ def verify_payload(folder: Path, card: dict[str, Any]) -> None:
             )
         if sha256_file(path) != expected:
             raise UserError(
-                f"its sha256 differs from that in {folder / CARD}; repeat the command that made it",
+                f"its sha256 is not the one in {folder / CARD}; repeat the command that made it",
                 path=path,
                 code="mismatch",
             )

@@ -17,7 +17,7 @@ from torch import Tensor
 from framer.backbones.base import Backbone
 from framer.backbones.loading import read_tensors, write_tensors
 from framer.backbones.registry import backbone_class, code_modules, from_config, settings_of
-from framer.config_file import Strict, complaint
+from framer.config_file import Strict
 from framer.errors import UserError, one_line, unknown
 from framer.provenance.cards import CARD, lock, read_card, verify_payload, versions, write_card
 from framer.provenance.code import fingerprint
@@ -220,7 +220,9 @@ def read_config(folder: Path, kind: type[_Config]) -> _Config:
     except FileNotFoundError:
         raise UserError(f"missing; {again}", path=path, code="missing") from None
     except ValidationError as error:
-        raise UserError(f"{complaint(error, kind)}; {again}", path=path) from None
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or None
+        raise UserError(f"{first['msg']}; {again}", path=path, key=key, code="unreadable") from None
     except (ValueError, RecursionError):
         raise UserError(f"not valid JSON; {again}", path=path, code="unreadable") from None
 

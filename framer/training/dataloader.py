@@ -1,8 +1,8 @@
-"""The stream of training batches: which pairs and which random numbers each step and each rank gets.
+"""The stream of training batches: the pairs and the random numbers of each step and each rank.
 
-All of it is a function of the seeds and the number of a sample, whatever the number of ranks and of data workers. What
-one rank computes of micro-batch number n are the samples n * size + rank * size / ranks and on; sample k has the pair
-and the generator of number k.
+They are a function of the seeds and the number of a sample, whatever the number of ranks and of data workers. With
+B samples per rank, rank r of R computes the samples (n R + r) B to (n R + r + 1) B - 1 of micro-batch n; sample k has
+the pair and the generator of number k.
 """
 
 import os
@@ -26,9 +26,9 @@ class Batches(Dataset[Pairs]):
     """One rank's part of every micro-batch of a stage.
 
     Args:
-        pairs: the stage's stream of pairs, or of what was encoded of them.
-        settings: of the stage.
-        seeds: of the streams "noise" and "negatives".
+        pairs: the stage's stream of pairs or of their encodings.
+        settings: the stage's.
+        seeds: for the streams "noise" and "negatives".
         rank, ranks: this process and their number.
 
     Raises:
@@ -46,8 +46,9 @@ class Batches(Dataset[Pairs]):
         parts = ranks * settings.accumulate
         if settings.batch % parts:
             raise UserError(
-                f"batch: {settings.batch} cannot be split over {ranks} GPUs with accumulate {settings.accumulate};"
-                f" use a multiple of {parts}, or other GPUs"
+                f"{settings.batch} cannot be split over {ranks} GPUs with accumulate {settings.accumulate};"
+                f" use a multiple of {parts}, or another number of GPUs",
+                key="batch",
             )
         self.pairs, self.seeds, self.rank, self.ranks = pairs, seeds, rank, ranks
         self.size = settings.batch // parts
@@ -64,7 +65,7 @@ class Batches(Dataset[Pairs]):
         return Batch(lr, hr, stems, Draws(samples, generator(self.seeds["negatives"], micro)), encoded)
 
     def stream(self, first: int, stop: int, workers: int) -> Iterator[Batch]:
-        """The parts of micro-batches `first` to `stop` - 1, made ahead by worker processes where there are any."""
+        """This rank's parts of micro-batches `first` to `stop` - 1, prepared ahead by worker processes if any."""
         numbers = range(first, stop)
         if not workers:
             yield from (self.batch(micro) for micro in numbers)

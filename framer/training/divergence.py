@@ -1,4 +1,4 @@
-"""What to say when a loss or a gradient is no number any more: the step, the images, and the layer where it began."""
+"""Errors for a loss or gradient that is not finite: the step, the images, and the layer where it began."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from framer.training.optimizer_step import Losses, on
 
 TIMES = 1e4
 START = 10
-"""A loss over TIMES the largest of the first START steps will not come back."""
+"""A loss above TIMES the largest of the first START steps counts as diverged."""
 
 NAMED = 8
-"""So many images are named."""
+"""Images named in a message."""
 
 
 def check(first: Sequence[Mapping[str, Any]], row: Mapping[str, Any], overflows: bool) -> str | None:
-    """What is wrong with a step's values, such as "loss is nan", or None.
+    """The problem of a step's values, such as "loss is nan", or None.
 
     Args:
         first: the first START steps of the stage, or as many as there are.
-        row: loss, terms and gradient of this one.
-        overflows: a gradient that is not finite is skipped by the scaler of fp16.
+        row: loss, terms and gradient of this step.
+        overflows: whether the scaler of fp16 skips a gradient that is not finite.
     """
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value) and not (overflows and name == "gradient"):
@@ -45,24 +45,25 @@ def error(
 
     Args:
         stage, step: where it happened.
-        problem: what `check` found.
-        losses: the module that was trained, its gradients as they are.
-        batches: the parts of the step's batch that this rank had, drawn again.
-        settings: of the stage.
+        problem: from `check`.
+        losses: the trained module with its gradients.
+        batches: this rank's parts of the step's batch, drawn again.
+        settings: the stage's.
     """
     layer = first_not_finite(losses, batches)
     where = f"; first not finite: {layer}" if layer else ""
     names = list(dict.fromkeys(stem for batch in batches for stem in batch.stems))
     images = named(names, NAMED)
     hint = f"lower lr (now {settings.lr}) or clip (now {settings.clip})"
-    return UserError(f"training diverged at step {step}: {problem}; {hint}; stage {stage}, images {images}{where}")
+    message = f"training diverged at step {step}: {problem}; {hint}; stage {stage}, images {images}{where}"
+    return UserError(message, code="diverged")
 
 
 @torch.no_grad()
 def first_not_finite(losses: nn.Module, batches: Sequence[Batch]) -> str | None:
     """The first layer whose output is not finite, or else the first weight whose value or gradient is not.
 
-    The batches go through the network once more; nothing is watched while all is well.
+    The batches go through the network once more, so that a training without this error pays nothing.
     """
     module = losses.module if isinstance(losses, nn.parallel.DistributedDataParallel) else losses
     assert isinstance(module, Losses)

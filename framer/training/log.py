@@ -1,4 +1,4 @@
-"""What a training says while it runs: every value of every step for log.csv, a bar, and accelerate's trackers."""
+"""Logs of a running training: all values of all steps for log.csv, a progress bar, and accelerate's trackers."""
 
 import sys
 import time
@@ -19,13 +19,13 @@ from framer.training.usage import device_name
 Row = dict[str, Any]
 
 SECOND = 1.0
-"""Trackers write files; one point a second is as much as a curve can show."""
+"""Trackers write files: at most one point per this many seconds."""
 
 
 class Trackers:
-    """TensorBoard, or what else of accelerate's trackers was asked for. Written by the first rank alone.
+    """TensorBoard or other trackers of accelerate. Written by the first rank alone.
 
-    Their files hold times and host names, so they lie among the logs and not among the results.
+    Their files contain times and host names, so they are kept with the logs and not with the results.
     """
 
     def __init__(self, accelerator: Accelerator, session: Session, name: str):
@@ -40,20 +40,21 @@ class Trackers:
         try:
             accelerator.init_trackers(name)
         except Exception as error:  # each has its own: not installed, not logged in, no network
-            raise UserError(f"trackers: {', '.join(session.trackers)}: {one_line(error)}") from None
+            names = ", ".join(session.trackers)
+            raise UserError(f"{names}: {one_line(error)}", key="trackers", code="unavailable") from None
 
     def speed(self, job: PretrainJob, stage: str, seconds: float, steps: int) -> None:
-        """Leave how long a training image took on one device, for `framer plan`; the first steps are in it."""
+        """Record the seconds per training image on one device, for `framer plan`; the first steps are included."""
         if not (steps and self.folder and self.accelerator.is_main_process):
             return
         settings, device = job.stages[stage], self.accelerator.device
-        said: Row = {"backbone": job.backbone, "base": job.base, "stage": stage, "crop": settings.crop}
-        said["seconds"] = seconds * self.accelerator.num_processes / (steps * settings.batch)
-        said["device"] = device_name(device, job.threads)
-        write_json(self.folder / f"speed-{stage}.json", said)
+        speed: Row = {"backbone": job.backbone, "base": job.base, "stage": stage, "crop": settings.crop}
+        speed["seconds"] = seconds * self.accelerator.num_processes / (steps * settings.batch)
+        speed["device"] = device_name(device, job.threads)
+        write_json(self.folder / f"speed-{stage}.json", speed)
 
     def show(self, stage: str, row: Mapping[str, Any], last: bool) -> None:
-        """Send a step's values, when a second is over or it is the last one."""
+        """Send a step's values once per second, and those of the last step."""
         now = time.monotonic()
         if self.open and (last or now - self.last >= SECOND):
             values = {f"{stage}/{name}": value for name, value in row.items() if name not in ("stage", "step")}
@@ -62,7 +63,7 @@ class Trackers:
 
 
 class Bar:
-    """A progress bar over the steps of a stage: time left, loss, images a second, memory."""
+    """A progress bar over the steps of a stage: time left, loss, images per second, memory."""
 
     def __init__(self, label: str, first: int, steps: int, batch: int, shown: bool):
         self.batch, self.first = batch, first
@@ -72,7 +73,7 @@ class Bar:
         )
 
     def advance(self, step: int, loss: float) -> None:
-        """One step is done."""
+        """Count one finished step."""
         if not self.bar.disable:
             speed = (step + 1 - self.first) * self.batch / (time.perf_counter() - self.started)
             self.bar.set_postfix_str(
@@ -81,7 +82,7 @@ class Bar:
         self.bar.update()
 
     def close(self) -> None:
-        """Leave the last line as it is."""
+        """Close the bar and keep its last line."""
         self.bar.close()
 
 

@@ -36,12 +36,12 @@ class Losses(nn.Module):
 
 
 class Stepper:
-    """The weights that one stage trains, their optimizer and their moving average.
+    """The trainable weights of one stage, their optimizer and their moving average.
 
     Args:
         backbone: adapted to the stage.
-        batch_loss: what is minimised.
-        settings: of the stage.
+        batch_loss: the loss to minimize.
+        settings: the stage's.
         accelerator: device, ranks, precision.
     """
 
@@ -53,7 +53,11 @@ class Stepper:
         self.averages = [weight.detach().clone() for weight in self.weights] if settings.ema else []
 
     def backward(self, micro_batches: Iterator[Batch]) -> dict[str, float]:
-        """Gradients of one batch; the values of this rank's part of it: loss and every term, means over the parts."""
+        """Compute the gradients of one batch.
+
+        Returns:
+            The loss and every term of this rank's part of the batch, means over its micro-batches.
+        """
         parts = self.settings.accumulate
         self.optimizer.zero_grad()
         values: dict[str, float] = {}
@@ -68,23 +72,23 @@ class Stepper:
         return values
 
     def clip(self) -> float:
-        """Scale the gradient down to its largest norm, and give the norm that it had. The same on all ranks."""
+        """Clip the gradient to `settings.clip`; returns its norm before that, the same on all ranks."""
         norm: Tensor = self.accelerator.clip_grad_norm_(self.weights, self.settings.clip)
         return norm.item()
 
     def update(self, step: int, rate: float) -> None:
-        """Move the weights, and their average with them."""
+        """Take one step of the optimizer, and update the moving average."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         if self.averages:
-            # At first few steps have been seen: average over those, not over the random start.
+            # Early on, average over the few steps so far, not over the random start.
             decay = min(self.settings.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(self.averages, [weight.detach() for weight in self.weights], 1 - decay)
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Put the moving average, where there is one, in the place of the weights."""
+        """Replace the weights by their moving average, where there is one."""
         for weight, average in zip(self.weights, self.averages, strict=bool(self.averages)):
             weight.copy_(average)
 
@@ -102,7 +106,7 @@ class Stepper:
 
     @property
     def scales(self) -> bool:
-        """Whether the loss is scaled for fp16: a gradient that overflows is then skipped and no error."""
+        """Whether the loss is scaled for fp16: an overflowing gradient is then skipped, and is no error."""
         return self.accelerator.scaler is not None
 
     def state(self) -> dict[str, Tensor]:
@@ -118,7 +122,7 @@ class Stepper:
         return self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
 
     def load(self, saved: Saved) -> None:
-        """Go on from a checkpoint of the same weights."""
+        """Resume from a checkpoint of the same weights."""
         states: dict[int, dict[str, Tensor]] = {}
         for index, name in enumerate(self.parameters):
             if state := saved.group(f"optimizer/{name}"):

@@ -15,18 +15,18 @@ from framer.training.trainer import Task, Training
 def pretrain(
     job: PretrainJob, data: list[Path], out: Path, heldout: Path | None = None, session: Session = DEFAULT
 ) -> None:
-    """Write a base, or go on with one that was interrupted; one that was finished before is written again at once.
+    """Train a base, or resume an interrupted training; one that is already complete is restored at once.
 
     Args:
-        job: the settings.
+        job: its settings.
         data: folders of HR photographs.
         out: folder of the base: model.safetensors, config.json, log.csv, heldout.csv, card.json, run.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
-        session: how it is carried out.
+        session: options that do not change the result.
 
     Raises:
-        TrainingInterrupted: it was told to stop; `out` has a checkpoint.
-        UserError: data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss diverges.
+        TrainingInterrupted: by a signal or a time limit; `out` has a checkpoint.
+        UserError: data, settings or a checkpoint cannot be used, another trainer is in `out`, or the loss diverges.
     """
     with claimed(out), accelerated(job, session) as accelerator:
         with seeded(job.seeds["init"]):

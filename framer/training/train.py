@@ -1,8 +1,10 @@
 """Train LoRA or control weights on a frozen base, with or without the FRAMER loss."""
 
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 
+from framer.backbones.base import Backbone
 from framer.backbones.registry import FRAMER
 from framer.data.captions import training_prompts
 from framer.provenance.hashing import derive_seed, digest
@@ -26,44 +28,35 @@ def train(
     session: Session = DEFAULT,
     encoded: Path | None = None,
 ) -> None:
-    """Write a run, or go on with one that was interrupted; one that was finished before is written again at once.
+    """Train a run, or resume an interrupted training; one that is already complete is restored at once.
 
     Args:
-        job: the settings.
+        job: its settings.
         base: folder of the base. The run keeps its relative path and hash, and needs it for restoring.
         data: folders of HR photographs.
         out: folder of the run: model.safetensors, config.json, log.csv, heldout.csv, card.json, run.json.
         heldout: folder of pairs (LR/, HR/) for the held-out loss, when the job asks for one.
-        session: how it is carried out.
+        session: options that do not change the result.
         encoded: folder of `framer encode` with the same pairs; they are made on the fly without it.
 
     Raises:
-        TrainingInterrupted: it was told to stop; `out` has a checkpoint.
-        UserError: base, data, settings or a checkpoint that cannot be used, another trainer in `out`, or the loss
-            diverges.
+        TrainingInterrupted: by a signal or a time limit; `out` has a checkpoint.
+        UserError: base, data, settings or a checkpoint cannot be used, another trainer is in `out`, the loss diverges,
+            or the FRAMER loss reaches no parameter.
     """
     with claimed(out), accelerated(job, session) as accelerator:
         backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
         framer = pkgutil.resolve_name(FRAMER)(job.recipe) if job.recipe else None
-        first, *_ = job.stages
-        backbone.prepare(list(job.stages))
         backbone.prompts = training_prompts(job.captions, data)
         cache = EncodedPairs(encoded, job, sha256, run_dir.data_digests(data)) if encoded else None
         if cache:
             backbone.remember(cache.prompt)
 
-        def begin(stage: str) -> None:
-            with seeded(derive_seed(job.seeds["init"], stage)):
-                backbone.adapt(stage)
-            if framer and stage == first:
-                with seeded(derive_seed(job.seeds["init"], "heads")):
-                    backbone.add_heads()
-
         snapshots = Snapshots(out, job.snapshots)
         task = Task(
             job=job,
             backbone=backbone,
-            begin=begin,
+            begin=stages_of(job, backbone, heads=framer is not None),
             batch_loss=lambda batch: backbone.training_loss(batch, framer),
             weights=backbone.adapter_state,
             data=data,
@@ -82,3 +75,27 @@ def train(
             state, kept = backbone.adapter_state(), snapshots.publish()
             run_dir.save(out, "run", backbone, state, job, logs, data, made, (base, sha256), kept)
             checkpoints.delete()
+
+
+def stages_of(job: TrainJob, backbone: Backbone, *, heads: bool) -> Callable[[str], None]:
+    """Prepare a base for the stages of a job.
+
+    Args:
+        job: its stages and seeds.
+        backbone: a base with its weights.
+        heads: whether the FRAMER loss is used, and with it the heads.
+
+    Returns:
+        A function that begins a stage; call it with each stage's name in order.
+    """
+    first, *_ = job.stages
+    backbone.prepare(list(job.stages))
+
+    def begin(stage: str) -> None:
+        with seeded(derive_seed(job.seeds["init"], stage)):
+            backbone.adapt(stage)
+        if heads and stage == first:
+            with seeded(derive_seed(job.seeds["init"], "heads")):
+                backbone.add_heads()
+
+    return begin

@@ -209,8 +209,8 @@ def test_no_image_is_read_by_heads_that_have_seen_it(root):
     ("change", "words"),
     [
         ({"images": 4}, "analysis.images: .*pairs has 3 pairs, not 4"),
-        ({"runs": {"base": "nothing-s0"}}, "nothing-s0/card.json: not there"),
-        ({"compared": {"paper": "dit4sr-base-s0"}}, "dit4sr-base-s0: kept no step-1.safetensors"),
+        ({"runs": {"base": "nothing-s0"}}, "nothing-s0/card.json: missing"),
+        ({"compared": {"paper": "dit4sr-base-s0"}}, "dit4sr-base-s0: snapshots: has no step-1.safetensors"),
     ],
 )
 def test_what_cannot_be_recorded_is_one_line(root, tmp_path, change, words):

@@ -54,7 +54,7 @@ def test_a_caption_does_not_depend_on_the_other_images(llava, photos, tmp_path):
 
 
 def test_what_cannot_be_loaded_is_one_line(photos, tmp_path):
-    with pytest.raises(UserError, match="no image-to-text model") as caught:
+    with pytest.raises(UserError, match="not an image-to-text model") as caught:
         caption(photos, tmp_path / "c.csv", model=str(tmp_path), progress=False)
     assert "\n" not in str(caught.value) and not (tmp_path / "c.csv").exists()
     with pytest.raises(UserError, match=r"ends in \.csv"):

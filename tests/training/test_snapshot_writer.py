@@ -65,7 +65,7 @@ def test_the_heads_of_a_moment_come_with_it(root):
     early, late = (load_moment(out, step).heads.state_dict() for step in (1, None))
     assert any(tensor.any() for tensor in early.values()), "they start at zero, and one step moved them"
     assert not all(tensor.equal(late[name]) for name, tensor in early.items())
-    with pytest.raises(UserError, match=r"kept no step-2\.safetensors; name its step under analysis\.snapshots"):
+    with pytest.raises(UserError, match=r"has no step-2\.safetensors; list its step under analysis\.snapshots"):
         load_moment(out, 2)
     (out / "snapshots/heads-1.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=r"heads-1\.safetensors: its sha256 is not the one"):
@@ -89,7 +89,7 @@ def test_a_lost_snapshot_is_not_passed_over(root):
     with pytest.raises(TrainingInterrupted):
         train_here(root, job, out, replace(QUIET, minutes=0.1))  # less than what it stops ahead of: one step
     (out / ".unfinished/snapshots/step-1.safetensors").unlink()
-    with pytest.raises(UserError, match=r"step-1\.safetensors: not there, though step 1 is done; start anew"):
+    with pytest.raises(UserError, match=r"step-1\.safetensors: missing, although step 1 is done; start over"):
         train_here(root, job, out, QUIET)
     train_here(root, job, out, replace(QUIET, resume="none"))
     assert (out / "snapshots/step-1.safetensors").is_file()

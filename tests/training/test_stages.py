@@ -154,7 +154,7 @@ def test_restoring_gives_four_times_the_size_whoever_is_in_the_folder(study, fol
 def test_half_precision_of_a_gpu_is_refused_on_a_cpu(study, folder, tmp_path):
     """Tiny bases are for CPUs, whatever else there is."""
     _, root = study
-    with pytest.raises(UserError, match="precision: fp16 needs a GPU; set bf16 or float32"):
+    with pytest.raises(UserError, match="precision: fp16 needs a GPU"):
         restore(
             root / "runs/framer", folder / "pairs/LR", tmp_path / "x", settings={"precision": "fp16"}, progress=False
         )
@@ -194,13 +194,13 @@ def test_zero_steps_keep_the_starting_weights(folder, tmp_path):
 def test_another_base_is_refused(study, folder, tmp_path):
     name, root = study
     shutil.copytree(root / "runs/baseline", tmp_path / "runs/baseline")
-    with pytest.raises(UserError, match=r"config\.json: base: .*bases/b is not there"):
+    with pytest.raises(UserError, match=r"config\.json: base.path: .*bases/b is missing"):
         restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
     pretrain(base_job(name, steps=1), [folder / "photos/train"], tmp_path / "bases/b", session=QUIET)
     with pytest.raises(UserError, match="has other weights than this run was trained on"):
         restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
     wrong = {"pisa_sr": "dit4sr", "dit4sr": "pisa_sr"}[name]
-    with pytest.raises(UserError, match=f"a base of {name}, where one of {wrong} is needed"):
+    with pytest.raises(UserError, match=f"is '{name}'; a base of '{wrong}' is needed"):
         train(run_job(wrong), tmp_path / "bases/b", [folder / "photos/train"], tmp_path / "x", session=QUIET)
     assert not (tmp_path / "out").exists() and not (tmp_path / "x").exists()
 
@@ -213,7 +213,7 @@ def test_damaged_checkpoints_are_refused(study, folder, tmp_path):
     with pytest.raises(UserError, match=r"model\.safetensors: its sha256 is not the one in"):
         restore(run, folder / "pairs/LR", tmp_path / "out", progress=False)
     (run / "card.json").unlink()
-    with pytest.raises(UserError, match=r"card\.json: not there"):
+    with pytest.raises(UserError, match=r"card\.json: missing"):
         restore(run, folder / "pairs/LR", tmp_path / "out", progress=False)
 
 
