@@ -5,34 +5,15 @@
 #
 # One study file under config/ is read, and nothing else is configuration.
 
-from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 from snakemake.utils import min_version
-
-from framer.errors import UserError
-from framer.provenance.code import fingerprint
-from framer.weights.store import folder
-from framer.dag.graph import DATASETS, Graph
 
 min_version("9.22")
 
-WEIGHTS = folder().as_posix()
-
-try:
-    graph = Graph.open(config)
-except UserError as error:
-    raise WorkflowError(str(error)) from None
-
-if workflow.is_main_process:
-    for line in graph.warnings():
-        logger.warning(line)
-    # Without a cluster, for which alone a number of jobs at once is given, jobs take turns on the GPU: a second beside the
-    # first would take of its memory, and of its time, which one of them measures.
-    if workflow.resource_settings.nodes is None and "gpu" not in workflow.global_resources:
-        workflow.register_resource("gpu", 1)
-
 
 report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:
@@ -46,9 +27,9 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        graph.results(),
+        targets.results(scope),
     message:
-        "All of {graph.out} is made"
+        "All of {paths.out} is made"
 
 
 include: "workflow/rules/data.smk"
@@ -61,8 +42,8 @@ include: "workflow/rules/report.smk"
 
 
 onsuccess:
-    print(graph.summary())
+    print(summary())
 
 
 onerror:
-    print(f"A job failed: its log is named above. All logs lie under {graph.logs}/")
+    print(f"A job failed: its log is named above. All logs are under {paths.logs}/")

@@ -34,7 +34,7 @@ def analyse(args: argparse.Namespace) -> None:
 
     from framer.analysis.record import analyse as run
 
-    run(job, args.datasets, study.out / "runs", args.out)
+    run(job, args.datasets, study.paths.runs, args.out)
 
 
 def _measure(args: argparse.Namespace) -> None:
@@ -51,4 +51,4 @@ def _measure(args: argparse.Namespace) -> None:
     from framer.analysis.cost import measure
 
     jobs = {run: study.train_job(run) for run in job.runs.values()}
-    measure(job, jobs, study.out / "runs", args.out)
+    measure(job, jobs, study.paths.runs, args.out)

@@ -104,7 +104,7 @@ def session(args: argparse.Namespace, study: "Study") -> "Session":
         every=args.checkpoint_every,
         minutes=args.minutes,
         trackers=tuple(study.config.trackers),
-        tracking=args.tracking or Path("logs") / study.name / "tracking",
+        tracking=args.tracking or study.paths.tracking,
     )
 
 

@@ -24,12 +24,12 @@ ABSENT = arg(
 )
 def tables(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.dag.availability import reasons
+    from framer.dag.missing import instructions
     from framer.report.tables import render
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = reasons(study, args.absent, args.datasets)
+    absent = instructions(study, args.absent, args.datasets)
     render(study, args.out, absent=absent, datasets=args.datasets)
 
 
@@ -42,12 +42,12 @@ def tables(args: argparse.Namespace) -> None:
 )
 def figures(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.dag.availability import reasons
+    from framer.dag.missing import instructions
     from framer.report.figures import render
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = reasons(study, args.absent, args.datasets)
+    absent = instructions(study, args.absent, args.datasets)
     render(study, args.out, absent=absent, datasets=args.datasets)
 
 
@@ -60,12 +60,12 @@ def figures(args: argparse.Namespace) -> None:
 )
 def report(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.dag.availability import reasons
+    from framer.dag.missing import instructions
     from framer.report.page import render
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = reasons(study, args.absent, args.datasets)
+    absent = instructions(study, args.absent, args.datasets)
     render(study, args.out, datasets=args.datasets, absent=absent)
 
 
@@ -109,20 +109,21 @@ def diff(args: argparse.Namespace) -> None:
 
 
 @command(
-    "say what a study would take here: jobs, GPU-hours, disk, wall time; nothing is written",
+    "estimate what a study takes here: jobs, GPU-hours, disk, wall time; nothing is written",
     arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
-    arg("--all", action="store_true", help="as if all that can only be had by hand were here"),
+    arg("--all", action="store_true", help="as if all manually downloaded data were here"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
 )
 def plan(args: argparse.Namespace) -> None:
-    from framer.dag.availability import absent
-    from framer.dag.graph import Graph
+    from framer.dag.missing import find_missing
     from framer.dag.plan import Plan
+    from framer.dag.preflight import left_out
+    from framer.dag.scope import Scope
     from framer.study.study import Study
 
     if args.gpus < 1:
-        raise UserError(f"plan: --gpus {args.gpus}: name at least one device")
+        raise UserError(f"{args.gpus}: at least one device is required", key="plan: --gpus")
     study = Study.load(args.study, args.datasets)
-    graph = Graph(study, {} if args.all else absent(study, args.datasets))
-    print("\n".join([*Plan(graph).table_lines(args.gpus), *(f"Not counted, {line}" for line in graph.left_out())]))
+    scope = Scope(study, {} if args.all else find_missing(study, args.datasets))
+    print("\n".join([*Plan(scope).table_lines(args.gpus), *(f"Not counted, {line}" for line in left_out(scope))]))

@@ -1,7 +1,7 @@
-"""What a study would take: jobs, GPU-hours, disk and wall time, before anything is submitted. Writes nothing.
+"""An estimate of what a study takes: jobs, GPU-hours, disk and wall time. Writes nothing.
 
-Speeds are those that trainings here have left among their logs, and those of `speeds.yaml` where there are none; which
-is which stands beside each number.
+Speeds are those that trainings here have recorded among their logs, otherwise those of `speeds.yaml`; the table names
+the source of each.
 """
 
 import json
@@ -12,15 +12,16 @@ from typing import Any
 
 import yaml
 
-from framer.dag.graph import Graph
+from framer.dag import inputs
+from framer.dag.resources import uses_gpu
+from framer.dag.scope import Scope
 from framer.data.degradation.presets import SCALE
 from framer.data.images import INDEX, Entry, read_index
-from framer.study.analysis_jobs import analyse_job, analysed, cost_job
 from framer.study.jobs import PretrainJob
-from framer.study.layout import DATASETS, EARLY_IMAGES
+from framer.study.layout import DATASETS, EARLY_IMAGES, LOGS
 
 CROP = 512
-"""Side of the training images that the speeds at full size are for."""
+"""Side of the training images of the speeds at full size."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Part:
     Attributes:
         rule: its name.
         jobs: how many.
-        seconds: of devices, all of them together.
-        longest: seconds of the longest, on the devices that it asks for.
-        bytes: that they leave on the disk.
-        how: where the speed comes from.
+        seconds: device time of all jobs together.
+        longest: seconds of the longest job, on the devices that it requests.
+        bytes: disk space of their outputs.
+        how: the source of the speed.
         gpu: whether the device is a GPU.
     """
 
@@ -50,40 +51,36 @@ class Plan:
     """The parts of a study in the order in which they run.
 
     Args:
-        graph: the study; what it says cannot be made is left out.
-        logs: folder in which trainings have left their speeds.
+        scope: what of a study can be made.
+        logs: folder of the speeds that trainings recorded.
     """
 
-    def __init__(self, graph: Graph, logs: Path = Path("logs")):
-        self.graph, self.study, self.logs = graph, graph.study, logs
+    def __init__(self, scope: Scope, logs: Path = LOGS):
+        self.scope, self.study, self.logs = scope, scope.study, logs
         self.assumed: dict[str, None] = {}
         self.table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("speeds.yaml").read_text(encoding="utf-8"))
-        runs = [run for run in self.study.runs if run not in graph.stopped]
-        own = [base for base in self.study.bases if base in {self.study.base_of(run) for run in runs}]
-        data = {*graph.sets} | {name for run in runs for name in self.study.train_job(run).data.sets}
-        heldout = self.study.config.heldout
-        data |= {heldout.set} if heldout and runs else set()
-        derived = {name for name in data if name in graph.derived_sets}
-        fetched = (data - derived) | {str(self.study.manifests[name].derived_from) for name in derived}
-        released, captions = graph.released, self._captions(runs)
-        published = {base for base in map(graph.base, [*runs, *released]) if not base.startswith(graph.out)}
+        runs, released = scope.runs, scope.released
+        captions = self._captions()
+        bases = {Path(inputs.base(self.study, run)) for run in [*runs, *released]}
+        published = {base.name for base in bases if not base.is_relative_to(self.study.out)}
         published |= {Path(file).parent.name for file in captions}
-        weights = {*graph.needed_weights(), *(self.study.released[arm] for arm in released)}
-        fetched_weights = [name for name in weights if graph.weights.standing(name) == "wanted"]
-        plain = [row for row, _ in graph.pairs if row in graph.untrained_rows]
-        supplied = [row for row, _ in graph.pairs if row in self.study.supplied]
+        weights = {*scope.needed_weights, *(self.study.released[arm] for arm in released)}
+        fetched_weights = [name for name in weights if scope.weights.standing(name) == "wanted"]
+        interpolated = [row for row, _ in scope.pairs if row in scope.interpolated]
+        supplied = [row for row, _ in scope.pairs if row in self.study.supplied]
+        fetched, derived = self._data()
         parts = [
             Part("fetch", len(fetched), how="the network's speed"),
             Part("base", len(published), bytes=float(self.table["base"]) * len(published), how="the network's speed"),
             Part("weights", len(fetched_weights), how="the network's speed"),
             self._plain("degrade", len(derived)),
-            self._training("pretrain", [self.study.pretrain_job(base) for base in own]),
+            self._training("pretrain", [self.study.pretrain_job(base) for base in scope.bases]),
             self._counted("caption", [self._count(name) for name in captions.values()]),
-            self._encoding(runs),
+            self._encoding(),
             self._plain("release", len(released)),
             self._training("train", [self.study.train_job(run) for run in runs]),
             self._restoring(),
-            self._plain("bicubic", len(plain)),
+            self._plain("bicubic", len(interpolated)),
             self._plain("supplied", len(supplied)),
             self._scoring(),
             self._analysing(),
@@ -99,7 +96,7 @@ class Plan:
         return sum(max(part.longest, part.seconds / devices) for part in self.parts)
 
     def table_lines(self, devices: int) -> list[str]:
-        """A table of it, a line a rule, and the sums."""
+        """The table, a line per rule, and the sums."""
         lines = [f"{'rule':<9}{'jobs':>6}{'hours':>9}{'longest':>9}{'GB':>8}   speed"]
         for part in self.parts:
             hours, longest = part.seconds / 3600, part.longest / 3600
@@ -112,7 +109,7 @@ class Plan:
             f"{sum(part.jobs for part in self.parts)} jobs, {gpu:.1f} GPU-hours, {disk:.1f} GB besides the data"
         )
         lines.append(f"{self.wall(devices) / 3600:.1f} hours on {devices} devices; queues not counted")
-        return [*lines, *(f"Assumed, since nobody has said it: {text}" for text in self.assumed)]
+        return [*lines, *(f"Assumption (not published): {text}" for text in self.assumed)]
 
     def _speeds(self, backbone: str, base: str) -> dict[str, Any]:
         speeds: dict[str, Any] = self.table.get(backbone, self.table["unknown"])["tiny" if base == "tiny" else "full"]
@@ -140,89 +137,99 @@ class Plan:
         return Part(rule, len(jobs), sum(each), max(longest, default=0.0), size, "; ".join(origins), gpu)
 
     def _image(self, job: PretrainJob, crop: int) -> float:
-        """Estimated device-seconds a training image."""
-        # Operations go with the number of pixels.
+        """Estimated device-seconds per training image."""
+        # Operations are proportional to the number of pixels.
         share = 1.0 if job.base == "tiny" else (crop / CROP) ** 2
         again = self.table["checkpointing"] if job.settings.get("gradient_checkpointing") else 1.0
         return float(self._speeds(job.backbone, job.base)["train"]) * share * again
 
     def _measured(self, job: PretrainJob, stage: str) -> tuple[float, str] | None:
-        """Device-seconds an image of the last training here of the same kind."""
+        """Device-seconds per image of the latest recorded training of the same kind."""
         found = []
         for path in self.logs.glob("*/tracking/*/speed-*.json"):
-            said = json.loads(path.read_text(encoding="utf-8"))
+            speed = json.loads(path.read_text(encoding="utf-8"))
             same = (job.backbone, job.base, stage, job.stages[stage].crop)
-            if (said["backbone"], said["base"], said["stage"], said["crop"]) == same:
-                found.append((path.stat().st_mtime, said["seconds"], f"measured: {said['device']}"))
+            if (speed["backbone"], speed["base"], speed["stage"], speed["crop"]) == same:
+                found.append((path.stat().st_mtime, speed["seconds"], f"measured: {speed['device']}"))
         return max(found)[1:] if found else None
 
     def _restoring(self) -> Part:
         each: list[float] = []
         origins: dict[str, None] = {}
         size = 0.0
-        for row, name in self.graph.pairs:
+        for row, name in self.scope.pairs:
             if named := self.study.backbone(row):
                 speeds = self._speeds(named[0], named[1].base)
                 each.append(self.table["start"] + self._count(name) * self._restored(name, speeds))
                 size += self._megapixels(name) * float(self.table["image"])
                 origins[str(speeds["how"])] = None
         longest = max(each, default=0.0)
-        return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), not self.graph.tiny)
+        return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), uses_gpu("restore", self.study))
 
     def _scoring(self) -> Part:
-        names = [name for _, name in self.graph.pairs for _ in self.study.config.protocols]
+        names = [name for _, name in self.scope.pairs for _ in self.study.config.protocols]
         each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in names]
-        longest = max(each, default=0.0)
-        return Part("score", len(each), sum(each), longest, how="estimated", gpu=not self.graph.tiny)
+        return self._estimated("score", each)
 
-    def _captions(self, runs: list[str]) -> dict[str, str]:
-        """The sets that the runs train on and those that the rows are told of, by the file of their captions."""
+    def _data(self) -> tuple[set[str], set[str]]:
+        """The sets to fetch, and those to derive from others."""
+        data = {name for name in self.study.config.sets if name not in self.scope.missing}
+        data |= {name for run in self.scope.runs for name in self.study.train_job(run).data.sets}
+        if (heldout := self.study.config.heldout) and self.scope.runs:
+            data.add(heldout.set)
+        sources = {name: source for name in data if (source := self.study.manifests[name].derived_from)}
+        return data - {*sources} | {*sources.values()}, {*sources}
+
+    def _captions(self) -> dict[str, str]:
+        """The sets that a model captions, for training and restoring, by the file of their captions."""
         files: dict[str, str] = {}
-        for row, name in self.graph.pairs:
-            files |= dict.fromkeys(self.graph.restoring_captions(row, name), name)
-        for run in runs:
-            for name in self.study.train_job(run).data.sets:
-                files |= dict.fromkeys(self.graph.captions(self.study.arm(run).backbone, [name]), name)
+        for row, name in self.scope.pairs:
+            files |= dict.fromkeys(inputs.restoring_captions(self.study, row, name), name)
+        for job in map(self.study.train_job, self.scope.runs):
+            for name in job.data.sets:
+                files |= dict.fromkeys(inputs.captions(self.study, job.backbone, [name]), name)
         return files
 
-    def _encoding(self, runs: list[str]) -> Part:
-        """Of the pairs that runs share."""
-        names = dict.fromkeys(self.study.arm(run).backbone for run in runs if self.graph.encoded(run))
+    def _encoding(self) -> Part:
+        """The encoding of the pairs that runs share."""
+        names = dict.fromkeys(
+            self.study.arm(run).backbone for run in self.scope.runs if inputs.encoded(self.study, run)
+        )
         counts = [self.study.encode_job(str(name)).data.pairs or 0 for name in names]
         return self._counted("encode", counts)
 
     def _counted(self, rule: str, counts: list[int]) -> Part:
-        """Jobs that take a time an image."""
-        each = [self.table["start"] + self.table[rule] * count for count in counts]
-        gpu = not self.graph.tiny
+        """Jobs whose time is proportional to a number of images."""
+        return self._estimated(rule, [self.table["start"] + self.table[rule] * count for count in counts])
+
+    def _estimated(self, rule: str, each: list[float]) -> Part:
+        """Jobs of some seconds each."""
+        gpu = uses_gpu(rule, self.study)
         return Part(rule, len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
 
     def _analysing(self) -> Part:
-        """Every image twice through each model, for its heads and through them, and each snapshot; a few restored."""
+        """Two forward passes per image and model, one per image and snapshot, and a few restored images."""
         each = []
-        for backbone in analysed(self.study, self.graph.absent):
-            job = analyse_job(self.study, backbone)
+        for backbone, job in self.scope.analyses.items():
             base = self.study.config.backbones[backbone].base
             speeds, snapshots = self._speeds(backbone, base), len(job.snapshots)
             forward = float(speeds["train"]) / 3
             passes = job.images * (2 * len(job.runs) + (snapshots + 1) * ("paper" in job.compared))
             early = EARLY_IMAGES * snapshots * len(job.compared) * self._restored(job.set, speeds)
             each.append(self.table["start"] + passes * forward + early)
-        gpu = not self.graph.tiny
-        return Part("analyse", len(each), sum(each), max(each, default=0.0), how="estimated", gpu=gpu)
+        return self._estimated("analyse", each)
 
     def _measuring(self) -> Part:
-        """A process a block of each arm, on one device."""
-        job = cost_job(self.study, self.graph.absent)
-        if job is None:
+        """One process per arm and block, on one device."""
+        if (job := self.scope.cost) is None:
             return Part("cost", 0)
         jobs = [self.study.train_job(run) for run in job.runs.values()]
         images = [len(one.stages) * (job.warmup + job.steps) * job.batch * self._image(one, job.crop) for one in jobs]
         seconds = job.blocks * (len(jobs) * self.table["start"] + sum(images))
-        return Part("cost", 1, seconds, seconds, how="estimated", gpu=not self.graph.tiny)
+        return self._estimated("cost", [seconds])
 
     def _restored(self, name: str, speeds: dict[str, Any]) -> float:
-        """Device-seconds to restore an image of a set, in tiles where the network takes no larger image."""
+        """Device-seconds per restored image of a set, in tiles where the network is limited to a size."""
         side = SCALE * self._lr_side(name)
         if tile := speeds.get("tile"):
             tiles = 1 + max(0, math.ceil((side - tile) / speeds["stride"]))
@@ -244,10 +251,10 @@ class Plan:
         return float(self.table["lr_side"])
 
     def _megapixels(self, name: str) -> float:
-        """Of all images of a set, restored."""
+        """Megapixels of all restored images of a set."""
         return self._count(name) * (SCALE * self._lr_side(name)) ** 2 / 1e6
 
 
 def _index(name: str) -> list[Entry]:
-    """The images of a set that is here."""
+    """The images of a set; none before it is fetched."""
     return read_index(DATASETS / name) if (DATASETS / name / INDEX).is_file() else []

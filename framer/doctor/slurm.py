@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from framer.config_file import read_yaml
+from framer.dag import resources
 from framer.doctor.finding import Finding
 from framer.errors import UserError, one_line
 from framer.provenance.lock import exclusive
+from framer.study.study import Study
 
 NO_REQUEUE = "slurm-no-requeue"
 INIT = "slurm-init-seconds-before-status-checks"
@@ -75,29 +76,17 @@ def _records(text: str) -> list[dict[str, str]]:
 
 
 def requested(root: Path) -> dict[str, dict[str, Any]]:
-    """What each rule asks for that a cluster could refuse, at full size, with the profile's last word.
-
-    Minutes, partition, memory, CPUs and GPUs; CPUs where they do not hang on the study; memory and GPUs of trainings
-    as the largest of the paper study asks for them.
+    """The resources that each rule requests for the paper study, with those of the profile; of a training the largest.
 
     Args:
-        root: of the repository.
+        root: folder of the repository.
     """
-    profile, gpus_of_study = _profile(root), _most_gpus(root)
-    default = profile.get("default-resources") or {}
-    rules: dict[str, dict[str, Any]] = {}
-    for path in sorted((root / "workflow/rules").glob("*.smk")):
-        for name, body in re.findall(r"^rule (\w+):\n((?:[ \t].*\n|\n)+)", path.read_text(encoding="utf-8"), re.M):
-            if minutes := re.search(r"runtime=(\d+)", body):  # local rules have none
-                own = (profile.get("set-resources") or {}).get(name, {})
-                asked = {key: re.findall(r"\b\d+\b", says) for key, says in re.findall(r"(\w+)=(.*),\n", body)}
-                sizes = {key: max(map(int, asked[key])) for key in ("mem_mb", "cpus_per_task", "gpu") if asked.get(key)}
-                if "graph.gpus(" in body:
-                    sizes = {"mem_mb": sizes["mem_mb"] * gpus_of_study, "gpu": gpus_of_study}
-                retried = {"retries": True} if re.search(r"^    retries:", body, re.M) else {}
-                others = {key: value for key, value in default.items() if key not in asked}
-                rules[name] = {**others, "runtime": int(minutes[1]), **sizes, **retried, **own}
-    return rules
+    profile = _profile(root)
+    default, own = profile.get("default-resources") or {}, profile.get("set-resources") or {}
+    study = Study.load(root / "config" / "paper.yaml", root / "datasets")
+    largest = max(study.config.backbones, key=lambda name: study.config.backbones[name].gpus)
+    rules = {rule: resources.requested(rule, study, largest if rule == "train" else None) for rule in resources.TABLE}
+    return {rule: {**default, **asked, **own.get(rule, {})} for rule, asked in rules.items()}
 
 
 def _profile(root: Path) -> dict[str, Any]:
@@ -107,12 +96,6 @@ def _profile(root: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, TypeError) as error:
         reason = one_line(error)
         raise UserError(f"{root / PROFILE}: no profile ({reason}); run this at the root of the repository") from None
-
-
-def _most_gpus(root: Path) -> int:
-    """Of a training of the paper study."""
-    study = read_yaml(root / "config" / "paper.yaml")
-    return max(int(backbone.get("gpus", 1)) for backbone in study["backbones"].values())
 
 
 def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
@@ -176,9 +159,6 @@ def _habits(profile: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]]) 
         " take it out"
     )
     yield _found("signals", not signalled, "Slurm sends its own alone", says)
-    retried = [name for name, asked in rules.items() if asked.get("retries")]
-    says = f"retries in the rules {', '.join(retried)} multiply in nested Snakemakes; set them in the profile alone"
-    yield _found("retries", not retried, "of the profile alone", says)
 
 
 def _locks(root: Path) -> Finding:

@@ -14,6 +14,7 @@ from framer.report.significance import Tier, tiers
 from framer.report.statistics import Interval, over_images, over_seeds
 from framer.scoring.protocols import Metric, Protocol
 from framer.scoring.score_file import Array, Scores, read_methods, read_scores
+from framer.study.availability import how_to_supply, not_available
 from framer.study.study import OWN_BASES, Study
 
 PAPER_NAMES = {
@@ -117,7 +118,7 @@ def tables(
     """One table a protocol, from the score files of a study and those that others published.
 
     Args:
-        study: its `out / "scores" / ROW / SET / PROTOCOL.csv` are read.
+        study: its score files are read.
         absent: what is not on this machine, each with what to do: sets, published weights, and images that are to be
             supplied, as ARM/SET. What hangs on it is `n/a`.
         datasets: folder of the data, whose cards are part of where a cell comes from.
@@ -141,7 +142,7 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     """
     absent = {}
     for row, set_id in study.pairs:
-        if not all((study.out / "scores" / row / set_id / f"{name}.csv").is_file() for name in study.config.protocols):
+        if not all(study.paths.scores(row, set_id, name).is_file() for name in study.config.protocols):
             absent[f"{study.rows[row].arm}/{set_id}"] = f"{row} is not scored on {set_id}"
     found = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells]
     cells = [cell for cell in found if cell.id]
@@ -182,7 +183,7 @@ def paper_name(study: Study, arm: str) -> str | None:
 class _Builder:
     def __init__(self, study: Study, absent: Mapping[str, str], lineage: Lineage, ledger: Ledger):
         self.study, self.absent, self.lineage, self.ledger = study, absent, lineage, ledger
-        self.unmade = study.unmade(absent)
+        self.unmade = not_available(study, absent)
 
     def table(self, protocol: Protocol) -> Table:
         metrics = tuple(protocol.select(self.study.config.metrics))
@@ -192,7 +193,7 @@ class _Builder:
         reasons: dict[str, str] = {}
         scores: dict[str, dict[str, Scores]] = {}
         for row in [self.study.rows[row] for row, name in self.study.pairs if name == set_id]:
-            path = self.study.out / "scores" / row.id / set_id / f"{protocol.name}.csv"
+            path = self.study.paths.scores(row.id, set_id, protocol.name)
             if row.arm in self.study.supplied and not path.is_file():
                 reasons[row.arm] = self.absent.get(set_id) or self.to_supply(row.arm, protocol)
             elif (row.id, set_id) in self.unmade:
@@ -233,9 +234,9 @@ class _Builder:
 
     def to_supply(self, arm: str, protocol: Protocol) -> str:
         """How the images of a method come here, for all sets together: one footnote."""
-        folder = self.study.out / "scores" / arm
-        lacking = [name for name in self.study.sets_of(arm) if not (folder / name / f"{protocol.name}.csv").is_file()]
-        return self.study.how_to_supply(arm, *(name for name in lacking if name not in self.absent))
+        scores = {name: self.study.paths.scores(arm, name, protocol.name) for name in self.study.sets_of(arm)}
+        sets = [name for name, path in scores.items() if not path.is_file() and name not in self.absent]
+        return how_to_supply(self.study, arm, *sets)
 
     def origin(self, arm: str) -> str | None:
         """What must be said of a row whose model this study did not train."""

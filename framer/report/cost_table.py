@@ -13,8 +13,8 @@ from framer.report.main_table import signed
 from framer.report.paper_numbers import COSTS, FOLDER, Published, read_rows
 from framer.report.render_table import Entry, Grid, Group, Row
 from framer.study.analysis_jobs import cost_job
+from framer.study.availability import rows_without_model
 from framer.study.jobs import CostJob
-from framer.study.layout import cost_file
 from framer.study.study import Study
 
 
@@ -32,11 +32,11 @@ def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
     Raises:
         UserError: the file has other columns, an arm or quantity that is not known, or a value that is no number.
     """
-    path = cost_file(study)
+    path = study.paths.cost
     if not path.is_file():
         return []
     measured, device = _read(study, path)
-    job, stopped = cost_job(study, {}), study.stopped(absent)
+    job, stopped = cost_job(study, {}), rows_without_model(study, absent)
     published = read_rows(FOLDER / COSTS) if (FOLDER / COSTS).is_file() else []
     rows = []
     for arm, config in study.config.arms.items():

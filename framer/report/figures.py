@@ -110,7 +110,7 @@ def curves(study: Study) -> Figure:
     """
     by_stage: dict[tuple[str, str], dict[str, list[Curve]]] = {}
     for run in study.runs:
-        for stage, curve in read_curves(study.out / "runs" / run).items():
+        for stage, curve in read_curves(study.paths.run(run)).items():
             arms = by_stage.setdefault((str(study.arm(run).backbone), stage), {})
             arms.setdefault(study.rows[run].arm, []).append(curve)
     figure, axes = panels(len(by_stage), "No run has a training log")

@@ -92,7 +92,7 @@ def galleries(
     """Strips for the sets whose images are on this machine: the most extreme ones, then evenly over each set.
 
     Args:
-        study: its `out / "images" / ROW / SET` are shown.
+        study: its restored images are shown.
         datasets: where the pairs lie, `SET / LR` and `SET / HR`.
         scores: by set; may lack any entry.
         extremes: by set; may lack any entry.
@@ -194,7 +194,7 @@ def _links(sources: list[_Source], stem: str, folder: Path) -> Iterator[tuple[st
 def restored(study: Study, set_id: str) -> dict[str, Path]:
     """The folder of each arm's images of a set, those of its first training seed, where they are here; no ablations."""
     first = {row.arm: row.id for row in reversed(study.rows.values())}
-    folders = {arm: study.out / "images" / first[arm] / set_id for arm in study.config.arms}
+    folders = {arm: study.paths.images(first[arm], set_id) for arm in study.config.arms}
     return {arm: folder for arm, folder in folders.items() if (folder / CARD).is_file()}  # it is written last
 
 

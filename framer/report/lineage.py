@@ -60,14 +60,14 @@ class Lineage:
         return {"metric": metric.id} | scored | {"weights": weights}
 
     def _read_restored(self, row: str, set_id: str) -> Tree | str:
-        path = self.study.out / "images" / row / set_id / CARD
+        path = self.study.paths.images(row, set_id) / CARD
         card = _card(path)
         if card is None:
             return ABSENT
         run = self.study.rows[row].run
         if run is None:
             return _without(card, "kind")
-        trained = _card(self.study.out / "runs" / run / CARD)
+        trained = _card(self.study.paths.run(run) / CARD)
         if trained is not None and "checkpoint" in card and card["checkpoint"] != digest(trained):
             raise UserError(f"{path}: restored with another checkpoint than runs/{run} holds now; run snakemake")
         tree = _without(card, "kind", "checkpoint")
@@ -80,7 +80,7 @@ class Lineage:
         tree["payload"] = _without(card["payload"], *WATCHED)
         base = self.study.config.backbones[str(self.study.arm(row).backbone)].base
         own = base in OWN_BASES
-        folder = self.study.out / "bases" / self.study.base_of(row) if own else pipeline(base)
+        folder = self.study.paths.base(self.study.base_of(row)) if own else pipeline(base)
         below = _card(folder / CARD)
         if below is not None:
             below = _without(below, "kind")

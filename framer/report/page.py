@@ -119,7 +119,7 @@ def _image_scores(table: Table) -> dict[str, ImageScores]:
 def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
     """Name, caption and data URI of the figures that were drawn."""
     for name, text in captions(study).items():
-        path = study.out / "figures" / f"{name}.png"
+        path = study.paths.figure(name)
         if path.is_file():
             yield name, text, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
@@ -162,12 +162,16 @@ def _content_hash(text: str) -> str:
 
 def _drawings(study: Study) -> Iterator[Drawing]:
     bases = dict.fromkeys(study.base_of(run) for run in study.runs)
-    folders = [("base", "bases", name) for name in bases] + [("run", "runs", name) for name in study.runs]
-    for what, folder, name in folders:
-        curves = read_curves(study.out / folder / name)
+    folders = [("base", study.paths.base(name)) for name in bases] + [
+        ("run", study.paths.run(run)) for run in study.runs
+    ]
+    for what, folder in folders:
+        curves = read_curves(folder)
         for stage, curve in curves.items():
             said = what if len(curves) == 1 else f"{what}, {stage} stage"
-            yield Drawing(name, said, Markup(svg(curve, f"Training loss of {name}, {said}")), curve.heldout)
+            yield Drawing(
+                folder.name, said, Markup(svg(curve, f"Training loss of {folder.name}, {said}")), curve.heldout
+            )
 
 
 def _records(study: Study, datasets: Path) -> Iterator[Record]:

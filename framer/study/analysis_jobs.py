@@ -1,4 +1,4 @@
-"""Which analyses a study declares, of which runs; what `framer analyse` records and the figures show.
+"""The analyses that a study declares, and of which runs; what `framer analyse` records and the figures show.
 
 A study with an `analysis` section has a folder `results/<study>/analysis/<backbone>` for every backbone that it trains,
 with the arrays of `framer.analysis.arrays` and, under `early`, images of the first steps of training.
@@ -10,8 +10,9 @@ from pathlib import Path
 from framer.backbones.registry import settings_of
 from framer.method.recipes import ABLATIONS
 from framer.provenance.hashing import derive_seed
+from framer.study.availability import rows_without_model
 from framer.study.jobs import AnalyseJob, CostJob
-from framer.study.layout import EARLY, folder
+from framer.study.layout import EARLY
 from framer.study.schema import AnalysisConfig
 from framer.study.study import Study
 
@@ -20,21 +21,16 @@ WEIGHTS = "weights"
 ALWAYS = ("densities", "layers", "images")
 
 
-def analysed(study: Study, absent: Mapping[str, str]) -> list[str]:
-    """The backbones that are analysed.
-
-    Args:
-        study: any.
-        absent: sets that are not on this machine.
-    """
-    if study.config.analysis is None or study.config.analysis.set in absent:
+def analysed(study: Study, missing: Mapping[str, str]) -> list[str]:
+    """The backbones that are analysed; `missing` as in `framer.study.availability`."""
+    if study.config.analysis is None or study.config.analysis.set in missing:
         return []
-    stopped = study.stopped(absent)
-    return [name for name in study.config.backbones if (runs := main_runs(study, name)) and not {*runs} & {*stopped}]
+    excluded = {*rows_without_model(study, missing)}
+    return [name for name in study.config.backbones if (runs := main_runs(study, name)) and not excluded & {*runs}]
 
 
 def analyse_job(study: Study, backbone: str) -> AnalyseJob:
-    """What is recorded of a backbone; of `analysed` alone."""
+    """What is recorded of a backbone, one of `analysed`."""
     config, analysis = study.config.backbones[backbone], study.config.analysis
     assert analysis is not None
     runs = main_runs(study, backbone)
@@ -57,18 +53,18 @@ def analyse_job(study: Study, backbone: str) -> AnalyseJob:
 
 
 def main_runs(study: Study, backbone: str) -> list[str]:
-    """The baseline and every FRAMER run of a backbone that is no ablation, at the analysed seed, baselines first."""
+    """The runs of a backbone at the analysed seed that are no ablations, baselines first."""
     own = [run for run in study.runs if _of(study, run, backbone) and study.rows[run].arm not in study.ablation_arms]
     runs = [run for run in own if study.arm(run).recipe not in ABLATIONS]
     return sorted(runs, key=lambda run: study.arm(run).recipe is not None)
 
 
-def cost_job(study: Study, absent: Mapping[str, str]) -> CostJob | None:
-    """What is measured of all backbones; None where the study does not ask for it."""
-    analysis, stopped = study.config.analysis, study.stopped(absent)
+def cost_job(study: Study, missing: Mapping[str, str]) -> CostJob | None:
+    """What is measured of all backbones; None where the study does not declare it."""
+    analysis, excluded = study.config.analysis, rows_without_model(study, missing)
     if analysis is None or analysis.cost is None:
         return None
-    runs = [run for name in study.config.backbones for run in main_runs(study, name) if run not in stopped]
+    runs = [run for name in study.config.backbones for run in main_runs(study, name) if run not in excluded]
     by_arm = {study.rows[run].arm: run for run in runs}
     if not by_arm:
         return None
@@ -80,16 +76,16 @@ def cost_job(study: Study, absent: Mapping[str, str]) -> CostJob | None:
 
 
 def names(job: AnalyseJob) -> tuple[str, ...]:
-    """What a job records: names of arrays, and of figures."""
+    """The names of the arrays that a job records, which are those of its figures."""
     weights = (WEIGHTS,) if "paper" in job.compared else ()
     return (*ALWAYS, *weights, *((EARLY,) if job.compared else ()))
 
 
-def figures(study: Study, absent: Mapping[str, str]) -> dict[str, Path]:
-    """The figures that the analyses give, `BACKBONE-NAME`, each with the file or folder that it is drawn from."""
+def figures(study: Study, missing: Mapping[str, str]) -> dict[str, Path]:
+    """The figures of the analyses, `BACKBONE-NAME`, each with the file or folder that it is drawn from."""
     return {
-        f"{backbone}-{name}": folder(study, backbone) / (name if name == EARLY else f"{name}.npz")
-        for backbone in analysed(study, absent)
+        f"{backbone}-{name}": study.paths.analysis(backbone) / (name if name == EARLY else f"{name}.npz")
+        for backbone in analysed(study, missing)
         for name in names(analyse_job(study, backbone))
     }
 

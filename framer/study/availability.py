@@ -1,6 +1,41 @@
-"""What of a study cannot be made for want of data or weights."""
+"""Which rows of a study can be made, given what is missing. Pure: nothing here looks at the disk.
 
-from pathlib import Path
+What is missing is a mapping from a name to one line of instructions; a name is that of a set, the id of published
+weights, or ARM/SET for images of another method. `framer.dag.missing` finds it on a machine.
+"""
 
-SUPPLIED = Path("supplied")
-"""Images of other methods, ARM/SET/STEM.png."""
+from collections.abc import Mapping
+
+from framer.study.layout import supplied
+from framer.study.study import Study
+
+
+def rows_without_model(study: Study, missing: Mapping[str, str]) -> dict[str, str]:
+    """The rows whose model can neither be trained nor loaded, each with the reason."""
+    rows = {}
+    for row in study.rows.values():
+        if row.run in study.released:
+            if (weights := study.released[row.run]) in missing:
+                rows[row.id] = missing[weights]
+        elif row.run:
+            job = study.train_job(row.run)
+            needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]
+            if sets := [name for name in needed if name in missing]:
+                rows[row.id] = f"training needs {' and '.join(sets)}, to be downloaded manually"
+    return rows
+
+
+def not_available(study: Study, missing: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """The rows and test sets that cannot be restored or scored, each with the reason; `n/a` in the tables."""
+    without_model = rows_without_model(study, missing)
+    reasons = {}
+    for row, name in study.pairs:
+        if reason := missing.get(name) or without_model.get(row) or missing.get(f"{study.rows[row].arm}/{name}"):
+            reasons[row, name] = reason
+    return reasons
+
+
+def how_to_supply(study: Study, arm: str, *sets: str) -> str:
+    """One line of instructions for the images of a method that others restored."""
+    folders = " and ".join(f"{supplied(arm, name)}/" for name in sets)
+    return f"images of {study.arms[arm].label}: put them, named as the LR images, into {folders}"

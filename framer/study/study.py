@@ -18,8 +18,8 @@ from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
 from framer.method.recipe import Recipe
 from framer.provenance.hashing import derive_seed
-from framer.study.availability import SUPPLIED
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
+from framer.study.layout import Paths, model_captions
 from framer.study.schema import ArmConfig, BackboneConfig, Optimisation, StudyConfig
 
 OWN_BASES = ("tiny", "random")
@@ -58,7 +58,8 @@ class Study:
         self.path, self.config, self.manifests = path, config, manifests
         self.arms = config.arms | config.ablation_arms
         self.name = path.stem
-        self.out = Path("results") / self.name
+        self.paths = Paths(self.name)
+        self.out = self.paths.out
         self._train_jobs: dict[str, TrainJob] = {}
 
     @classmethod
@@ -149,8 +150,8 @@ class Study:
 
     @property
     def tiny(self) -> bool:
-        """Whether all networks are tiny: they train on CPUs, and nothing of them is fetched."""
-        return all(backbone.base == "tiny" for backbone in self.config.backbones.values())
+        """Whether all networks are tiny: they run on CPUs, and nothing is fetched. A study without backbones is not."""
+        return {backbone.base for backbone in self.config.backbones.values()} == {"tiny"}
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -162,42 +163,6 @@ class Study:
         """The bases that the study makes itself; published ones are fetched."""
         own = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].base in OWN_BASES]
         return list(dict.fromkeys(self.base_of(run) for run in own))
-
-    def stopped(self, absent: Mapping[str, str]) -> dict[str, str]:
-        """The rows that have no model here, with the reason.
-
-        Args:
-            absent: sets and published weights that are not on this machine, each with what to do.
-        """
-        rows = {}
-        for row in self.rows.values():
-            if row.run in self.released:
-                if (weights := self.released[row.run]) in absent:
-                    rows[row.id] = absent[weights]
-            elif row.run:
-                job = self.train_job(row.run)
-                needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]
-                if lacking := [name for name in needed if name in absent]:
-                    rows[row.id] = f"training needs {' and '.join(lacking)}, which can only be had by hand"
-        return rows
-
-    def unmade(self, absent: Mapping[str, str]) -> dict[tuple[str, str], str]:
-        """The rows and sets that cannot be restored or scored here, with the reason; `n/a` in the tables.
-
-        Args:
-            absent: sets, published weights and ARM/SET of images that are not on this machine, each with what to do.
-        """
-        stopped = self.stopped(absent)
-        reasons = {}
-        for row, name in self.pairs:
-            if reason := absent.get(name) or stopped.get(row) or absent.get(f"{self.rows[row].arm}/{name}"):
-                reasons[row, name] = reason
-        return reasons
-
-    def how_to_supply(self, arm: str, *sets: str) -> str:
-        """One line that says how the images of a method that others restored come here."""
-        folders = " and ".join(f"{SUPPLIED / arm / name}/" for name in sets)
-        return f"images of {self.arms[arm].label}: put them, named as the LR images, into {folders}"
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""
@@ -309,7 +274,7 @@ class Study:
         config = self.config.backbones[backbone].captions
         if config is None or (restoring and not config.restoring):
             return None
-        folder = config.folder or f"captions/{str(config.model).replace('/', '--')}"
+        folder = config.folder or model_captions(str(config.model)).as_posix()
         return Captions(folder, config.missing)
 
     def _training(

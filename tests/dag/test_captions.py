@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from framer.dag import triggers
+from framer.dag.scope import Scope
 from tests.fixtures.snakemake import jobs, snakemake
 
 
@@ -60,16 +62,15 @@ def test_a_users_captions_are_watched(clone: Path) -> None:
     (folder / "photos.csv").write_text("image,caption\ncoffee,a cup\n")
     (folder / "photos-crop128.csv").write_text("image,caption\n")
     assert "caption" not in jobs(plan(clone))
-    from framer.dag.graph import Graph
-
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(clone)
         states = []
         for text in ("a cup", "a mug"):
             (folder / "photos.csv").write_text(f"image,caption\ncoffee,{text}\n")
-            graph = Graph.open({"study": "mine"})
-            states.append([graph.training_captions_state("dit4sr"), graph.captions_state("dit4sr", ["photos-crop128"])])
-            assert graph.training_captions_state("pisa_sr") is None
+            study = Scope.open({"study": "mine"}).study
+            tested = triggers.captions(study, "dit4sr", ["photos-crop128"])
+            states.append([triggers.training_captions(study, "dit4sr"), tested])
+            assert triggers.training_captions(study, "pisa_sr") is None
     assert states[0][0] != states[1][0] and states[0][1] == states[1][1]
 
 

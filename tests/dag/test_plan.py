@@ -1,4 +1,4 @@
-"""What `framer plan` says of a study."""
+"""The estimate of `framer plan`."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import re
 import pytest
 import yaml
 
-from framer.dag.graph import Graph
 from framer.dag.plan import Plan
+from framer.dag.scope import Scope
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
 from tests.fixtures.processes import run_module
@@ -16,7 +16,7 @@ from tests.fixtures.snakemake import jobs, snakemake
 
 def plan(name, logs):
     study = Study.load(ROOT / f"config/{name}.yaml", ROOT / "datasets")
-    return Plan(Graph(study, absent={}), logs)
+    return Plan(Scope(study, {}), logs)
 
 
 @pytest.mark.parametrize("name", ["smoke", "micro", "paper"])
@@ -49,7 +49,7 @@ def changed(clone, old, new):
     before = path.read_text()
     path.write_text(before.replace(old, new))
     assert path.read_text() != before
-    found = Plan(Graph(Study.load(path, clone / "datasets"), absent={}), clone)
+    found = Plan(Scope(Study.load(path, clone / "datasets"), {}), clone)
     return {part.rule: part for part in found.parts}
 
 
@@ -110,7 +110,7 @@ def test_published_weights_without_a_manifest_are_one_line(clone):
 def test_a_set_that_is_here_is_counted_and_what_is_guessed_is_said(clone, monkeypatch):
     monkeypatch.chdir(clone)
     found = plan("paper", clone)
-    lines = [line for line in found.table_lines(1) if line.startswith("Assumed")]
+    lines = [line for line in found.table_lines(1) if line.startswith("Assumption")]
     assert any("div8k: 1500 images" in line for line in lines)
     assert any("reallr200-full: LR images of 300 pixels" in line for line in lines)
     for name, part in (("reallr200-full", "LR"), ("div8k", "HR")):
@@ -118,6 +118,6 @@ def test_a_set_that_is_here_is_counted_and_what_is_guessed_is_said(clone, monkey
         rows = "".join(f"{part}/{k}.png,48,32,{k:064x}\n" for k in range(3))
         (clone / "datasets" / name / "index.csv").write_text("name,width,height,sha256\n" + rows)
     found = plan("paper", clone)
-    assert not [line for line in found.table_lines(1) if line.startswith("Assumed")]
+    assert not [line for line in found.table_lines(1) if line.startswith("Assumption")]
     assert (found._count("div8k"), found._count("reallr200-full")) == (3, 200)
     assert found._lr_side("reallr200-full") == pytest.approx((48 * 32) ** 0.5)

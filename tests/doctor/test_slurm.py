@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from framer.doctor import slurm
 from framer.doctor.slurm import Cluster, examine, gpus, parse_config, parse_partitions, requested, seconds
@@ -109,12 +110,6 @@ def test_requeueing_must_not_be_switched_off(clone):
     assert "no slurm-no-requeue" in wrong(GOOD, clone)["time slices"]
 
 
-def test_retries_of_a_rule_are_named(clone):
-    path = clone / "workflow/rules/train.smk"
-    path.write_text(path.read_text().replace("    threads: graph", "    retries: 2\n    threads: graph"))
-    assert "rules pretrain, encode, train multiply" in wrong(GOOD, clone)["retries"]
-
-
 def test_a_file_system_without_locks_is_named(clone, monkeypatch):
     def refuse(*args):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -152,13 +147,15 @@ def test_gpus_of_a_node():
     assert gpus(said[1], "a100") == 2
 
 
-def test_rules_are_read(clone):
+def test_the_largest_training_of_the_paper_study_counts(clone):
     rules = requested(clone)
+    study = yaml.safe_load((clone / "config/paper.yaml").read_text())
     assert {"train", "pretrain", "restore", "score", "degrade", "tables", "report", "bicubic"} <= rules.keys()
     assert rules["train"]["runtime"] == 1440 and "fetch" not in rules
     assert (rules["train"]["mem_mb"], rules["train"]["gpu"], rules["pretrain"]["gpu"]) == (256000, 4, 0)
     assert rules["degrade"]["cpus_per_task"] == 1
-    assert "cpus_per_task" not in rules["train"], "which hangs on the study"
+    assert rules["train"]["cpus_per_task"] == 4 * study["threads"]
+    assert rules["degrade"]["disk_mb"] == 1000, "of the profile's default-resources"
 
 
 def test_times():

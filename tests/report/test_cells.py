@@ -86,7 +86,7 @@ def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
     absent = {"photos": "photos: put the images into datasets/photos/HR/"}
     for arm in ("pisa_sr-baseline", "pisa_sr-blank"):
         found = cell(study, arm, "pairs-a", "psnr", absent)
-        assert (found.text, found.reason) == ("n/a", "training needs photos, which can only be had by hand")
+        assert (found.text, found.reason) == ("n/a", "training needs photos, to be downloaded manually")
     assert cell(study, "bicubic", "pairs-a", "psnr", absent).text == "27.00"
 
 

@@ -9,6 +9,7 @@ from framer.errors import UserError
 from framer.method import Recipe
 from framer.provenance.hashing import derive_seed
 from framer.report.claims import baseline_of
+from framer.study.availability import not_available
 from framer.study.schema import StudyConfig
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
@@ -231,7 +232,7 @@ def test_published_weights_are_one_run_of_several_samplings(tmp_path: Path) -> N
     assert study.released == {"author": "acceptee--DiT4SR"} and not {"author-s1", "author"} & {*study.runs}
     assert study.restore_job("author-s1").seed != study.restore_job("author-s2").seed
     assert study.restore_job("author-s1").seed == derive_seed(study.config.seed, "sampling", 1)
-    gone = study.unmade({"acceptee--DiT4SR": "put it there"})
+    gone = not_available(study, {"acceptee--DiT4SR": "put it there"})
     assert gone == {(f"author-s{seed}", "photos-crop128"): "put it there" for seed in (1, 2)}
 
 
@@ -261,9 +262,9 @@ def test_every_comparison_that_a_study_makes_is_fair(name: str) -> None:
 def test_what_is_absent_stops_its_rows_alone(tmp_path: Path) -> None:
     study = Study.load(spoilt(tmp_path, (["arms", "swinir"], {"label": "SwinIR", "images": True})), DATASETS)
     name = "photos-crop128"
-    assert study.unmade({}) == {}
-    assert study.unmade({f"swinir/{name}": "bring it"}) == {("swinir", name): "bring it"}
-    stopped = study.unmade({"photos": "bring them"})
+    assert not_available(study, {}) == {}
+    assert not_available(study, {f"swinir/{name}": "bring it"}) == {("swinir", name): "bring it"}
+    stopped = not_available(study, {"photos": "bring them"})
     assert {row for row, _ in stopped} == {row for row in study.rows if row not in ("bicubic", "swinir")}
     assert all("photos" in reason for reason in stopped.values())
 

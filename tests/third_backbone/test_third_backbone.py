@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 
 from framer.backbones.registry import settings_class
 from framer.cli import main
-from framer.dag.graph import Graph
+from framer.dag import triggers
 from framer.dag.plan import Plan
+from framer.dag.scope import Scope
 from framer.data.images import list_images, read_rgb
 from framer.errors import UserError
 from framer.method.recipe import Recipe
@@ -146,8 +147,8 @@ def test_a_study_is_validated_by_its_settings(study: Path, tmp_path: Path) -> No
 
 
 def test_a_plan_says_that_its_speed_is_not_known(study: Path) -> None:
-    graph = Graph(Study.load(study / "config/third.yaml", study / "datasets"), absent={})
-    assert any("not known" in line for line in Plan(graph, study / "logs").table_lines(1))
+    scope = Scope(Study.load(study / "config/third.yaml", study / "datasets"), {})
+    assert any("not known" in line for line in Plan(scope, study / "logs").table_lines(1))
 
 
 ASK = """
@@ -174,8 +175,7 @@ def test_its_code_is_part_of_the_fingerprint(site: Path, study: Path, tmp_path: 
     after = fingerprints(tmp_path / "site")
     assert after[0] != before[0] and after[1] != before[1]
     # The workflow asks for the same, under the name that the study uses.
-    graph = Graph.of(Study.load(study / "config/third.yaml", study / "datasets"))
-    assert [graph.code(command, "pixel_unet") for command in ("train", "restore")] == before
+    assert [triggers.code(command, "pixel_unet") for command in ("train", "restore")] == before
 
 
 def test_of_a_package_all_that_is_imported_counts(tmp_path: Path) -> None:

@@ -1,36 +1,25 @@
-# Analyses of trained models, a job a backbone; and what training costs, only where the study says so.
-
-from framer.study import analysis_jobs as analyses
-
-measured = analyses.cost_job(graph.study, graph.absent)
+# Analyses of trained models, one job per backbone; and the cost of training, only where the study declares it.
 
 
 rule analyse:
     input:
-        runs=lambda wildcards: [
-            f"{graph.out}/runs/{run}/card.json" for run in analyses.analyse_job(graph.study, wildcards.backbone).needed
-        ],
-        data=lambda wildcards: f"{DATASETS}/{analyses.analyse_job(graph.study, wildcards.backbone).set}/card.json",
-        captions=lambda wildcards: graph.captions(wildcards.backbone, [graph.study.config.analysis.set]),
+        unpack(analyse_inputs),
     output:
-        card=f"{graph.out}/analysis/{{backbone}}/card.json",
+        card=paths.analysis("{backbone}") / CARD,
     log:
-        f"{graph.logs}/analyse/{{backbone}}.log",
+        paths.log("analyse", "{backbone}"),
     wildcard_constraints:
-        backbone="|".join(analyses.analysed(graph.study, graph.absent)) or "(?!)",
+        backbone=one_of(scope.analyses),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0 if graph.tiny else 1,
-        mem_mb=4000 if graph.tiny else 64000,
-        runtime=240,
+        **requested("analyse", study),
     params:
-        study=graph.path,
-        expect=lambda wildcards: analyses.analyse_job(graph.study, wildcards.backbone).digest,
-        captions=lambda wildcards: graph.captions_state(wildcards.backbone, [graph.study.config.analysis.set]),
-        code=lambda wildcards: graph.code("analyse", wildcards.backbone, framer=True),
+        study=study_file,
+        expect=analyse_digest,
+        captions=analyse_captions,
+        code=analyse_code,
         out=subpath(output.card, parent=True),
     message:
         "Analyse {wildcards.backbone}"
@@ -39,25 +28,22 @@ rule analyse:
         " --expect {params.expect} 2> {log}"
 
 
-# A measurement: only another question makes it again, neither code nor the runs that are trained anew.
+# A measurement: only another question repeats it, neither changed code nor runs that are trained again.
 rule cost:
     input:
-        runs=ancient([f"{graph.out}/runs/{run}/card.json" for run in (measured.runs.values() if measured else [])]),
+        runs=ancient([paths.run(run) / CARD for run in (scope.cost.runs.values() if scope.cost else [])]),
     output:
-        table=f"{graph.out}/analysis/cost.csv",
+        table=paths.cost,
     log:
-        f"{graph.logs}/analyse/cost.log",
+        paths.log("analyse", "cost"),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0 if graph.tiny else 1,
-        mem_mb=4000 if graph.tiny else 64000,
-        runtime=240,
+        **requested("cost", study),
     params:
-        study=graph.path,
-        expect=measured.digest if measured else "",
+        study=study_file,
+        expect=scope.cost.digest if scope.cost else "",
     message:
         "Measure what training costs"
     shell:

@@ -5,20 +5,20 @@ localrules:
     fetch,
 
 
-# What must come is said by the manifest, to the byte; the code that brings it is no reason to bring it again.
+# The manifest determines the bytes of a set: a change of the code that fetches is no reason to fetch again.
 rule fetch:
     input:
-        manifest=ancient(f"{DATASETS}/{{set}}.yaml"),
+        manifest=ancient(DATASETS / "{set}.yaml"),
     output:
-        card=f"{DATASETS}/{{set}}/card.json",
+        card=dataset_card("{set}"),
     log:
-        "logs/datasets/{set}.log",
+        LOGS / "datasets/{set}.log",
     wildcard_constraints:
-        set="|".join(graph.fetched_sets) or "(?!)",
+        set=one_of(name for name, manifest in study.manifests.items() if not manifest.derived_from),
     conda:
         "../../environment.yml"
     params:
-        manifest=lambda wildcards: graph.manifest(wildcards.set),
+        manifest=manifest_digest,
     message:
         "Fetch {wildcards.set}"
     shell:
@@ -27,22 +27,20 @@ rule fetch:
 
 rule degrade:
     input:
-        manifest=ancient(f"{DATASETS}/{{set}}.yaml"),
-        source=lambda wildcards: graph.source_card(wildcards.set),
+        manifest=ancient(DATASETS / "{set}.yaml"),
+        source=source_card,
     output:
-        card=f"{DATASETS}/{{set}}/card.json",
+        card=dataset_card("{set}"),
     log:
-        "logs/datasets/{set}.log",
+        LOGS / "datasets/{set}.log",
     wildcard_constraints:
-        set="|".join(graph.derived_sets) or "(?!)",
+        set=one_of(name for name, manifest in study.manifests.items() if manifest.derived_from),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=1,
-        mem_mb=4000,
-        runtime=60,
+        **requested("degrade", study),
     params:
-        manifest=lambda wildcards: graph.manifest(wildcards.set),
+        manifest=manifest_digest,
         code=fingerprint("degrade"),
     message:
         "Degrade {wildcards.set}"
@@ -53,24 +51,21 @@ rule degrade:
 # Captions of a set by a model: of its photographs, or of its LR images.
 rule caption:
     input:
-        images=f"{DATASETS}/{{set}}/card.json",
-        model=f"{WEIGHTS}/{{model}}/card.json",
+        images=dataset_card("{set}"),
+        model=WEIGHTS / "{model}" / CARD,
     output:
-        captions="captions/{model}/{set}.csv",
-        sidecar="captions/{model}/{set}.json",
+        captions=CAPTIONS / "{model}/{set}.csv",
+        sidecar=CAPTIONS / "{model}/{set}.json",
     log:
-        "logs/captions/{model}/{set}.log",
+        LOGS / "captions/{model}/{set}.log",
     wildcard_constraints:
         model="[A-Za-z0-9_.-]+--[A-Za-z0-9_.-]+",
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=4,
-        gpu=1,
-        mem_mb=64000,
-        runtime=1440,
+        **requested("caption", study),
     params:
-        images=lambda wildcards: graph.captioned_folder(wildcards.set),
+        images=captioned_images,
         model=subpath(input.model, parent=True),
         code=fingerprint("caption"),
     message:

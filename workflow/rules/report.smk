@@ -1,28 +1,26 @@
-# Tables and the report: made from scores, images and logs alone, in seconds and without torch.
+# Tables, figures and the report: made from scores, images and logs alone, in seconds and without torch.
 
 
 rule tables:
     input:
-        scores=graph.scores("csv"),
-        sidecars=graph.scores("json"),
-        cards=graph.images(),
-        published=graph.published(),
-        cost=graph.cost(),
+        scores=targets.scores(scope, "csv"),
+        sidecars=targets.scores(scope, "json"),
+        cards=targets.images(scope),
+        published=inputs.published(scope),
+        cost=targets.cost(scope),
     output:
-        report(graph.tables("html"), caption="../report/tables.rst", category="Tables"),
-        graph.tables("md", "tex", "csv"),
+        report(targets.tables(scope, "html"), caption="../report/tables.rst", category="Tables"),
+        targets.tables(scope, "md", "tex", "csv"),
     log:
-        f"{graph.logs}/tables.log",
+        paths.log("tables"),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=1,
-        mem_mb=2000,
-        runtime=10,
+        **requested("tables", study),
     params:
-        study=graph.path,
-        shown=graph.presentation(),
-        absent=sorted(graph.absent),
+        study=study_file,
+        shown=triggers.presentation(scope),
+        absent=sorted(scope.missing),
         code=fingerprint("tables"),
         out=subpath(output[0], parent=True),
     message:
@@ -33,25 +31,23 @@ rule tables:
 
 rule figures:
     input:
-        scores=graph.scores("csv"),
-        images=graph.images(),
-        curves=graph.training_logs(),
-        arrays=graph.analysed(),
+        scores=targets.scores(scope, "csv"),
+        images=targets.images(scope),
+        curves=targets.training_logs(scope),
+        arrays=targets.analyses(scope),
     output:
-        report(graph.figures("png"), caption="../report/figures.rst", category="Figures"),
-        graph.figures("pdf"),
+        report(targets.figures(scope, "png"), caption="../report/figures.rst", category="Figures"),
+        targets.figures(scope, "pdf"),
     log:
-        f"{graph.logs}/figures.log",
+        paths.log("figures"),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=1,
-        mem_mb=4000,
-        runtime=30,
+        **requested("figures", study),
     params:
-        study=graph.path,
-        shown=graph.presentation(),
-        absent=sorted(graph.absent),
+        study=study_file,
+        shown=triggers.presentation(scope),
+        absent=sorted(scope.missing),
         code=fingerprint("figures"),
         out=subpath(output[0], parent=True),
     message:
@@ -62,25 +58,23 @@ rule figures:
 
 rule report:
     input:
-        f"{graph.out}/tables/main.csv",
-        figures=graph.figures("png"),
-        cards=graph.images(),
-        scores=graph.scores("csv"),
-        published=graph.published(),
+        paths.table("main", "csv"),
+        figures=targets.figures(scope, "png"),
+        cards=targets.images(scope),
+        scores=targets.scores(scope, "csv"),
+        published=inputs.published(scope),
     output:
-        report(f"{graph.out}/report.html", caption="../report/report.rst", category="Report"),
+        report(paths.report, caption="../report/report.rst", category="Report"),
     log:
-        f"{graph.logs}/report.log",
+        paths.log("report"),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=1,
-        mem_mb=2000,
-        runtime=10,
+        **requested("report", study),
     params:
-        study=graph.path,
-        shown=graph.presentation(),
-        absent=sorted(graph.absent),
+        study=study_file,
+        shown=triggers.presentation(scope),
+        absent=sorted(scope.missing),
         code=fingerprint("report"),
     message:
         "Render the report"

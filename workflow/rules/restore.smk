@@ -1,30 +1,26 @@
-# Restoring the test sets: one job a row and set, never one an image.
+# Restoration of the test sets: one job per row and set, never one per image.
 
 
 rule restore:
     input:
-        run=lambda wildcards: f"{graph.run(wildcards.row)}/card.json",
-        captions=lambda wildcards: graph.restoring_captions(wildcards.row, wildcards.set),
-        lr=f"{DATASETS}/{{set}}/card.json",
+        unpack(restore_inputs),
+        lr=dataset_card("{set}"),
     output:
-        card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
+        card=paths.images("{row}", "{set}") / CARD,
     log:
-        f"{graph.logs}/restore/{{row}}/{{set}}.log",
+        paths.log("restore", "{row}", "{set}"),
     wildcard_constraints:
-        row="|".join(graph.model_rows) or "(?!)",
+        row=one_of(row.id for row in study.rows.values() if row.run),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0 if graph.tiny else 1,
-        mem_mb=4000 if graph.tiny else 32000,
-        runtime=1440,
+        **requested("restore", study),
     params:
-        options=lambda wildcards: graph.restore_options(wildcards.row, wildcards.set),
-        captions=lambda wildcards: graph.restoring_captions_state(wildcards.row, wildcards.set),
-        code=lambda wildcards: graph.code("restore", graph.study.restore_job(wildcards.row).backbone),
-        run=lambda wildcards: graph.run(wildcards.row),
+        options=restore_options,
+        captions=restore_captions,
+        code=restore_code,
+        run=run_of_row,
         lr=subpath(input.lr, parent=True),
         out=subpath(output.card, parent=True),
     message:
@@ -35,19 +31,17 @@ rule restore:
 
 rule bicubic:
     input:
-        lr=f"{DATASETS}/{{set}}/card.json",
+        lr=dataset_card("{set}"),
     output:
-        card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
+        card=paths.images("{row}", "{set}") / CARD,
     log:
-        f"{graph.logs}/restore/{{row}}/{{set}}.log",
+        paths.log("restore", "{row}", "{set}"),
     wildcard_constraints:
-        row="|".join(graph.untrained_rows) or "(?!)",
+        row=one_of(scope.interpolated),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=1,
-        mem_mb=2000,
-        runtime=60,
+        **requested("bicubic", study),
     params:
         code=fingerprint("restore"),
         lr=subpath(input.lr, parent=True),
@@ -58,29 +52,27 @@ rule bicubic:
         "framer restore --checkpoint bicubic --lr {params.lr}/LR --out {params.out} 2> {log}"
 
 
-# What another method restored, as its user put it there.
+# Images that another method restored, as a user supplied them.
 rule supplied:
     input:
-        lr=f"{DATASETS}/{{set}}/card.json",
+        lr=dataset_card("{set}"),
     output:
-        card=f"{graph.out}/images/{{row}}/{{set}}/card.json",
+        card=paths.images("{row}", "{set}") / CARD,
     log:
-        f"{graph.logs}/restore/{{row}}/{{set}}.log",
+        paths.log("restore", "{row}", "{set}"),
     wildcard_constraints:
-        row="|".join(graph.study.supplied) or "(?!)",
+        row=one_of(study.supplied),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=1,
-        mem_mb=2000,
-        runtime=60,
+        **requested("supplied", study),
     params:
-        content=lambda wildcards: graph.supplied_state(wildcards.row, wildcards.set),
+        content=supplied_content,
         code=fingerprint("import-images"),
-        images=lambda wildcards: graph.supplied_folder(wildcards.row, wildcards.set),
+        images=supplied_images,
         lr=subpath(input.lr, parent=True),
         out=subpath(output.card, parent=True),
     message:
-        "Take over the images of {wildcards.row} for {wildcards.set}"
+        "Import the images of {wildcards.row} for {wildcards.set}"
     shell:
         "framer import-images --images {params.images} --lr {params.lr}/LR --out {params.out} 2> {log}"

@@ -1,31 +1,28 @@
-# Scores: tidy rows an image and metric, one file a row of the table, set and protocol.
+# Scores: a tidy row per image and metric, one file per row of the table, set and protocol.
 
 
 rule score:
     input:
-        sr=f"{graph.out}/images/{{row}}/{{set}}/card.json",
-        data=f"{DATASETS}/{{set}}/card.json",
-        weights=lambda wildcards: graph.weights_cards(wildcards.protocol),
+        sr=paths.images("{row}", "{set}") / CARD,
+        data=dataset_card("{set}"),
+        weights=weights_cards,
     output:
-        scores=f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.csv",
-        sidecar=f"{graph.out}/scores/{{row}}/{{set}}/{{protocol}}.json",
+        scores=paths.scores("{row}", "{set}", "{protocol}"),
+        sidecar=paths.scores("{row}", "{set}", "{protocol}", "json"),
     log:
-        f"{graph.logs}/score/{{row}}/{{set}}/{{protocol}}.log",
+        paths.log("score", "{row}", "{set}", "{protocol}"),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0 if graph.tiny else 1,
-        mem_mb=4000 if graph.tiny else 32000,
-        runtime=120,
+        **requested("score", study),
     params:
-        metrics=",".join(graph.study.config.metrics),
-        weights=lambda wildcards: graph.weights_state(wildcards.protocol),
+        metrics=",".join(study.config.metrics),
+        weights=weights_state,
         code=fingerprint("score"),
         sr=subpath(input.sr, parent=True),
-        hr=lambda wildcards: graph.hr_option(wildcards.set),
-        threads=graph.threads,
+        hr=hr_option,
+        threads=threads_of_study,
     message:
         "Score {wildcards.row} on {wildcards.set} ({wildcards.protocol})"
     shell:

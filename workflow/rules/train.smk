@@ -1,16 +1,16 @@
-# Bases and runs. What hangs on weights hangs on their card, which holds their hash.
+# Bases and runs. Rules depend on `card.json`, which records the SHA-256 of the weights.
 
 
 localrules:
     base,
 
 
-# A pipeline of diffusers or a model of transformers; single files come by the rule `weights`.
+# A pipeline of diffusers or a model of transformers; the rule `weights` fetches single files.
 rule base:
     output:
-        card=f"{WEIGHTS}/{{owner}}--{{name}}/card.json",
+        card=WEIGHTS / "{owner}--{name}" / CARD,
     log:
-        "logs/weights/{owner}--{name}.log",
+        LOGS / "weights/{owner}--{name}.log",
     conda:
         "../../environment.yml"
     message:
@@ -21,29 +21,25 @@ rule base:
 
 rule pretrain:
     input:
-        data=lambda wildcards: graph.data_cards(graph.study.pretrain_job(wildcards.base)),
+        data=pretrain_inputs,
     output:
-        card=f"{graph.out}/bases/{{base}}/card.json",
-        weights=f"{graph.out}/bases/{{base}}/model.safetensors",
-        config=f"{graph.out}/bases/{{base}}/config.json",
-        curve=f"{graph.out}/bases/{{base}}/log.csv",
+        card=paths.base("{base}") / "card.json",
+        weights=paths.base("{base}") / "model.safetensors",
+        config=paths.base("{base}") / "config.json",
+        curve=paths.base("{base}") / "log.csv",
     log:
-        f"{graph.logs}/pretrain/{{base}}.log",
+        paths.log("pretrain", "{base}"),
     wildcard_constraints:
-        base="|".join(graph.study.bases) or "(?!)",
+        base=one_of(study.bases),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0,
-        nodes=1,
-        mem_mb=4000,
-        runtime=60,
+        **requested("pretrain", study),
     params:
-        study=graph.path,
-        expect=lambda wildcards: graph.study.pretrain_job(wildcards.base).digest,
-        code=lambda wildcards: graph.code("pretrain", graph.study.pretrain_job(wildcards.base).backbone),
+        study=study_file,
+        expect=pretrain_digest,
+        code=pretrain_code,
         out=subpath(output.card, parent=True),
     message:
         "Pretrain the base {wildcards.base}"
@@ -55,27 +51,22 @@ rule pretrain:
 # Latents and text embeddings of all pairs of a backbone: its runs share them.
 rule encode:
     input:
-        data=lambda wildcards: graph.encoded_data(wildcards.backbone),
-        base=lambda wildcards: f"{graph.base_of(wildcards.backbone)}/card.json",
-        captions=lambda wildcards: graph.training_captions(wildcards.backbone),
+        unpack(encode_inputs),
     output:
-        card=f"{graph.out}/encoded/{{backbone}}/card.json",
+        card=paths.encoded("{backbone}") / CARD,
     log:
-        f"{graph.logs}/encode/{{backbone}}.log",
+        paths.log("encode", "{backbone}"),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=graph.threads,
-        gpu=0 if graph.tiny else 1,
-        mem_mb=4000 if graph.tiny else 64000,
-        runtime=1440,
+        **requested("encode", study),
     params:
-        study=graph.path,
-        expect=lambda wildcards: graph.study.encode_job(wildcards.backbone).digest,
-        captions=lambda wildcards: graph.training_captions_state(wildcards.backbone),
-        code=lambda wildcards: graph.code("encode", wildcards.backbone),
-        base=lambda wildcards: graph.base_of(wildcards.backbone),
+        study=study_file,
+        expect=encode_digest,
+        captions=encode_captions,
+        code=encode_code,
+        base=encode_base,
         out=subpath(output.card, parent=True),
     message:
         "Encode the training pairs of {wildcards.backbone}"
@@ -86,36 +77,31 @@ rule encode:
 
 rule train:
     input:
-        data=lambda wildcards: graph.data_cards(graph.study.train_job(wildcards.run)),
-        base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
-        captions=lambda wildcards: graph.training_captions(graph.study.arm(wildcards.run).backbone),
-        encoded=lambda wildcards: graph.encoded(wildcards.run),
-        weights=lambda wildcards: graph.training_weights(wildcards.run),
+        unpack(train_inputs),
     output:
-        card=f"{graph.out}/runs/{{run}}/card.json",
-        weights=f"{graph.out}/runs/{{run}}/model.safetensors",
-        config=f"{graph.out}/runs/{{run}}/config.json",
-        curve=f"{graph.out}/runs/{{run}}/log.csv",
+        card=paths.run("{run}") / "card.json",
+        weights=paths.run("{run}") / "model.safetensors",
+        config=paths.run("{run}") / "config.json",
+        curve=paths.run("{run}") / "log.csv",
     log:
-        f"{graph.logs}/train/{{run}}.log",
+        paths.log("train", "{run}"),
     wildcard_constraints:
-        run="|".join(graph.study.runs) or "(?!)",
+        run=one_of(study.runs),
     conda:
         "../../environment.yml"
-    threads: graph.threads
+    threads: threads_of_study
     resources:
-        cpus_per_task=lambda wildcards: graph.threads * max(1, graph.gpus(wildcards.run)),
-        gpu=lambda wildcards: graph.gpus(wildcards.run),
-        nodes=1,
-        mem_mb=lambda wildcards: 4000 if graph.tiny else 64000 * graph.gpus(wildcards.run),
-        runtime=1440,
+        **{name: value for name, value in requested("train", study).items() if name in ("nodes", "runtime")},
+        cpus_per_task=train_resource("cpus_per_task"),
+        gpu=train_resource("gpu"),
+        mem_mb=train_resource("mem_mb"),
     params:
-        study=graph.path,
-        expect=lambda wildcards: graph.study.train_job(wildcards.run).digest,
-        captions=lambda wildcards: graph.training_captions_state(graph.study.arm(wildcards.run).backbone),
-        code=lambda wildcards: graph.training_code(wildcards.run),
-        base=lambda wildcards: graph.base(wildcards.run),
-        encoded=lambda wildcards: graph.encoded_option(wildcards.run),
+        study=study_file,
+        expect=train_digest,
+        captions=train_captions,
+        code=train_code,
+        base=base_of_run,
+        encoded=encoded_option,
         out=subpath(output.card, parent=True),
     message:
         "Train {wildcards.run}"
@@ -124,31 +110,28 @@ rule train:
         " --expect {params.expect}{params.encoded} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"
 
 
-# Published weights as a run, which restores like one that was trained here.
+# Published weights as a run, which restores like a trained one.
 rule release:
     input:
-        base=lambda wildcards: f"{graph.base(wildcards.run)}/card.json",
-        weights=lambda wildcards: graph.weights.cards([graph.study.released[wildcards.run]]),
+        unpack(release_inputs),
     output:
-        card=f"{graph.out}/runs/{{run}}/card.json",
-        weights=f"{graph.out}/runs/{{run}}/model.safetensors",
-        config=f"{graph.out}/runs/{{run}}/config.json",
+        card=paths.run("{run}") / "card.json",
+        weights=paths.run("{run}") / "model.safetensors",
+        config=paths.run("{run}") / "config.json",
     log:
-        f"{graph.logs}/release/{{run}}.log",
+        paths.log("release", "{run}"),
     wildcard_constraints:
-        run="|".join(graph.study.released) or "(?!)",
+        run=one_of(study.released),
     conda:
         "../../environment.yml"
     resources:
-        cpus_per_task=4,
-        mem_mb=32000,
-        runtime=60,
+        **requested("release", study),
     params:
-        file=lambda wildcards: graph.released_file(wildcards.run),
-        loose=lambda wildcards: graph.weights.loose([graph.study.released[wildcards.run]]),
-        backbone=lambda wildcards: graph.released_backbone(wildcards.run),
-        code=lambda wildcards: graph.code("convert", graph.released_backbone(wildcards.run)),
-        base=lambda wildcards: graph.base(wildcards.run),
+        file=released_file,
+        loose=released_bytes,
+        backbone=released_backbone,
+        code=release_code,
+        base=base_of_run,
         out=subpath(output.card, parent=True),
     message:
         "Make a run of the published weights of {wildcards.run}"

@@ -1,18 +1,18 @@
-# Weights of metrics and of training losses: single files by their manifests. A card stands for them: it holds their hashes.
+# Weights of metrics and of training losses: single files by their manifests. Their card records their hashes.
 
 
 localrules:
     weights,
 
 
-# What must come is said by the manifest; what came is bound by the card.
+# The manifest determines what to fetch; the card records what was fetched.
 rule weights:
     output:
-        card=f"{WEIGHTS}/{{weights}}/card.json",
+        card=WEIGHTS / "{weights}" / CARD,
     log:
-        "logs/weights/{weights}.log",
+        LOGS / "weights/{weights}.log",
     wildcard_constraints:
-        weights="|".join(graph.weights.manifests) or "(?!)",
+        weights=one_of(scope.weights.manifests),
     conda:
         "../../environment.yml"
     message:
