@@ -33,7 +33,7 @@ def test_without_the_section_nothing_is_declared_and_no_run_changes(tmp_path):
     plain, declared = study(tmp_path, None), study(tmp_path, {"set": "photos-crop128", "snapshots": [5, 9]})
     assert analysed(plain, {}) == []
     assert figures(plain, {}) == {}
-    assert cost_job(analysed, {}) is None
+    assert cost_job(declared, {}) is None
     changed = {run for run in plain.runs if plain.train_job(run).digest != declared.train_job(run).digest}
     assert changed == {"ours-s3", "faw-s3"}, "what Figs. 8 and 9 look at, at the first seed"
     assert declared.train_job("ours-s3").snapshots == (5, 9)
