@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from framer.backbones.dit4sr.settings import DiT4SRSettings
-from framer.backbones.pisa_sr.settings import PiSASRSettings
 from framer.backbones.settings import Settings
 from framer.config_file import complaint
 from framer.errors import UserError, unknown
@@ -54,8 +52,14 @@ def from_config(name: str, config: dict[str, Any], settings: Mapping[str, Any]) 
     return backbone_class(name)(config, settings_of(name, dict(settings)))
 
 
-SETTINGS: dict[str, type[Settings]] = {"pisa_sr": PiSASRSettings, "dit4sr": DiT4SRSettings}
-"""Settings of every backbone of this package, by its name."""
+SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "pisa_sr": "framer.backbones.pisa_sr.settings:PiSASRSettings",
+        "dit4sr": "framer.backbones.dit4sr.settings:DiT4SRSettings",
+    }
+)
+"""Where the settings of every backbone of this package are. Loaded by name, so that no job of one backbone depends on
+the settings of another."""
 
 GROUP = "framer.backbones"
 """Entry points of backbones in other packages: the name, and the class of the settings."""
@@ -68,7 +72,8 @@ def settings_class(backbone: str) -> type[Settings]:
         UserError: there is no such backbone, two packages have one of that name, or it cannot be imported.
     """
     if backbone in SETTINGS:
-        return SETTINGS[backbone]
+        loaded: type[Settings] = pkgutil.resolve_name(SETTINGS[backbone])
+        return loaded
     installed = entry_points(group=GROUP)
     found = {entry.value: entry for entry in installed if entry.name == backbone}
     if not found:
@@ -114,10 +119,17 @@ def settings_of(backbone: str, *given: dict[str, Any]) -> Settings:
     for layer in given:
         merged = _merge(merged, layer)
     cls = settings_class(backbone)
-    try:
-        return cls.model_validate(merged)
-    except ValidationError as error:
-        raise UserError(complaint(error, cls)) from None
+    key = (cls, repr(merged))
+    if key not in _PARSED:
+        try:
+            _PARSED[key] = cls.model_validate(merged)
+        except ValidationError as error:
+            raise UserError(complaint(error, cls)) from None
+    return _PARSED[key]
+
+
+_PARSED: dict[tuple[type[Settings], str], Settings] = {}
+"""Frozen settings by what was given: the workflow asks for the same ones hundreds of times."""
 
 
 def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:

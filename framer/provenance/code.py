@@ -2,16 +2,19 @@
 
 Snakemake sees the text of a rule, not the modules behind it. A fingerprint is the hash of the syntax trees of one
 command's function in `framer/commands` and of every module of this package that it imports, directly or not. Where a
-backbone lies in another package, what it imports from there counts in the same way. Comments, formatting and docstrings
-are not in a syntax tree's hash here, and neither is anything that depends on the Python version: the submit host and a
-compute node agree.
+backbone lies in another package, what it imports from there counts in the same way.
+
+What only people read is not in the hash: comments, formatting, docstrings, `description=` keywords, and the literal
+text of the message in `raise X(message, ...)` and in calls on a `logging.Logger`. An expression inside an f-string
+counts, and so does every other string. Neither is anything in it that depends on the Python version: the submit host
+and a compute node agree.
 """
 
 import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,11 +45,12 @@ def fingerprint(command: str, *modules: str) -> str:
             raise UserError(f"{module}: no Python source was found, of which a fingerprint could be taken")
     packages = {PACKAGE.name, *(module.partition(".")[0] for module in modules)}
     files = closure([*_imports(function, "framer.commands"), *modules], packages)
-    parts: dict[str, Any] = {"": normal_form(function)}
+    parts: dict[str, Any] = {"": normal_form(function, message_nodes(function))}
     for path, name in files.items():
         parts[name] = _code(path)
         if path.name == "__init__.py":
-            data = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE)
+            beside = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE)
+            data = (file for file in beside if file not in _UNCOUNTED)
             parts |= {
                 name.replace(path.name, file.name): hashlib.sha256(file.read_bytes()).hexdigest() for file in data
             }
@@ -56,9 +60,15 @@ def fingerprint(command: str, *modules: str) -> str:
 _CODE = {".py", ".pyc", ".pyi"}
 _BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)
 
-# These turn a study file into settings. What they resolve is a job's parameters, which Snakemake compares by value, so
-# their code does not count: a new metric in the schema must train nothing again.
-_RESOLVED = {*(PACKAGE / "study").glob("*.py")}
+# The first turn a study file into settings, the second lists the named recipes. What they resolve is a job's
+# parameters, which Snakemake compares by value, so their code does not count: a new metric in the schema, or a new
+# recipe, must train nothing again. The others compute no result: exceptions with the wording of messages, and estimates.
+_UNCOUNTED = {
+    *(PACKAGE / "study").glob("*.py"),
+    PACKAGE / "method" / "recipes.py",
+    PACKAGE / "errors.py",
+    PACKAGE / "dag" / "speeds.yaml",
+}
 
 
 def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
@@ -74,29 +84,80 @@ def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
         for path, dotted in _files(name):
             if path.name == "__init__.py" and (lazy := _lazy(path, dotted).get(name)):
                 queue.append(lazy)
-            if path not in files and path not in _RESOLVED:
+            if path not in files and path not in _UNCOUNTED:
                 files[path] = dotted.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
                 queue += [one for one in _imports_of(path, dotted) if one.partition(".")[0] in packages]
     return files
 
 
-def normal_form(node: Any) -> Any:
-    """A syntax tree as nested lists without positions, docstrings and empty fields.
+def normal_form(node: Any, messages: Container[ast.AST] = ()) -> Any:
+    """A syntax tree as nested lists without positions, documentation and empty fields.
 
     Empty fields go because newer Pythons add fields (`type_params`), which are empty for older syntax.
+
+    Args:
+        node: a tree, or a list of trees, or a value in one.
+        messages: the nodes whose literal text does not count; see `message_nodes`.
     """
     if isinstance(node, ast.AST):
+        if node in messages:
+            return ["message", [normal_form(part) for part in _text_parts(node) if not _is_string(part)]]
         values = vars(node)
-        fields = [(name, value) for name in node._fields if (value := values.get(name)) is not None and value != []]
-        return [type(node).__name__, [[name, normal_form(value)] for name, value in fields if name != "kind"]]
+        fields = [(name, values[name]) for name in node._fields if values.get(name) is not None and name != "kind"]
+        formed = [[name, normal_form(value, messages)] for name, value in fields]
+        return [type(node).__name__, [[name, value] for name, value in formed if value != []]]
     if isinstance(node, list):
-        return [normal_form(item) for item in node if not _is_documentation(item)]
+        return [normal_form(item, messages) for item in node if not _is_documentation(item)]
     return node if isinstance(node, str) else [type(node).__name__, repr(node)]
 
 
+def message_nodes(tree: ast.AST) -> set[ast.AST]:
+    """The message argument of every `raise X(message, ...)` and of every call on a logger that the module makes."""
+    nodes = list(ast.walk(tree))
+    made = [node for node in nodes if isinstance(node, ast.Assign) and _makes_logger(node.value)]
+    loggers = {target.id for node in made for target in node.targets if isinstance(target, ast.Name)}
+    found: set[ast.AST] = set()
+    for node in nodes:
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found |= {*node.exc.args[:1], *(keyword.value for keyword in node.exc.keywords if keyword.arg == "message")}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
+            of = node.func.value
+            if _makes_logger(of) or (isinstance(of, ast.Name) and of.id in loggers):
+                at = _LOGGING[node.func.attr]
+                found |= {
+                    *node.args[at : at + 1],
+                    *(keyword.value for keyword in node.keywords if keyword.arg == "msg"),
+                }
+    return found
+
+
+_LOGGING = dict.fromkeys(("debug", "info", "warning", "error", "exception", "critical"), 0) | {"log": 1}
+"""Methods of `logging.Logger` and the place of the message among their arguments."""
+
+
+def _makes_logger(node: ast.AST) -> bool:
+    """Whether an expression is `logging.getLogger(...)` or `getLogger(...)`."""
+    name = node.func if isinstance(node, ast.Call) else None
+    return "getLogger" in (getattr(name, "attr", None), getattr(name, "id", None))
+
+
+def _text_parts(message: ast.AST) -> list[ast.AST]:
+    """The parts of a message that are joined to one text: literals and expressions."""
+    if isinstance(message, ast.JoinedStr):
+        return list(message.values)
+    if isinstance(message, ast.BinOp) and isinstance(message.op, ast.Add):
+        return [*_text_parts(message.left), *_text_parts(message.right)]
+    return [message]
+
+
+def _is_string(node: Any) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 def _is_documentation(node: Any) -> bool:
-    """Whether a statement is a string alone: a docstring, of a module, a function, a class or an attribute."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    """Whether it is a docstring, of a module, a function, a class or an attribute, or a keyword `description=...`."""
+    described = isinstance(node, ast.keyword) and node.arg == "description"
+    return described or (isinstance(node, ast.Expr) and _is_string(node.value))
 
 
 @cache
@@ -107,7 +168,8 @@ def _parse(path: Path) -> ast.Module:
 @cache
 def _code(path: Path) -> str:
     """Hash of a module's normal form. Stages share most modules: each is taken once."""
-    return hashlib.sha256(json.dumps(normal_form(_parse(path))).encode()).hexdigest()
+    tree = _parse(path)
+    return hashlib.sha256(json.dumps(normal_form(tree, message_nodes(tree))).encode()).hexdigest()
 
 
 @cache

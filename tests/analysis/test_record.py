@@ -14,7 +14,7 @@ from framer.analysis import cost as cost_module
 from framer.analysis.arrays import COLUMNS, QUANTITIES
 from framer.analysis.cost import Block, measure
 from framer.analysis.record import Inputs, analyse
-from framer.backbones.registry import SETTINGS
+from framer.backbones.registry import settings_class
 from framer.data.images import write_png
 from framer.errors import UserError
 from framer.inference.restore import restore
@@ -70,7 +70,7 @@ def root(tmp_path_factory) -> Path:
 def training(backbone: str, recipe: str | None, snapshots: tuple[int, ...] = ()) -> TrainJob:
     job = run_job(backbone, recipe=recipe)
     return replace(
-        job, stages={SETTINGS[backbone].stages[0]: optimisation(3, lr=1e-2)}, heldout=None, snapshots=snapshots
+        job, stages={settings_class(backbone).stages[0]: optimisation(3, lr=1e-2)}, heldout=None, snapshots=snapshots
     )
 
 

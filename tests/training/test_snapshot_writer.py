@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framer.backbones.loading import read_tensors
-from framer.backbones.registry import SETTINGS
+from framer.backbones.registry import settings_class
 from framer.errors import TrainingInterrupted, UserError
 from framer.provenance.cards import read_card
 from framer.provenance.hashing import sha256_file
@@ -30,7 +30,9 @@ def root(tmp_path_factory) -> Path:
 def staged(backbone: str, *steps: int, snapshots: tuple[int, ...] = (), ema: float = 0) -> TrainJob:
     """A run of some steps a stage, at a constant rate."""
     job = run_job(backbone, recipe="paper")
-    stages = dict(zip(SETTINGS[backbone].stages, (optimisation(n, decay=False, ema=ema) for n in steps), strict=False))
+    stages = dict(
+        zip(settings_class(backbone).stages, (optimisation(n, decay=False, ema=ema) for n in steps), strict=False)
+    )
     settings = {"lpips": 0} if backbone == "pisa_sr" else {}
     return replace(job, stages=stages, settings=settings, snapshots=snapshots, heldout=None)
 

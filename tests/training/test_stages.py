@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from framer.backbones.registry import SETTINGS
+from framer.backbones.registry import settings_class
 from framer.data.images import read_rgb, write_png
 from framer.errors import UserError
 from framer.inference.restore import restore
@@ -46,7 +46,7 @@ def base_job(backbone, steps=2, lr=1e-3):
 
 def run_job(backbone, steps=2, recipe=None):
     chosen = Recipe.named(recipe) if recipe else None
-    job, stages = base_job(backbone), {SETTINGS[backbone].stages[0]: settings(steps)}
+    job, stages = base_job(backbone), {settings_class(backbone).stages[0]: settings(steps)}
     return TrainJob(backbone, "tiny", {}, job.data, stages, job.heldout, job.seeds, job.threads, chosen)
 
 
