@@ -62,7 +62,7 @@ _BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 # The first turn a study file into settings, the second lists the named recipes. What they resolve is a job's
 # parameters, which Snakemake compares by value, so their code does not count: a new metric in the schema, or a new
-# recipe, must train nothing again. The others compute no result: exceptions with the wording of messages, and estimates.
+# recipe, must train nothing again. The others compute no result: the wording of messages, and estimates of time.
 _UNCOUNTED = {
     *(PACKAGE / "study").glob("*.py"),
     PACKAGE / "method" / "recipes.py",
