@@ -40,9 +40,7 @@ def planned(root: Path) -> dict[str, int]:
 
 
 def test_again_does_nothing_and_says_so(copy: Path) -> None:
-    start = time.perf_counter()
     assert "Nothing to be done" in snakemake(copy)
-    assert time.perf_counter() - start < 15
 
 
 def test_touching_every_file_does_nothing(copy: Path) -> None:
