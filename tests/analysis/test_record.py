@@ -24,7 +24,8 @@ from framer.runs.run_dir import load_run
 from framer.runs.snapshots import load_moment
 from framer.study.jobs import AnalyseJob, CostJob, TrainJob
 from framer.training.options import Session
-from tests.fixtures.trainings import BACKBONES, base_job, files, optimisation, photographs, run_job, train_here
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import BACKBONES, base_job, files, optimisation, run_job, train_here
 
 QUIET = Session(progress=False)
 
@@ -52,7 +53,7 @@ def job_of(backbone: str, **more) -> AnalyseJob:
 def root(tmp_path_factory) -> Path:
     """Pairs of odd sizes, bases, and a baseline and a run with FRAMER on each."""
     root = tmp_path_factory.mktemp("root")
-    photographs(root)
+    write_photographs(root)
     rng = np.random.default_rng(0)
     for number, (height, width) in enumerate(((72, 80), (68, 76), (80, 64))):
         image = np.kron(

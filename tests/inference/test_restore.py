@@ -16,7 +16,8 @@ from framer.inference.restore import restore
 from framer.scoring.score import Task, score
 from framer.training.options import Session
 from tests.fixtures.killing import die, killed
-from tests.fixtures.trainings import base_job, photographs, run_job, train_here
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import base_job, run_job, train_here
 
 STEMS = ("a", "b", "c", "d")
 
@@ -25,7 +26,7 @@ STEMS = ("a", "b", "c", "d")
 def study(tmp_path_factory):
     """lr, a run whose images hang on noise and captions, and captions."""
     root = tmp_path_factory.mktemp("study")
-    photographs(root)
+    write_photographs(root)
     for job, out in ((base_job("dit4sr", 1), "bases/dit4sr"), (run_job("dit4sr", 1, None), "runs/r")):
         train_here(root, job, root / out, Session(progress=False))
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from framer.errors import TrainingInterrupted, UserError
 from framer.training.checkpoint import WRITTEN, Checkpoints, Saved
 from framer.training.options import Session
+from tests.fixtures.photographs import write_photographs
 from tests.fixtures.trainings import (
     BACKBONES,
     base_job,
@@ -24,7 +25,6 @@ from tests.fixtures.trainings import (
     files,
     killed,
     optimisation,
-    photographs,
     run_job,
     start,
     train_here,
@@ -39,7 +39,7 @@ EACH = Session(progress=False, every=0)
 def root(tmp_path_factory):
     """Photographs, and a base of each backbone."""
     root = tmp_path_factory.mktemp("root")
-    photographs(root)
+    write_photographs(root)
     for backbone in BACKBONES:
         train_here(root, base_job(backbone), root / f"bases/{backbone}", QUIET)
     return root

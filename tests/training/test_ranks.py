@@ -28,7 +28,8 @@ from framer.training.launch import LAUNCH, RUN_ID
 from framer.training.optimizer_step import Stepper
 from framer.training.options import Session
 from tests.fixtures.clone import ROOT
-from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs, run_job, train_here
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, run_job, train_here
 
 QUIET = Session(progress=False)
 VARIANTS = {"whole batch": {"steps": 20}, "in two parts": {"steps": 4, "accumulate": 2}}
@@ -83,7 +84,7 @@ def one_rank(rank, port, photos, out):
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     root = tmp_path_factory.mktemp("ranks")
-    photographs(root)
+    write_photographs(root)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -103,7 +104,7 @@ def test_the_losses_are_the_same_to_1e9(backbone, name, ranks):
 
 
 def test_data_workers_change_nothing(tmp_path):
-    photographs(tmp_path)
+    write_photographs(tmp_path)
     settings = optimisation(3)
     batches = Batches(TrainingPairs([tmp_path / "photos"], 32, "pisa_sr", 5), settings, SEEDS)
     streams = [list(batches.stream(1, 3, workers)) for workers in (0, 2)]
@@ -114,7 +115,7 @@ def test_data_workers_change_nothing(tmp_path):
 
 
 def test_signals_to_a_whole_job_do_not_end_its_data_workers(tmp_path):
-    photographs(tmp_path)
+    write_photographs(tmp_path)
     batches = Batches(TrainingPairs([tmp_path / "photos"], 32, "pisa_sr", 5), optimisation(40), SEEDS)
     stream = batches.stream(0, 40, 1)
     next(stream)
@@ -126,7 +127,7 @@ def test_signals_to_a_whole_job_do_not_end_its_data_workers(tmp_path):
 
 
 def test_bf16_trains_and_keeps_float32_weights(tmp_path):
-    photographs(tmp_path)
+    write_photographs(tmp_path)
     for backbone in BACKBONES:
         train_here(tmp_path, base_job(backbone), tmp_path / f"bases/{backbone}", QUIET)
         for precision in ("bf16", "float32"):
@@ -181,7 +182,7 @@ def test_torchrun_from_the_command_line(tmp_path):
     (tmp_path / "datasets").mkdir()
     for name in ("photos", "photos-crop128"):
         shutil.copy(ROOT / f"datasets/{name}.yaml", tmp_path / "datasets")
-    photographs(tmp_path)
+    write_photographs(tmp_path)
     shutil.copytree(tmp_path / "photos", tmp_path / "datasets/photos/train")
     command = [sys.executable, "-m", "framer", "pretrain", "--study", "study.yaml", "--base", "pisa_sr"]
     for out, more in (("one", []), ("two", ["--gpus", "2"])):

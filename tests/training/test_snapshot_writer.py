@@ -13,7 +13,8 @@ from framer.provenance.hashing import sha256_file
 from framer.runs.snapshots import load_moment
 from framer.study.jobs import TrainJob
 from framer.training.options import Session
-from tests.fixtures.trainings import BACKBONES, base_job, files, killed, optimisation, photographs, run_job, train_here
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import BACKBONES, base_job, files, killed, optimisation, run_job, train_here
 
 QUIET = Session(progress=False)
 
@@ -21,7 +22,7 @@ QUIET = Session(progress=False)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    photographs(root)
+    write_photographs(root)
     for backbone in BACKBONES:
         train_here(root, base_job(backbone), root / f"bases/{backbone}", QUIET)
     return root

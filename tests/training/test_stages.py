@@ -4,61 +4,31 @@ import csv
 import json
 import shutil
 
-import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from framer.backbones.registry import settings_class
-from framer.data.images import read_rgb, write_png
+from framer.data.images import read_rgb
 from framer.errors import UserError
 from framer.inference.restore import restore
-from framer.method.recipe import Recipe
 from framer.provenance.cards import read_card, verify_payload
 from framer.provenance.hashing import sha256_file
-from framer.study.jobs import HeldOut, PretrainJob, TrainingData, TrainJob
 from framer.study.schema import Optimisation
 from framer.training import trainer
 from framer.training.options import Session
 from framer.training.pretrain import pretrain
 from framer.training.train import train
-from tests.fixtures.trainings import files
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import base_job, files, run_job
 
 QUIET = Session(progress=False)
-SEEDS = {"init": 1, "data": 2, "noise": 3, "negatives": 4}
-
-
-def photograph(seed, height, width):
-    """Smooth colours with an edge."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width] / 32
-    planes = [np.sin(a * x + b * y + c) + (x > y) for a, b, c in rng.uniform(0.5, 3, (3, 3))]
-    return (np.stack(planes, 2) * 50 + 100).clip(0, 255).astype(np.uint8)
-
-
-def settings(steps, lr=1e-3):
-    return Optimisation(steps=steps, batch=2, crop=32, lr=lr, warmup=1, decay=True)
-
-
-def base_job(backbone, steps=2, lr=1e-3):
-    data = TrainingData(("photos",), "pisa_sr")
-    return PretrainJob(backbone, "tiny", {}, data, {"base": settings(steps, lr)}, HeldOut("pairs", 3, 5), SEEDS, 1)
-
-
-def run_job(backbone, steps=2, recipe=None):
-    chosen = Recipe.named(recipe) if recipe else None
-    job, stages = base_job(backbone), {settings_class(backbone).stages[0]: settings(steps)}
-    return TrainJob(backbone, "tiny", {}, job.data, stages, job.heldout, job.seeds, job.threads, chosen)
+SMALL = {"batch": 2}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """photos/train, and pairs/{LR,HR} of odd sizes."""
+    """photos, and pairs/{LR,HR} of odd sizes."""
     root = tmp_path_factory.mktemp("study")
-    for i in range(2):
-        write_png(root / f"photos/train/{i}.png", photograph(i, 48, 64))
-        hr = photograph(10 + i, 36, 20)
-        write_png(root / f"pairs/HR/{i}.png", hr)
-        write_png(root / f"pairs/LR/{i}.png", hr[::4, ::4])
+    write_photographs(root)
     return root
 
 
@@ -66,11 +36,11 @@ def folder(tmp_path_factory):
 def study(request, folder):
     """A base, a baseline and a FRAMER run of one backbone."""
     root = folder / request.param
-    data, heldout = [folder / "photos/train"], folder / "pairs"
-    pretrain(base_job(request.param), data, root / "bases/b", heldout, session=QUIET)
+    data, heldout = [folder / "photos"], folder / "pairs"
+    pretrain(base_job(request.param, **SMALL), data, root / "bases/b", heldout, session=QUIET)
     for name, recipe in (("baseline", None), ("framer", "released")):
         train(
-            run_job(request.param, recipe=recipe),
+            run_job(request.param, 2, recipe, **SMALL),
             root / "bases/b",
             data,
             root / f"runs/{name}",
@@ -120,18 +90,16 @@ def test_a_run_keeps_only_what_it_trained(study):
 def test_a_loss_of_zero_trains_the_baseline(study, folder, tmp_path):
     """To the byte, so that a study need not train it again."""
     name, root = study
-    job = run_job(name, recipe="noise_only")
-    train(job, root / "bases/b", [folder / "photos/train"], tmp_path / "run", folder / "pairs", session=QUIET)
+    job = run_job(name, 2, "noise_only", **SMALL)
+    train(job, root / "bases/b", [folder / "photos"], tmp_path / "run", folder / "pairs", session=QUIET)
     assert sha256_file(tmp_path / "run/model.safetensors") == sha256_file(root / "runs/baseline/model.safetensors")
 
 
 def test_the_same_work_gives_the_same_bytes(study, folder, tmp_path):
     name, root = study
-    data, heldout = [folder / "photos/train"], folder / "pairs"
-    pretrain(base_job(name), data, tmp_path / "bases/b", heldout, session=QUIET)
-    train(
-        run_job(name, recipe="released"), tmp_path / "bases/b", data, tmp_path / "runs/framer", heldout, session=QUIET
-    )
+    data, heldout = [folder / "photos"], folder / "pairs"
+    pretrain(base_job(name, **SMALL), data, tmp_path / "bases/b", heldout, session=QUIET)
+    train(run_job(name, 2, **SMALL), tmp_path / "bases/b", data, tmp_path / "runs/framer", heldout, session=QUIET)
     for path in ("bases/b", "runs/framer"):
         assert files(root / path) == files(tmp_path / path)
 
@@ -140,13 +108,13 @@ def test_restoring_gives_four_times_the_size_whoever_is_in_the_folder(study, fol
     name, root = study
     restore(root / "runs/framer", folder / "pairs/LR", tmp_path / "all", seed=7, progress=False)
     (tmp_path / "one").mkdir()
-    shutil.copy(folder / "pairs/LR/1.png", tmp_path / "one/1.png")
-    shutil.copy(folder / "pairs/LR/1.png", tmp_path / "one/other.png")
+    shutil.copy(folder / "pairs/LR/3.png", tmp_path / "one/3.png")
+    shutil.copy(folder / "pairs/LR/3.png", tmp_path / "one/other.png")
     restore(root / "runs/framer", tmp_path / "one", tmp_path / "alone", seed=7, progress=False)
-    assert read_rgb(tmp_path / "all/0.png").shape == (36, 20, 3)
-    assert sha256_file(tmp_path / "all/1.png") == sha256_file(tmp_path / "alone/1.png")
+    assert read_rgb(tmp_path / "all/2.png").shape == (36, 20, 3)
+    assert sha256_file(tmp_path / "all/3.png") == sha256_file(tmp_path / "alone/3.png")
     # The noise of an image belongs to its name; PiSA-SR has none.
-    twin = sha256_file(tmp_path / "alone/1.png") == sha256_file(tmp_path / "alone/other.png")
+    twin = sha256_file(tmp_path / "alone/3.png") == sha256_file(tmp_path / "alone/other.png")
     assert twin == (name == "pisa_sr")
     verify_payload(tmp_path / "all", read_card(tmp_path / "all", "images"))
 
@@ -164,7 +132,7 @@ def test_half_precision_of_a_gpu_is_refused_on_a_cpu(study, folder, tmp_path):
 def test_restoring_again_leaves_no_image_of_before(folder, tmp_path):
     restore("bicubic", folder / "pairs/LR", tmp_path / "out", progress=False)
     (tmp_path / "one").mkdir()
-    shutil.copy(folder / "pairs/LR/1.png", tmp_path / "one")
+    shutil.copy(folder / "pairs/LR/3.png", tmp_path / "one")
     restore("bicubic", tmp_path / "one", tmp_path / "out", progress=False)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.png", "index.csv", "card.json"}
 
@@ -174,16 +142,16 @@ def test_blank_lr_and_seed_reach_the_network(study, folder, tmp_path):
     for out, options in (("plain", {}), ("blank", {"blank_lr": True}), ("seed", {"seed": 1})):
         restore(root / "runs/baseline", folder / "pairs/LR", tmp_path / out, progress=False, **options)
     same = {
-        out: sha256_file(tmp_path / out / "0.png") == sha256_file(tmp_path / "plain/0.png") for out in ("blank", "seed")
+        out: sha256_file(tmp_path / out / "2.png") == sha256_file(tmp_path / "plain/2.png") for out in ("blank", "seed")
     }
     assert same == {"blank": False, "seed": name == "pisa_sr"}  # one step from the image itself: no noise to seed
 
 
 def test_zero_steps_keep_the_starting_weights(folder, tmp_path):
     """The untrained control. Of PiSA-SR it is bicubic interpolation to the last bit."""
-    data = [folder / "photos/train"]
+    data = [folder / "photos"]
     pretrain(base_job("pisa_sr", steps=0), data, tmp_path / "bases/b", folder / "pairs", session=QUIET)
-    train(run_job("pisa_sr", steps=0), tmp_path / "bases/b", data, tmp_path / "runs/r", folder / "pairs", session=QUIET)
+    train(run_job("pisa_sr", 0, None), tmp_path / "bases/b", data, tmp_path / "runs/r", folder / "pairs", session=QUIET)
     assert table(tmp_path / "runs/r/log.csv") == [] and len(table(tmp_path / "runs/r/heldout.csv")) == 1
     for checkpoint, out in ((tmp_path / "runs/r", "untrained"), ("bicubic", "bicubic")):
         restore(checkpoint, folder / "pairs/LR", tmp_path / out, progress=False)
@@ -196,12 +164,12 @@ def test_another_base_is_refused(study, folder, tmp_path):
     shutil.copytree(root / "runs/baseline", tmp_path / "runs/baseline")
     with pytest.raises(UserError, match=r"config\.json: base.path: .*bases/b is missing"):
         restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
-    pretrain(base_job(name, steps=1), [folder / "photos/train"], tmp_path / "bases/b", session=QUIET)
+    pretrain(base_job(name, 1, **SMALL), [folder / "photos"], tmp_path / "bases/b", session=QUIET)
     with pytest.raises(UserError, match="has other weights than this run was trained on"):
         restore(tmp_path / "runs/baseline", folder / "pairs/LR", tmp_path / "out", progress=False)
     wrong = {"pisa_sr": "dit4sr", "dit4sr": "pisa_sr"}[name]
     with pytest.raises(UserError, match=f"is '{name}'; a base of '{wrong}' is needed"):
-        train(run_job(wrong), tmp_path / "bases/b", [folder / "photos/train"], tmp_path / "x", session=QUIET)
+        train(run_job(wrong, 2, None), tmp_path / "bases/b", [folder / "photos"], tmp_path / "x", session=QUIET)
     assert not (tmp_path / "out").exists() and not (tmp_path / "x").exists()
 
 
@@ -222,7 +190,7 @@ def test_divergence_names_step_layer_and_images(folder, tmp_path):
         r"at step \d+: (loss|l2|gradient) is .*; lower lr .*; stage base, images photos/[01].*; first not finite: the"
     )
     with pytest.raises(UserError, match=said):
-        pretrain(base_job("pisa_sr", 20, lr=1e30), [folder / "photos/train"], tmp_path / "b", session=QUIET)
+        pretrain(base_job("pisa_sr", 20, lr=1e30, **SMALL), [folder / "photos"], tmp_path / "b", session=QUIET)
     assert not (tmp_path / "b").exists()
 
 

@@ -11,7 +11,8 @@ from framer.provenance.cards import LOCK, read_card
 from framer.provenance.code import fingerprint
 from framer.provenance.hashing import sha256_file
 from framer.training.options import Session
-from tests.fixtures.trainings import base_job, photographs, run_job, train_here
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import base_job, run_job, train_here
 
 QUIET = Session(progress=False)
 
@@ -19,7 +20,7 @@ QUIET = Session(progress=False)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("spent")
-    photographs(root)
+    write_photographs(root)
     train_here(root, base_job("pisa_sr"), root / "bases/pisa_sr", QUIET)
     return root
 

@@ -1,20 +1,15 @@
 import numpy as np
 import pytest
-import skimage.data
 import torch
 
 from framer.data.degradation.jpeg import libjpeg, tensor_jpeg
-
-
-def photograph(height: int, width: int, top: int = 100, left: int = 150) -> torch.Tensor:
-    pixels = skimage.data.astronaut()[top : top + height, left : left + width]
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()
+from tests.fixtures.photographs import astronaut
 
 
 @pytest.mark.parametrize("quality", [30, 75, 95])
 def test_libjpeg_agrees_with_a_second_binding(quality):
     cv2 = pytest.importorskip("cv2")
-    image = photograph(96, 96)
+    image = astronaut(96, 96)
     bgr = image.permute(1, 2, 0).numpy()[:, :, ::-1].astype(np.uint8)
     _, file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     expected = cv2.imdecode(file, cv2.IMREAD_COLOR)[:, :, ::-1]
@@ -30,7 +25,7 @@ def test_tensor_arithmetic_is_libjpeg_to_the_bit(kind):
     for quality in range(1, 101):
         h, w = (int(n) for n in rng.integers(1, 70, 2))
         if kind == "photograph":
-            images.append(photograph(h, w, *rng.integers(0, 400, 2)))
+            images.append(astronaut(h, w, *rng.integers(0, 400, 2)))
         elif kind == "noise":
             images.append(torch.randint(0, 256, (3, h, w), generator=generator).float())
         else:
@@ -43,7 +38,7 @@ def test_tensor_arithmetic_is_libjpeg_to_the_bit(kind):
 
 @pytest.mark.parametrize("codec", [libjpeg, tensor_jpeg])
 def test_levels_are_clipped_and_rounded_first(codec):
-    image = photograph(24, 40)
+    image = astronaut(24, 40)
     wild = image + torch.linspace(-0.4, 0.4, 40)
     wild[0][image[0] > 250] += 90
     wild[0][image[0] < 5] -= 90
@@ -52,5 +47,5 @@ def test_levels_are_clipped_and_rounded_first(codec):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_gives_the_same_bits():
-    image = photograph(61, 77)
+    image = astronaut(61, 77)
     assert torch.equal(tensor_jpeg([image.cuda()], [40])[0].cpu(), libjpeg([image], [40])[0])

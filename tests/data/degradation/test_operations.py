@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-import skimage.data
 import torch
 import torch.nn.functional as F
 
@@ -19,13 +18,7 @@ from framer.data.degradation.operations import (
     luma,
     resize,
 )
-
-
-def photograph(side: int = 96) -> torch.Tensor:
-    """Whole levels (3, side, side), float32."""
-    pixels = skimage.data.astronaut()[100 : 100 + side, 150 : 150 + side]
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()
-
+from tests.fixtures.photographs import astronaut
 
 KERNELS = [gaussian(21, 3, 1, 0.5), sinc(13, 1.2), sinc(21, 0.7), plateau(7, 1, 2, 1.0, 0.7), gaussian(21, 0.2, 0.2)]
 
@@ -43,7 +36,7 @@ def test_blur_is_mirrored_correlation_to_the_bit(shape, kernel, dtype):
 def test_blur_is_not_symmetric_where_the_kernel_is_not():
     skewed = np.zeros((7, 7), np.float32)
     skewed[1, 5], skewed[3, 3] = 0.25, 0.75
-    image = photograph(40)
+    image = astronaut(40, 40)
     expected = np.stack([scipy.ndimage.correlate(p, skewed, mode="mirror") for p in image.numpy()])
     for dtype in (torch.float32, torch.float64):
         assert np.array_equal(blur(image.to(dtype), skewed).float().numpy(), expected)
@@ -53,14 +46,14 @@ def test_blur_is_not_symmetric_where_the_kernel_is_not():
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_resize_agrees_with_a_second_implementation(mode, size):
     cv2 = pytest.importorskip("cv2")
-    image = photograph()
+    image = astronaut(96, 96)
     method = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[mode]
     expected = cv2.resize(image.permute(1, 2, 0).numpy(), size[::-1], interpolation=method)
     assert np.abs(resize(image, size, mode).permute(1, 2, 0).numpy() - expected).max() < 0.1
 
 
 def test_area_is_the_mean_of_blocks():
-    image = photograph()
+    image = astronaut(96, 96)
     expected = image.reshape(3, 24, 4, 24, 4).mean((2, 4))
     assert torch.allclose(resize(image, (24, 24), "area"), expected, atol=1e-4)
 
@@ -160,7 +153,7 @@ def test_gray_poisson_noise_is_shared_and_follows_luma():
 
 
 def test_poisson_noise_of_one_pixel_depends_on_that_pixel_alone():
-    image = photograph()
+    image = astronaut(96, 96)
     other = image.clone()
     other[:, 50, 50] = other[:, 50, 51]
     difference = add_noise(image, Noise("poisson", 1.0, False, 2)) != add_noise(other, Noise("poisson", 1.0, False, 2))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.stats
-import skimage.data
 import torch
 from PIL import Image
 
@@ -14,13 +13,13 @@ from framer.data.degradation.operations import Noise, _normal_table, random_word
 from framer.data.degradation.pipeline import MODES, Draw, StageDraw, apply, apply_batch, degrade, draw, sharpen, target
 from framer.data.degradation.presets import PRESETS, Degradation
 from framer.errors import UserError
+from tests.fixtures.photographs import astronaut
 
 QUIET = Noise("gaussian", 0.0, False, 0)
 
 
 def photograph(side: int = 96) -> torch.Tensor:
-    pixels = skimage.data.astronaut()[100 : 100 + side, 150 : 150 + side]
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
+    return astronaut(side, side) / 255
 
 
 def test_sharpening_agrees_with_opencv():
