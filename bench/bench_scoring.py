@@ -25,8 +25,7 @@ import skimage.data
 from PIL import Image
 
 from framer.scoring.protocols import Metric, Protocol
-from framer.scoring.score import missing
-from framer.weights.store import folder
+from framer.weights.store import folder, missing
 
 IMAGES = 20
 END_TO_END, ONE_PROCESS = 2.0, 1.3
@@ -100,7 +99,7 @@ def one_process(sr: Path, hr: Path, metrics: list[Metric], repeats: int) -> list
         values = plain_scores(plain, [(a, b) for a, b in pairs if b], "cpu")
         seconds[1].append(time.process_time() - start)
     for metric in metrics:
-        off = max(abs(a.values[metric.name] - b) for a, b in zip(done, values[metric.pyiqa], strict=True))
+        off = max(abs(a.values[metric.id] - b) for a, b in zip(done, values[metric.pyiqa], strict=True))
         assert off <= CLOSE.get(metric.name, 1e-4), f"{metric.id}: values differ by {off}"
     return [min(column) for column in seconds]
 
@@ -127,7 +126,7 @@ def main() -> int:
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
     }
-    metrics = [metric for metric in Protocol.named("framer").select(METRICS) if not missing(metric)]
+    metrics = [metric for metric in Protocol.named("framer").select(METRICS) if not missing(metric.weights)]
     with tempfile.TemporaryDirectory() as name:
         sr, hr = (args.sr, args.hr) if args.sr else write_images(Path(name))
         plain = one_process(sr, hr, metrics, args.repeats)

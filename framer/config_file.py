@@ -1,4 +1,4 @@
-"""YAML files that are checked to the last key, and one clear line when they say something they may not."""
+"""The one YAML reader, models that check a file to the last key, and one clear line for the first mistake."""
 
 import re
 from collections.abc import Mapping
@@ -37,24 +37,34 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     """Read one YAML file.
 
     Raises:
-        UserError: it is missing or no text, is no YAML, no mapping, or repeats a key.
+        UserError: the file is missing, not UTF-8, not YAML, not a mapping, or repeats a key.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise UserError(f"{path}: no such file; there are: {near}") from None
+        raise UserError(f"no such file; there are: {near}", path=path, code="missing") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+        raise UserError("not UTF-8 text; save it as UTF-8", path=path, code="unreadable") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"cannot be read ({error.strerror})", path=path, code="unreadable") from None
     try:
-        read = yaml.load(text, Loader=_Loader)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
-    if not isinstance(read, dict):
-        raise UserError(f"{path}: {'empty' if read is None else 'not a mapping'}; write KEY: VALUE lines")
-    return read
+        raise UserError(f"not valid YAML: {one_line(error)}", path=path, code="unreadable") from None
+    if not isinstance(content, dict):
+        kind = "empty" if content is None else "not a mapping"
+        raise UserError(f"{kind}; write KEY: VALUE lines", path=path)
+    return content
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, read as in a file: `2e-3` and `1.0e-5` are numbers, a repeated key is an error.
+
+    Raises:
+        yaml.YAMLError: not valid YAML.
+    """
+    return yaml.load(text, Loader=_Loader)
 
 
 class _Loader(yaml.CSafeLoader):
@@ -64,9 +74,9 @@ class _Loader(yaml.CSafeLoader):
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is no plain word", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key is not a plain word", key.start_mark)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is repeated", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -77,20 +87,21 @@ _Loader.add_implicit_resolver(
 
 
 def read_model(path: Path, model: type[_Model]) -> _Model:
-    """A file that `model` describes.
+    """Read a file that `model` describes.
 
     Raises:
-        UserError: it cannot be read, or has a wrong key or value: file, key, what is wrong, what to do.
+        UserError: it cannot be read, or has a wrong key or value.
     """
     try:
         return model.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise UserError(f"{path}: {complaint(error, model)}") from None
+        key, message = first_mistake(error, model)
+        raise UserError(message, path=path, key=key) from None
 
 
-def complaint(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first mistake in what `model` describes, as one line: key, what is wrong, what to do."""
-    # A misspelt key is reported as both unknown and missing; the former says more.
+def first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[str | None, str]:
+    """The first mistake in what `model` describes: its key, dotted, and one line on what is wrong and how to fix it."""
+    # A misspelt key is reported as both unknown and missing; the former message is more specific.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     at = list(first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -103,8 +114,7 @@ def complaint(error: ValidationError, model: type[BaseModel]) -> str:
         message = first["msg"].removeprefix("Value error, ")
         if not isinstance(first["input"], dict) and first["type"] not in ("value_error", "missing"):
             message += f", not {first['input']!r}"
-    where = ".".join(str(part) for part in at)
-    return f"{where + ': ' if where else ''}{message}{more}"
+    return ".".join(str(part) for part in at) or None, message + more
 
 
 def _keys_at(model: Any, at: list[Any]) -> list[str]:

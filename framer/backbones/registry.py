@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from framer.backbones.settings import Settings
-from framer.config_file import complaint
+from framer.config_file import first_mistake
 from framer.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def settings_of(backbone: str, *given: dict[str, Any]) -> Settings:
         try:
             _PARSED[key] = cls.model_validate(merged)
         except ValidationError as error:
-            raise UserError(complaint(error, cls)) from None
+            where, message = first_mistake(error, cls)
+            raise UserError(message, key=where) from None
     return _PARSED[key]
 
 

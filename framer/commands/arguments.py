@@ -1,6 +1,7 @@
 """How a command is declared, and the arguments that commands have in common."""
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 Handler = Callable[[argparse.Namespace], None]
 COMMANDS: dict[str, tuple[Handler, str, tuple[Argument, ...]]] = {}
-"""By name: what a command does, in code and in words, and its arguments."""
+"""By name: the function of a command, its description and its arguments."""
 
 MOST_THREADS = 1024
 """More than any machine has; tens of thousands stall one."""
@@ -37,38 +38,54 @@ def arg(*flags: str, **options: Any) -> Argument:
     return flags, options
 
 
-# What says how a training is carried out, and changes nothing in what it gives.
+# How a training is executed; none of these changes its result.
 SESSION = (
     arg(
         "--resume",
         choices=["latest", "previous", "none"],
         default="latest",
-        help="go on from the latest checkpoint (default) or the one before it, or start anew, even what is finished",
+        help="resume from the latest checkpoint (default) or the one before it, or start anew, even a finished run",
     ),
     arg(
-        "--minutes", type=float, metavar="M", help="stop in good time before M minutes are over; Slurm's limit is known"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="save a checkpoint and exit before M minutes are over; Slurm's limit is read",
     ),
     arg("--checkpoint-every", type=float, default=600, metavar="S", help="seconds between checkpoints (default: 600)"),
     arg("--tracking", type=Path, metavar="DIR", help="folder of TensorBoard (default: logs/STUDY/tracking)"),
-    arg("--gpus", type=int, default=1, metavar="N", help="processes in all, one a GPU, by torchrun (default: 1)"),
+    arg("--gpus", type=int, default=1, metavar="N", help="number of processes, one per GPU, by torchrun (default: 1)"),
     arg("--nodes", type=int, default=1, metavar="N", help="nodes of the Slurm job (default: 1)"),
 )
 
 
 def key_values(flag: str, given: list[str]) -> dict[str, Any]:
-    """KEY=VALUE arguments, each value read as YAML."""
-    import yaml
+    """KEY=VALUE arguments, each value read as in a study file."""
+    from yaml import YAMLError
+
+    from framer.config_file import parse_yaml
 
     pairs = {}
     for text in given:
         key, equals, value = text.partition("=")
         try:
-            pairs[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            pairs[key] = parse_yaml(value)
+        except YAMLError:
             equals = ""
         if not equals or not key:
-            raise UserError(f"{flag} {text}: write {flag} KEY=VALUE")
+            raise UserError(f"{text!r} is not KEY=VALUE; write {flag} KEY=VALUE", key=flag)
     return pairs
+
+
+def json_object(flag: str, given: str) -> dict[str, Any]:
+    """A JSON object argument, which keeps every value as it was written: how the workflow passes settings on."""
+    try:
+        value = json.loads(given)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"{given!r} is not a JSON object", key=flag)
+    return value
 
 
 def threads(text: str) -> int:
@@ -83,20 +100,20 @@ def threads(text: str) -> int:
 
 
 def planned(args: argparse.Namespace, job: "Job") -> None:
-    """Refuse settings that the workflow did not plan: an edited study file must not slip into a queued job."""
+    """Refuse settings other than the planned ones: an edited study file must not change a queued job."""
     if args.expect and args.expect != job.digest:
-        raise UserError(f"{args.study}: it changed after this job was planned; run snakemake again")
+        raise UserError("changed after this job was planned; run snakemake again", path=args.study, code="changed")
 
 
 def spread(args: argparse.Namespace) -> None:
-    """Start this very command again by torchrun, one process a GPU, unless that has been done or one is enough."""
+    """Start this command again by torchrun, one process per GPU, unless that has been done or one suffices."""
     from framer.training.launch import relaunch
 
     relaunch(args.gpus, args.nodes)
 
 
 def session(args: argparse.Namespace, study: "Study") -> "Session":
-    """How the command line says that a training is carried out."""
+    """The execution options of a training on the command line."""
     from framer.training.options import Session
 
     return Session(
@@ -109,6 +126,6 @@ def session(args: argparse.Namespace, study: "Study") -> "Session":
 
 
 def one_thread() -> None:
-    """For a command of many small products: threads would cost more than they give, and would order their sums."""
+    """One thread for a command of many small products: more would be slower, and change the order of sums."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"

@@ -9,14 +9,16 @@ from framer.errors import UserError
 
 
 @command(
-    "get data sets and model weights; check and index them",
+    "fetch data sets and model weights; check and index them",
     arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
     arg("--weights", metavar="NAME", help="id of a manifest in weights/, or owner/name on the hub"),
-    arg("--protocol", help="the weights of its metrics: osediff, seesr, framer, or a file of your own, .yaml"),
-    arg("--metrics", help="with --protocol: of these alone, comma-separated (default: all of the protocol)"),
+    arg(
+        "--protocol", help="weights of the metrics of a protocol: osediff, seesr, framer, or a file of your own, .yaml"
+    ),
+    arg("--metrics", help="with --protocol: of these metrics only, comma-separated (default: all of the protocol)"),
     arg("--out", type=Path, metavar="DIR", help="folder for a pipeline (default: weights/OWNER--NAME)"),
-    arg("--check", action="store_true", help="get nothing; say what is missing, with size and licence"),
+    arg("--check", action="store_true", help="fetch nothing; list what is missing, with size and license"),
 )
 def fetch(args: argparse.Namespace) -> None:
     from framer.dag.inventory import inventory
@@ -31,13 +33,13 @@ def fetch(args: argparse.Namespace) -> None:
 
         protocol = Protocol.named(args.protocol)
         metrics = protocol.select(args.metrics.split(",")) if args.metrics else protocol.metrics
-        weights += WeightsManifest.holding({name for metric in metrics for name in metric.weights})
+        weights += sorted({name for metric in metrics for name in metric.weights})
     if args.check:
         lines, missing = inventory(args.datasets, args.sets, weights)
         print("\n".join(lines))
         sys.exit(1 if missing else 0)
     if not args.sets and not weights:
-        raise UserError("fetch: name a set, --weights NAME or --protocol NAME; --check lists what there is")
+        raise UserError("name a set, --weights NAME or --protocol NAME; --check lists all", key="fetch", code="missing")
     for manifest in [Manifest.load(name, args.datasets) for name in args.sets]:
         fetch_set(manifest, args.datasets)
     if weights:
@@ -48,7 +50,7 @@ def fetch(args: argparse.Namespace) -> None:
 
 
 @command(
-    "make a paired set by degrading photographs, as its manifest says",
+    "make a paired set by degrading photographs, as its manifest describes",
     arg("set", metavar="SET", help="id of a manifest whose source is 'degraded'"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
 )
@@ -60,7 +62,7 @@ def degrade(args: argparse.Namespace) -> None:
 
 
 @command(
-    "take over the images of another method, so that they are scored like all others",
+    "import the images of another method, to score them like all others",
     arg("--images", type=Path, required=True, metavar="DIR", help="its restored images, named as the LR images"),
     arg("--lr", type=Path, required=True, metavar="DIR", help="folder of the LR images"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the PNGs, their index and card"),

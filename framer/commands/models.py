@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from framer.commands.arguments import SESSION, arg, command, key_values, planned, session, spread, threads
+from framer.commands.arguments import SESSION, arg, command, json_object, key_values, planned, session, spread, threads
 
 
 @command(
@@ -118,8 +118,9 @@ def convert(args: argparse.Namespace) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a restore setting of the backbone, such as steps=20",
+        help="a restore setting of the backbone, such as steps=20; before one in --settings",
     ),
+    arg("--settings", default="{}", metavar="JSON", help="restore settings of the backbone, as a card has them"),
     arg(
         "--captions", type=Path, metavar="PATH", help="CSV image,caption, or a folder of STEM.txt (default: no prompts)"
     ),
@@ -132,7 +133,7 @@ def restore(args: argparse.Namespace) -> None:
     from framer.inference.restore import restore as run
 
     checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
-    settings = key_values("--set", args.set)
+    settings = json_object("--settings", args.settings) | key_values("--set", args.set)
     prompts = {"captions": args.captions, "missing": args.missing}
     options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": args.threads}
     run(checkpoint, args.lr, args.out, settings=settings, **prompts, **options)

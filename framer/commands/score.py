@@ -1,4 +1,4 @@
-"""Scores of images, and whether they can be trusted."""
+"""Scores of images, imported scores, and checks of the installation."""
 
 import argparse
 import sys
@@ -13,13 +13,24 @@ from framer.errors import UserError
     arg("--sr", type=Path, required=True, nargs="+", metavar="DIR", help="folders of restored images"),
     arg("--hr", nargs="+", default=["-"], metavar="DIR", help="HR images: one folder for all or one each, - for none"),
     arg("--metrics", required=True, help="comma-separated: psnr,ssim,lpips,niqe,maniqa,musiq,dists,clipiqa,liqe,fid"),
-    arg("--protocol", required=True, help="what the names mean: osediff, seesr, framer, or a file of your own, .yaml"),
     arg(
-        "--out", type=Path, required=True, nargs="+", metavar="FILE.csv", help="one a folder; its sidecar is FILE.json"
+        "--protocol",
+        required=True,
+        nargs="+",
+        metavar="NAME",
+        help="definitions of the metrics: osediff, seesr, framer, or a file of your own, .yaml",
+    ),
+    arg(
+        "--out",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="FILE.csv",
+        help="one per folder and protocol: all protocols of the first folder come first; its sidecar is FILE.json",
     ),
     arg("--threads", type=threads, help="CPU cores, which change no value (default: those at hand, at most 8)"),
-    arg("--label", help="name of a method in the tables, for images that are not of a study; goes with --source"),
-    arg("--source", help="where its images are from"),
+    arg("--label", help="name of a method in the tables, for images that no study restores; needs --source"),
+    arg("--source", help="origin of its images"),
 )
 def score(args: argparse.Namespace) -> None:
     import os
@@ -28,16 +39,23 @@ def score(args: argparse.Namespace) -> None:
     from framer.scoring.score import score as run
 
     hr = args.hr * len(args.sr) if len(args.hr) == 1 else args.hr
-    if not len(args.sr) == len(hr) == len(args.out):
-        raise UserError(f"score: {len(args.sr)} folders of --sr need as many --out, and one --hr or as many")
+    if len(args.sr) != len(hr):
+        raise UserError(f"{len(args.sr)} folders of --sr need one --hr or as many, not {len(hr)}", key="--hr")
+    wanted = len(args.sr) * len(args.protocol)
+    if len(set(args.protocol)) < len(args.protocol):
+        raise UserError("a protocol is named twice; name it once", key="--protocol", code="conflict")
+    if len(args.out) != wanted:
+        raise UserError(f"{wanted} files are needed, one per folder and protocol, not {len(args.out)}", key="--out")
     if (args.label is None) != (args.source is None):
-        raise UserError("score: --label and --source go together")
+        raise UserError("needs --source, and --source needs --label", key="--label", code="conflict")
     origin = {"label": args.label, "source": args.source} if args.label else None
+    outs = iter(args.out)
     tasks = [
-        Task(sr, None if name == "-" else Path(name), out) for sr, name, out in zip(args.sr, hr, args.out, strict=True)
+        Task(sr, None if name == "-" else Path(name), {protocol: next(outs) for protocol in args.protocol})
+        for sr, name in zip(args.sr, hr, strict=True)
     ]
     cores = min(8, len(os.sched_getaffinity(0))) if args.threads is None else args.threads
-    done = run(tasks, args.metrics.split(","), args.protocol, cores, origin)
+    done = run(tasks, args.metrics.split(","), cores, origin)
     for reason in dict.fromkeys(reason for summary in done for reason in summary.unavailable.values()):
         print(f"framer: n/a: {reason}", file=sys.stderr)
     for summary in done:
@@ -46,15 +64,15 @@ def score(args: argparse.Namespace) -> None:
 
 
 @command(
-    "make a score file of a published log of per-image scores",
-    arg("log", type=Path, metavar="FILE", help="OSEDiff's log, or a CSV: image,metric,value or a column a metric"),
+    "import a published log of per-image scores as a score file",
+    arg("log", type=Path, metavar="FILE", help="OSEDiff's log, or a CSV: image,metric,value or a column per metric"),
     arg("--method", required=True, help="short name, such as osediff"),
     arg("--set", required=True, help="id of the test set, such as realsr-crop128"),
-    arg("--protocol", required=True, help="under which its publisher scored"),
+    arg("--protocol", required=True, help="the publisher's protocol"),
     arg("--label", required=True, help="name of the method in the tables"),
-    arg("--source", required=True, help="where the file is from"),
-    arg("--metrics", help="comma-separated: those to take (default: all)"),
-    arg("--definition", action="append", default=[], metavar="METRIC=ID", help="a metric that was computed otherwise"),
+    arg("--source", required=True, help="origin of the file"),
+    arg("--metrics", help="comma-separated: those to import (default: all)"),
+    arg("--definition", action="append", default=[], metavar="METRIC=ID", help="another definition of a metric"),
     arg("--out", type=Path, metavar="DIR", help="folder of methods (default: results/published/scores)"),
 )
 def import_scores(args: argparse.Namespace) -> None:
@@ -63,11 +81,12 @@ def import_scores(args: argparse.Namespace) -> None:
 
     for text in args.definition:
         if not all(text.partition("=")):
-            raise UserError(f"--definition {text}: write METRIC=ID")
+            raise UserError(f"{text!r} is not METRIC=ID", key="--definition")
     definitions: dict[str, str] = {}
     for name, _, other in (text.partition("=") for text in args.definition):
         if name in definitions:
-            raise UserError(f"--definition {name}: named twice, as {definitions[name]} and as {other}; name one")
+            message = f"{name} is named twice, as {definitions[name]} and as {other}; name one"
+            raise UserError(message, key="--definition", code="conflict")
         definitions[name] = other
     origin = {"label": args.label, "source": args.source}
     metrics = args.metrics.split(",") if args.metrics else None
@@ -76,24 +95,24 @@ def import_scores(args: argparse.Namespace) -> None:
 
 
 @command(
-    "test that what is installed computes what it should",
+    "check that this installation computes the right values",
     arg("--sr", type=Path, metavar="DIR", help="restored images with published scores"),
     arg("--hr", type=Path, metavar="DIR", help="their HR images"),
     arg("--log", type=Path, metavar="FILE", help="the published scores: OSEDiff's log or a CSV, protocol osediff"),
-    arg("--cluster", action="store_true", help="instead: what of this Slurm cluster would trip the workflow up"),
+    arg("--cluster", action="store_true", help="instead: check this Slurm cluster's configuration for known problems"),
 )
 def doctor(args: argparse.Namespace) -> None:
     from framer.doctor import installation, slurm
 
     published = (args.sr, args.hr, args.log)
     if any(published) and not all(published):
-        raise UserError("doctor: --sr, --hr and --log go together")
+        raise UserError("--sr, --hr and --log need each other: give all three or none", key="--log", code="conflict")
     wrong = 0
     here = slurm.examine(slurm.Cluster.here(), Path()) if args.cluster else None
     for finding in here or installation.examine(published if all(published) else None):
         print(finding)
         wrong += finding.wrong
     if wrong:
-        advice = "put that right before you submit" if here else "do not trust scores of this installation"
+        advice = "correct that before you submit" if here else "do not trust scores of this installation"
         print(f"framer: {wrong} wrong; {advice}", file=sys.stderr)
         sys.exit(1)

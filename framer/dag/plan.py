@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from framer.config_file import read_yaml
 from framer.dag import inputs
 from framer.dag.resources import uses_gpu
 from framer.dag.scope import Scope
@@ -58,7 +57,7 @@ class Plan:
     def __init__(self, scope: Scope, logs: Path = LOGS):
         self.scope, self.study, self.logs = scope, scope.study, logs
         self.assumed: dict[str, None] = {}
-        self.table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("speeds.yaml").read_text(encoding="utf-8"))
+        self.table: dict[str, Any] = read_yaml(Path(__file__).with_name("speeds.yaml"))
         runs, released = scope.runs, scope.released
         captions = self._captions()
         bases = {Path(inputs.base(self.study, run)) for run in [*runs, *released]}
@@ -167,7 +166,7 @@ class Plan:
         return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), uses_gpu("restore", self.study))
 
     def _scoring(self) -> Part:
-        names = [name for _, name in self.scope.pairs for _ in self.study.config.protocols]
+        names = [name for _, name in self.scope.pairs]  # one job for all protocols
         each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in names]
         return self._estimated("score", each)
 

@@ -88,10 +88,11 @@ class Scope:
         return weights_of(self.study)
 
     @cached_property
-    def metric_weights(self) -> dict[str, list[str]]:
-        """The manifests of the weights of all metrics, by protocol."""
+    def metric_weights(self) -> list[str]:
+        """The manifests of the weights of the metrics of all protocols."""
         config = self.study.config
-        return {name: self.weights.of_metrics(Protocol.named(name).select(config.metrics)) for name in config.protocols}
+        selected = [Protocol.named(name).select(config.metrics) for name in config.protocols]
+        return self.weights.of_metrics(metric for metrics in selected for metric in metrics)
 
     @cached_property
     def loss_weights(self) -> dict[str, tuple[str, ...]]:
@@ -107,7 +108,7 @@ class Scope:
     @property
     def needed_weights(self) -> list[str]:
         """The manifests of all weights that scoring and training need besides bases."""
-        needed = (*self.metric_weights.values(), *self.loss_weights.values())
+        needed = (self.metric_weights, *self.loss_weights.values())
         return list(dict.fromkeys(name for names in needed for name in names))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Weights of metrics and losses in the workflow: which it fetches, which are here, and what hangs on their bytes."""
+"""Weights of metrics and losses in the workflow: which it fetches, which are here, and what depends on their bytes."""
 
 import os
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from framer.provenance.cards import CARD
 from framer.provenance.hashing import digest
 from framer.scoring.protocols import Metric, Protocol
 from framer.weights.manifest import WeightsManifest
-from framer.weights.store import folder, hashes
+from framer.weights.store import files, folder, hashes
 
 Standing = Literal["kept", "wanted", "loose", "absent"]
 
@@ -16,10 +16,10 @@ Standing = Literal["kept", "wanted", "loose", "absent"]
 class Weights:
     """The manifests of single files. Each stands in one of four ways:
 
-        kept     its card is here, and the files are those of the card: jobs hang on the card, which holds their hashes
-        wanted   a file is missing and may be fetched: the graph does, and jobs hang on the card that will be there
-        loose    its files are here without that card, put there by hand: jobs hang on their hashes as a parameter
-        absent   a file is missing and comes by hand, or there is no network: `n/a`, or in a strict study an error
+        kept     its card is here and describes its files: jobs depend on the card, which holds their hashes
+        wanted   a file is missing and can be fetched: the workflow does, and jobs depend on the card to come
+        loose    its files are here without a card that describes them: jobs depend on their hashes, a parameter
+        absent   a file is missing and must be downloaded manually, or there is no network: `n/a`, or an error if strict
 
     From `wanted` to `kept` nothing changes for a job that ran in between, so that it does not run again.
 
@@ -45,28 +45,26 @@ class Weights:
             open_to_all = not manifest.gated and all(file.at for file in manifest.files if file.path in missing)
             # Snakemake would not make a card that is there.
             return "wanted" if open_to_all and self.network and not recorded else "absent"
-        found = hashes(file.path for file in manifest.files)
         home = folder() / manifest.id
-        same = recorded == {os.path.relpath(folder() / path, home): sha256 for path, sha256 in found.items()}
-        return "kept" if same else "loose"
+        found = {os.path.relpath(folder() / path, home): sha for path, sha in hashes(files([manifest.id])).items()}
+        return "kept" if recorded == found else "loose"
 
-    def of_metrics(self, metrics: Iterable[Metric]) -> list[str]:
-        """The manifests of all files that some metrics need."""
-        needed = {name for metric in metrics for name in metric.weights}
-        return WeightsManifest.among(self.manifests.values(), needed)
+    @staticmethod
+    def of_metrics(metrics: Iterable[Metric]) -> list[str]:
+        """The manifests of all weights that some metrics need."""
+        return sorted({name for metric in metrics for name in metric.weights})
 
     def cards(self, names: Iterable[str]) -> list[str]:
-        """The cards on which jobs that need some manifests hang."""
+        """The cards on which jobs that need some manifests depend."""
         return [(folder() / name / CARD).as_posix() for name in names if self.standing(name) in ("kept", "wanted")]
 
     def absent(self, names: Iterable[str]) -> dict[str, str]:
-        """Those of some manifests that are not here and will not be fetched, each with what to do."""
+        """Those of some manifests that are missing and will not be fetched, each with the command that fetches them."""
         return {name: self.manifests[name].how_to_get(folder()) for name in names if self.standing(name) == "absent"}
 
     def loose(self, names: Iterable[str]) -> str | None:
         """A digest of the bytes of those of some manifests that are loose; None where none is."""
-        files = {name: [file.path for file in self.manifests[name].files] for name in names}
-        found = {name: hashes(paths) for name, paths in files.items() if self.standing(name) == "loose"}
+        found = {name: hashes(files([name])) for name in names if self.standing(name) == "loose"}
         return digest(found) if found else None
 
     def state(self, protocol: str, metrics: list[str]) -> str:
@@ -78,10 +76,9 @@ class Weights:
         Raises:
             UserError: unknown protocol or metric.
         """
-        said = []
+        computed = []
         for metric in Protocol.named(protocol).select(metrics):
-            names = self.of_metrics([metric])
-            if "absent" not in map(self.standing, names):
-                loose = self.loose(names)
-                said.append(metric.id + (f"={loose}" if loose else ""))
-        return " ".join(said)
+            if "absent" not in map(self.standing, metric.weights):
+                loose = self.loose(metric.weights)
+                computed.append(metric.id + (f"={loose}" if loose else ""))
+        return " ".join(computed)

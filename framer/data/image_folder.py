@@ -8,6 +8,7 @@ datasets/<id>/card.json              written last
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,39 +149,74 @@ def complete(folder: Path, manifest: "Manifest") -> bool:
         return False
 
 
-def verify(folder: Path) -> None:
-    """Check a folder of images against the index in it, or beside it where the folder is a part of a set.
+@dataclass(frozen=True)
+class Listing:
+    """What the index of an image folder lists; without entries where no card vouches for the folder."""
 
-    The names always; the sha256 of each file in folders of up to `HASHED` images, the sizes in pixels in larger ones.
-    A folder with neither card is taken as it is, unless it is still being filled.
+    folder: Path
+    """Where card and index are: the folder, or the set that it is a part of."""
+    entries: dict[Path, Entry]
+
+    def require(self, path: Path, sha256: str) -> None:
+        """Refuse an image that is not the listed one.
+
+        Raises:
+            UserError: its hash is not the one in the index.
+        """
+        if self.entries and self.entries[path].sha256 != sha256:
+            raise self.changed(path)
+
+    def changed(self, path: Path) -> UserError:
+        """The error of an image that is not the listed one."""
+        return UserError(
+            f"not the file that {self.folder / INDEX} lists; delete {self.folder / CARD} and make it again",
+            path=path,
+            code="mismatch",
+        )
+
+
+def listing(folder: Path) -> Listing:
+    """Compare the names of a folder's images with the index in it, or beside it where the folder is a part of a set.
 
     Raises:
-        UserError: an image is missing, has come since or was changed, the index is not the card's, or the folder is
-            unfinished.
+        UserError: an image is missing or not listed, the index is not the card's, or the folder is unfinished.
     """
     if journal_of(folder / INDEX).is_file() and not (folder / CARD).is_file():
         raise UserError(
-            f"{folder}: not all of its images are there yet; repeat the framer restore that was interrupted"
+            "not all of its images are there yet; repeat the framer restore that was interrupted",
+            path=folder,
+            code="missing",
         )
     top, prefix = (folder, "") if (folder / CARD).is_file() else (folder.parent, f"{folder.name}/")
     if not (top / CARD).is_file():
-        return
+        return Listing(top, {})
     verify_payload(top, read_card(top, KIND))
     listed = {entry.name.removeprefix(prefix): entry for entry in read_index(top) if entry.name.startswith(prefix)}
     if prefix and not listed:
-        return  # a stranger in the folder of a set
+        return Listing(top, {})  # a folder that is not of the set
     parts = {Path(name).parent for name in listed}
     found = {(part / path.name).as_posix(): path for part in parts for path in list_images(folder / part).values()}
-    cure = f"; delete {top / CARD} and make it again"
     if found.keys() != listed.keys():
         raise UserError(
-            f"{folder}: {named(sorted(found.keys() ^ listed.keys()))}: not as {top / INDEX} lists them{cure}"
+            f"{named(sorted(found.keys() ^ listed.keys()))}: not as {top / INDEX} lists them; "
+            f"delete {top / CARD} and make it again",
+            path=folder,
+            code="mismatch",
         )
-    for name, path in found.items():
-        entry = listed[name]
-        if len(found) <= HASHED:
-            same = sha256_file(path) == entry.sha256
-        else:
-            same = image_size(path) == (entry.width, entry.height)
-        if not same:
-            raise UserError(f"{path}: not the file that {top / INDEX} lists{cure}")
+    return Listing(top, {path: listed[name] for name, path in found.items()})
+
+
+def verify(folder: Path) -> None:
+    """Check a folder of images against its index: see `listing`; for those who do not read all of its images.
+
+    The SHA-256 of each file in folders of up to `HASHED` images, the sizes in pixels in larger ones.
+
+    Raises:
+        UserError: as `listing`, or an image was changed.
+    """
+    found = listing(folder)
+    for path, entry in found.entries.items():
+        if len(found.entries) <= HASHED:
+            found.require(path, sha256_file(path))
+        elif image_size(path) != (entry.width, entry.height):
+            raise found.changed(path)

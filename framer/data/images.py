@@ -1,12 +1,13 @@
 """Image files in and out: every input format as 8-bit RGB, PNG with fixed bytes, and the index of a folder."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from tqdm import tqdm
 
 from framer.errors import UserError, named, one_line
 from framer.provenance.files import atomic, csv_text, write_text
-from framer.provenance.hashing import sha256_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 INDEX = "index.csv"
@@ -89,15 +89,29 @@ def read_rgb(path: Path) -> RGB:
         return np.array(_to_rgb(ImageOps.exif_transpose(file)))
 
 
+def read_hashed(path: Path) -> tuple[RGB, str]:
+    """`read_rgb`, and the SHA-256 of the very bytes that were decoded: the file is read once."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    with opened(path, content) as file:
+        return np.array(_to_rgb(ImageOps.exif_transpose(file))), hashlib.sha256(content).hexdigest()
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def opened(path: Path, content: bytes = b"") -> Iterator[ImageFile.ImageFile]:
     """An image file whose pixels are read, if at all, within the block.
+
+    Args:
+        path: the file.
+        content: its bytes, where they have been read.
 
     Raises:
         UserError: the file is missing, is no image, or what is read of it is damaged.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(BytesIO(content) if content else path) as image:
             yield image
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -150,8 +164,8 @@ def inspect(folder: Path, name: str) -> Entry:
     Raises:
         UserError: it is not readable.
     """
-    height, width = read_rgb(folder / name).shape[:2]
-    return Entry(name, width, height, sha256_file(folder / name))
+    pixels, sha256 = read_hashed(folder / name)
+    return Entry(name, pixels.shape[1], pixels.shape[0], sha256)
 
 
 def write_index(folder: Path, names: Iterable[str], progress: bool = False) -> list[Entry]:

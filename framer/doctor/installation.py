@@ -16,8 +16,9 @@ from framer.errors import UserError, one_line
 from framer.scoring import psnr_ssim
 from framer.scoring.import_scores import read_log
 from framer.scoring.protocols import PROTOCOLS, Metric
-from framer.scoring.score import Task, score, unavailable, weight_hashes
-from framer.weights.store import stated
+from framer.scoring.score import Task, score, unavailable
+from framer.weights.manifest import WeightsManifest
+from framer.weights.store import verified
 
 Image = NDArray[np.uint8]
 
@@ -155,11 +156,11 @@ def _weights(metric: Metric) -> Iterator[Finding]:
         yield Finding(check, "n/a", reason)
         return
     try:
-        found = weight_hashes([metric])
+        found = verified(metric.weights)
     except UserError as error:
         yield Finding(check, "WRONG", str(error))
         return
-    complete = all(stated(name) for name in found)
+    complete = all(file.sha256 for name in metric.weights for file in WeightsManifest.load(name).files)
     short = ", ".join(f"{Path(name).name} {sha256[:12]}" for name, sha256 in found.items())
     yield Finding(check, "ok", short + ("" if complete else " (its publisher states no hash)"))
 
@@ -171,7 +172,7 @@ def _published(sr: Path, hr: Path, log: Path) -> Iterator[Finding]:
     metrics = [m for m in PROTOCOLS["osediff"].metrics if m.name in names and m.name in TOLERANCES]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "scores.csv"
-        [summary] = score([Task(sr, hr, out)], [m.name for m in metrics], "osediff")
+        [summary] = score([Task(sr, hr, {"osediff": out})], [m.name for m in metrics])
         ours = read_log(out) if summary.means else {}
     for metric in metrics:
         check = f"{metric.id} against {log.name}"

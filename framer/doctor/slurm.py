@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from framer.config_file import read_yaml
 from framer.dag import resources
 from framer.doctor.finding import Finding
 from framer.errors import UserError, one_line
@@ -91,11 +90,9 @@ def requested(root: Path) -> dict[str, dict[str, Any]]:
 
 def _profile(root: Path) -> dict[str, Any]:
     try:
-        profile = yaml.safe_load((root / PROFILE).read_text(encoding="utf-8"))
-        return {**profile}
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        reason = one_line(error)
-        raise UserError(f"{root / PROFILE}: no profile ({reason}); run this at the root of the repository") from None
+        return read_yaml(root / PROFILE)
+    except UserError as error:
+        raise UserError(f"{error.message}; run this at the root of the repository", path=error.path) from None
 
 
 def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:

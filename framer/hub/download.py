@@ -1,9 +1,9 @@
-"""Files from the Hugging Face hub and from the web, with the bytes that their manifest says.
+"""Files from the Hugging Face hub and from the web, verified against their manifest.
 
-The hub's client compares sizes only, and only within one call it resumes: here the sha256 is checked, too. Its cache,
-offline mode, token and mirrors stay its own: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT.
+The hub's client compares sizes only, and only within one call it resumes: here the SHA-256 is checked, too. Its cache,
+offline mode, token and mirrors are configured as always: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT.
 
-Whoever starts a fetch, a person or a rule, need not start it again because a connection broke: `patiently` does.
+A broken connection does not end a fetch: `patiently` tries again.
 """
 
 import errno
@@ -42,16 +42,16 @@ TIMEOUT = 30
 PAUSES = (5.0, 20.0)
 """Seconds before a second and a third try."""
 TRANSPORT: type[Exception] = HfHubHTTPError.__bases__[0]  # type: ignore[assignment]
-"""What the hub's client raises of its HTTP library, which has had three names so far."""
+"""The base of the errors of the hub client's HTTP library, which was another library in each major version."""
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _Got = TypeVar("_Got")
 
 
 def patiently(attempt: Callable[[], _Got]) -> _Got:
-    """Try again what fails of the network or of the other side, `len(PAUSES)` times, each with a line on stderr.
+    """Retry an attempt that the network or the server made fail, `len(PAUSES)` times, each with a line on stderr.
 
     Raises:
-        Unavailable: it failed for good, or as often.
+        Unavailable: it failed permanently, or at every attempt.
     """
     for number, pause in enumerate(PAUSES, 1):
         try:
@@ -63,17 +63,20 @@ def patiently(attempt: Callable[[], _Got]) -> _Got:
 
 
 def download(remote: Remote, scratch: Path) -> Path:
-    """The file on this disk, with the size and hash that are known of it.
+    """Download a file, or find it in the cache, and verify its size and hash as far as they are known.
 
-    Addresses are asked in their order. What comes with other bytes is thrown away and fetched once more.
+    Addresses are tried in their order. A file with other bytes is deleted and fetched once more.
 
     Args:
-        remote: what and from where.
-        scratch: folder for what comes from the web; the hub's files lie in its client's cache. A partial file in it is
+        remote: addresses, size and hash of the file.
+        scratch: folder for files from the web; those of the hub lie in its client's cache. A partial file in it is
             resumed.
 
+    Returns:
+        The path of the file.
+
     Raises:
-        Unavailable: no address gives it; one line with each one's reason.
+        Unavailable: no address provides it; one line with the reason of each.
     """
     reasons = []
     for address in remote.at:
@@ -98,11 +101,11 @@ def _from_hub(file: HubFile, remote: Remote) -> Path:
             return path
         path.resolve().unlink()
         path.unlink(missing_ok=True)
-    raise Unavailable(f"{where}: {fault}; it was thrown away, try later")
+    raise Unavailable(f"{fault}; it was deleted, try later", path=where, code="mismatch")
 
 
 def _cached(file: HubFile, size: int | None) -> Path:
-    """The file in the client's cache, which is asked first: a file that is there needs no network."""
+    """The file in the client's cache, which is searched first: a cached file needs no network."""
     where = f"{file.repo}: {file.path}"
 
     def ask(local: bool) -> Path:
@@ -128,43 +131,44 @@ def _cached(file: HubFile, size: int | None) -> Path:
 
 
 def require_hub(where: str) -> None:
-    """Fail at once where there is no network: the client would try again for half a minute, and say nothing.
+    """Fail at once without a network: the client would retry silently for half a minute.
 
     Raises:
         Unavailable: offline mode is on.
         Passing: nothing answers at the hub's address.
     """
     if constants.HF_HUB_OFFLINE:
-        raise Unavailable(f"{where}: {OUT_OF_REACH}, without HF_HUB_OFFLINE")
+        raise Unavailable(f"{OUT_OF_REACH}, without HF_HUB_OFFLINE", path=where, code="unavailable")
     url = urlsplit(constants.ENDPOINT)
     if url.scheme in urllib.request.getproxies():
         return
     try:
         socket.create_connection((url.hostname, url.port or {"http": 80}.get(url.scheme, 443)), TIMEOUT).close()
     except OSError:
-        raise Passing(f"{where}: {OUT_OF_REACH}") from None
+        raise Passing(OUT_OF_REACH, path=where, code="unavailable") from None
 
 
 def require_space(folder: Path, size: int | None) -> None:
-    """Fail before a download that the disk cannot hold.
+    """Fail before a download that is larger than the free space.
 
     Raises:
-        UserError: it cannot.
+        NoSpace: it is.
     """
     while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if size and size > free:
-        raise NoSpace(f"{folder}: {in_units(size)} are needed and {in_units(free)} free; free space or set HF_HOME")
+        message = f"{in_units(size)} are needed and {in_units(free)} free; free space or set HF_HOME"
+        raise NoSpace(message, path=folder)
 
 
 @contextmanager
 def hub_errors(where: str, file: HubFile) -> Iterator[None]:
-    """Turn what the hub's client raises into one line that says what to do, and keep its retries quiet.
+    """Turn errors of the hub's client into one line with the remedy, and silence its retries.
 
     Raises:
-        Unavailable: another source may have it.
-        UserError: the disk takes no more.
+        Unavailable: another source may have the file.
+        NoSpace: the disk is full.
     """
     log = logging.getLogger("huggingface_hub")
     level = log.level
@@ -172,42 +176,44 @@ def hub_errors(where: str, file: HubFile) -> Iterator[None]:
     try:
         yield
     except GatedRepoError:
-        raise Unavailable(
-            f"{where}: gated; accept its terms on the hub (https://huggingface.co/"
-            f"{'datasets/' if file.repo_type == 'dataset' else ''}{file.repo}), then set HF_TOKEN and run again"
-        ) from None
+        page = f"https://huggingface.co/{'datasets/' if file.repo_type == 'dataset' else ''}{file.repo}"
+        message = f"gated; accept its terms on the hub ({page}), then set HF_TOKEN and run again"
+        raise Unavailable(message, path=where, code="unavailable") from None
     except RepositoryNotFoundError:
-        raise Unavailable(f"{where}: no such {file.repo_type} on the hub, or it is private; set HF_TOKEN") from None
+        message = f"no such {file.repo_type} on the hub, or it is private; set HF_TOKEN"
+        raise Unavailable(message, path=where, code="unavailable") from None
     except RevisionNotFoundError:
-        raise Unavailable(f"{where}: the hub has no revision {file.revision}") from None
+        message = f"the hub has no revision {file.revision}"
+        raise Unavailable(message, path=where, code="unavailable") from None
     except OfflineModeIsEnabled:
-        raise Unavailable(f"{where}: {OUT_OF_REACH}") from None
+        raise Unavailable(OUT_OF_REACH, path=where, code="unavailable") from None
     except LocalEntryNotFoundError:
-        raise Passing(f"{where}: {OUT_OF_REACH}") from None
+        raise Passing(OUT_OF_REACH, path=where, code="unavailable") from None
     except EntryNotFoundError:
-        raise Unavailable(f"{where}: no such file at revision {file.revision}") from None
+        message = f"no such file at revision {file.revision}"
+        raise Unavailable(message, path=where, code="unavailable") from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "nothing"
         kind = Unavailable if isinstance(status, int) and not _passes(status) else Passing
-        raise kind(f"{where}: the hub answered {status}; run again later") from None
+        raise kind(f"the hub answered {status}; run again later", path=where, code="unavailable") from None
     except OSError as error:
         raise disk_error(where, error) from None
     except TRANSPORT as error:
-        raise Passing(f"{where}: {one_line(error)}; run again") from None
+        raise Passing(f"{one_line(error)}; run again", path=where, code="unavailable") from None
     finally:
         log.setLevel(level)
 
 
 def _passes(status: int) -> bool:
-    """Whether an HTTP status may be another one soon: a server's own failure, a timeout, or too many requests."""
+    """Whether an HTTP status is temporary: a failure of the server, a timeout, or too many requests."""
     return status >= 500 or status in (408, 429)
 
 
 def disk_error(where: str, error: OSError) -> UserError:
-    """What an `OSError` on the way to the disk means."""
+    """The user error for an `OSError` while a file is written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"{where}: the disk is full; free space or set HF_HOME, then run again")
-    return Unavailable(f"{where}: {one_line(error)}; run again")
+        return NoSpace("the disk is full; free space or set HF_HOME, then run again", path=where)
+    return Unavailable(f"{one_line(error)}; run again", path=where, code="unavailable")
 
 
 def _from_web(address: str, remote: Remote, scratch: Path) -> Path:
@@ -223,27 +229,27 @@ def _from_web(address: str, remote: Remote, scratch: Path) -> Path:
             part.replace(path)
             return path
         part.unlink()
-    raise Unavailable(f"{address}: {fault}; it was thrown away, try later")
+    raise Unavailable(f"{fault}; it was deleted, try later", path=address, code="mismatch")
 
 
 def _resumed(address: str, part: Path) -> None:
-    """`_resume`, with what it raises as one line."""
+    """`_resume` with its errors as user errors."""
     try:
         _resume(address, part)
     except urllib.error.HTTPError as error:
         kind = Passing if _passes(error.code) else Unavailable
-        raise kind(f"{address}: the server answered {error.code}") from None
+        raise kind(f"the server answered {error.code}", path=address, code="unavailable") from None
     except _BROKEN as error:
-        raise Passing(f"{address}: {one_line(error)}; run again") from None
+        raise Passing(f"{one_line(error)}; run again", path=address, code="unavailable") from None
     except OSError as error:
         raise disk_error(address, error) from None
 
 
 def _resume(address: str, part: Path) -> None:
-    """Append to `part` what is missing of the file at an address.
+    """Append to `part` the missing rest of the file at an address.
 
     Raises:
-        OSError: the connection broke off, or the disk is full; what came stays.
+        OSError: the connection broke, or the disk is full; the received part is kept.
     """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
@@ -258,4 +264,4 @@ def _resume(address: str, part: Path) -> None:
         start = file.tell()
         shutil.copyfileobj(answer, file)
         if expected >= 0 and file.tell() - start != expected:
-            raise ConnectionError("the connection broke off")
+            raise ConnectionError("the connection broke")

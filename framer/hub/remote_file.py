@@ -1,4 +1,4 @@
-"""Files elsewhere: their addresses, and what is known of their bytes.
+"""Remote files: their addresses, sizes and hashes.
 
 An address is `https://...`, or `hf://[datasets/]OWNER/NAME[@REVISION]/PATH` as huggingface_hub writes it.
 """
@@ -28,10 +28,10 @@ class HubFile:
 
     @classmethod
     def parse(cls, address: str) -> "HubFile":
-        """Read an `hf://` address; without a revision it is the branch `main`.
+        """Parse an `hf://` address; the default revision is the branch `main`.
 
         Raises:
-            ValueError: it is none.
+            ValueError: not such an address.
         """
         match = _HF.fullmatch(address)
         if not match:
@@ -58,7 +58,7 @@ Digits = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
 
 
 class Remote(Strict):
-    """One file that can be downloaded. What nobody has published of it is null, and recorded at first use."""
+    """One file that can be downloaded. Sizes and hashes that are not published are null, and recorded at first use."""
 
     at: list[FileAddress] = Field(min_length=1, description="addresses, in order of preference")
     size: int | None = Field(None, gt=0, description="bytes")
@@ -75,12 +75,12 @@ class Remote(Strict):
         return self.sha256 is not None and len(self.sha256) == 64
 
     def fault(self, path: Path) -> str | None:
-        """What is wrong with a file that should be this one: a size, a hash, or None."""
+        """How a file differs from this one, by size or hash; None where it does not."""
         found = path.stat().st_size
         if self.size is not None and found != self.size:
-            return f"it has {found} bytes, not {self.size}"
+            return f"has {found} bytes, not {self.size}"
         if self.sha256 is not None and not (digest := sha256_file(path)).startswith(self.sha256):
-            return f"its sha256 is {digest}, not {self.sha256}"
+            return f"its SHA-256 is {digest}, not {self.sha256}"
         return None
 
 
@@ -89,11 +89,11 @@ class NoSpace(UserError):
 
 
 class Unavailable(UserError):
-    """A source cannot give what it should: the next one is asked."""
+    """A source does not provide a file: the next one is tried."""
 
 
 class Passing(Unavailable):
-    """The network or the other side failed, which may pass: the same source is asked again, a few times."""
+    """The network or the server failed, perhaps temporarily: the same source is tried again."""
 
 
 def in_units(size: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from framer.data.images import INDEX, RGB, read_index, read_rgb, write_index, write_png
+from framer.data.images import INDEX, RGB, read_hashed, read_index, write_index, write_png
 from framer.errors import UserError
 from framer.provenance.cards import CARD, lock, write_card
 from framer.provenance.files import left_behind
@@ -54,21 +54,25 @@ class Filling:
         return path.is_file() and entry == [self.sources[stem], sha256_file(path)]
 
 
-def check(images: Mapping[str, Path]) -> None:
+def check(images: Mapping[str, Path]) -> dict[str, str]:
     """Decode every image once, before anything is deleted or restored.
+
+    Returns:
+        The SHA-256 of each file, by stem.
 
     Raises:
         UserError: images that cannot be read; the first says why, and up to five more are named.
     """
-    faults = []
-    for path in images.values():
+    faults, hashes = [], {}
+    for stem, path in images.items():
         try:
-            read_rgb(path)
+            hashes[stem] = read_hashed(path)[1]
         except UserError as error:
             faults.append((path.name, str(error)))
     if faults:
         others = ", ".join(name for name, _ in faults[1:6])
         raise UserError(faults[0][1] + (f" (and {len(faults) - 1} more: {others})" if others else ""))
+    return hashes
 
 
 def clear(folder: Path, keep: Set[str] = frozenset()) -> None:

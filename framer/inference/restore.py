@@ -16,8 +16,8 @@ from framer.backbones.random import Draws, generator
 from framer.backbones.registry import settings_of
 from framer.backbones.settings import RestoreSettings
 from framer.data.captions import Missing, image_prompts
-from framer.data.image_folder import verify
-from framer.data.images import list_images, read_rgb
+from framer.data.image_folder import listing
+from framer.data.images import list_images, read_hashed
 from framer.data.pairs import to_rgb, to_tensor
 from framer.errors import UserError
 from framer.inference.output_folder import Filling, check
@@ -65,7 +65,7 @@ def restore(
             meanwhile, or `out` is `lr`.
     """
     images = list_images(lr)
-    verify(lr)
+    listed = listing(lr)
     if out.resolve() == lr.resolve():
         raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
     deterministic(threads)
@@ -103,18 +103,23 @@ def restore(
             message = f"{error}; check the weights of {checkpoint} and the restore settings ({given})"
             raise UserError(message, code="diverged") from None
 
-    check(images)
-    inputs = {stem: sha256_file(path) for stem, path in images.items()}
+    # What an index lists was decoded when it was written: such a file is read once, in its turn.
+    entries = listed.entries
+    inputs = {stem: entries[path].sha256 for stem, path in images.items()} if entries else check(images)
     used = versions(PACKAGES)
     task = facts | {"code": code, "lock": lock(), "versions": used, "device": device}
     folder = Filling(out, task, {stem: [inputs[stem], prompts.get(stem, "")] for stem in images})
     bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
     for stem, path in bar:
         if stem in folder.done:
+            if entries:
+                listed.require(path, sha256_file(path))
             continue
-        image = to_tensor(read_rgb(path)).unsqueeze(0)
-        if sha256_file(path) != inputs[stem]:
-            raise UserError(f"{path}: it has changed since the restoring began; run the same command again")
+        pixels, sha256 = read_hashed(path)
+        listed.require(path, sha256)
+        if sha256 != inputs[stem]:
+            raise UserError("changed while the folder was restored; run again", path=path, code="changed")
+        image = to_tensor(pixels).unsqueeze(0)
         try:
             folder.write(stem, to_rgb(sr(stem, image)[0]))
         except UserError as error:

@@ -19,7 +19,7 @@ from framer.provenance.hashing import digest
 from framer.scoring.protocols import Metric
 from framer.scoring.score_file import Scores
 from framer.study.study import OWN_BASES, Study
-from framer.weights.store import pipeline
+from framer.weights.store import files, pipeline
 
 Tree = dict[str, Any]
 ABSENT = "not on this machine"
@@ -56,7 +56,7 @@ class Lineage:
         if scores.path not in self._scored:
             self._scored[scores.path] = _scored(scores)
         scored = self._scored[scores.path]
-        weights = {name: sha for name, sha in scored["weights"].items() if name in metric.weights}
+        weights = {name: scored["weights"][name] for name in files(metric.weights) if name in scored["weights"]}
         return {"metric": metric.id} | scored | {"weights": weights}
 
     def _read_restored(self, row: str, set_id: str) -> Tree | str:

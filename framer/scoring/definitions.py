@@ -1,7 +1,7 @@
-"""What may vary within a metric's definition, and the exact id, files and options that follow from each choice.
+"""What may vary within a metric's definition, and the exact id, weights and options that follow from each choice.
 
-A protocol file says `psnr: {color: y-bt601-limited, border: 4}`; the id `psnr@y-bt601-limited,c4` is made of that here,
-so that no file can put one definition under another's id.
+A protocol file holds `psnr: {color: y-bt601-limited, border: 4}`; the id `psnr@y-bt601-limited,c4` is derived here, so
+that no file can put one definition under another's id.
 """
 
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from framer.config_file import Strict
 class Metric:
     """One exact definition.
 
-    `pyiqa` and `options` say it in the words of `pyiqa.create_metric(pyiqa, **options)`, whichever code computes it.
+    `pyiqa` and `options` are the arguments of `pyiqa.create_metric(pyiqa, **options)`, whichever code computes it.
     """
 
     name: str
     """Short name, the key in score files."""
     id: str
-    """Exact definition: colour, border and checkpoint, whatever changes the number."""
+    """Exact definition: color, border and checkpoint, whatever changes the number."""
     title: str
     """Name as a table's heading prints it."""
     higher_is_better: bool
@@ -36,9 +36,9 @@ class Metric:
     """Smallest image side, pixels, for which it is defined."""
     options: MappingProxyType[str, bool | int | str] = field(default_factory=lambda: MappingProxyType({}))
     weights: tuple[str, ...] = ()
-    """Files that it needs, relative to the folder of weights."""
+    """The manifests of the weights that it needs."""
     of_set: bool = False
-    """One value for a whole set of images, where all others have one an image."""
+    """One value for a whole set of images, where all others have one per image."""
 
     @property
     def heading(self) -> str:
@@ -52,8 +52,6 @@ _OPTIONS: dict[Color, dict[str, bool | str]] = {
     "y-bt601-limited": {"test_y_channel": True, "color_space": "ycbcr"},
     "y-yiq-full": {"test_y_channel": True, "color_space": "yiq"},
 }
-_ALEXNET = "hub/checkpoints/alexnet-owt-7be5be79.pth"
-_VGG = "hub/checkpoints/vgg16-397923af.pth"
 
 
 class Fidelity(Strict):
@@ -95,11 +93,9 @@ class Lpips(Strict):
     @property
     def metric(self) -> Metric:
         # Below these sides the backbone's last pooling has nothing left.
-        pyiqa, min_side, files = {
-            "alex": ("lpips", 31, (_ALEXNET, "hub/pyiqa/LPIPS_v0.1_alex-df73285e.pth")),
-            "vgg": ("lpips-vgg", 16, (_VGG, "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth")),
-        }[self.net]
-        return Metric("lpips", f"lpips@{self.net}-v0.1", "LPIPS", False, True, pyiqa, 4, min_side, weights=files)
+        pyiqa, min_side = {"alex": ("lpips", 31), "vgg": ("lpips-vgg", 16)}[self.net]
+        weights = (f"lpips-{self.net}",)
+        return Metric("lpips", f"lpips@{self.net}-v0.1", "LPIPS", False, True, pyiqa, 4, min_side, weights=weights)
 
 
 class Dists(Strict):
@@ -107,8 +103,7 @@ class Dists(Strict):
 
     @property
     def metric(self) -> Metric:
-        files = (_VGG, "hub/pyiqa/DISTS_weights-f5e65c96.pth")
-        return Metric("dists", "dists@vgg16", "DISTS", False, True, "dists", 4, 1, weights=files)
+        return Metric("dists", "dists@vgg16", "DISTS", False, True, "dists", 4, 1, weights=("dists",))
 
 
 class Niqe(Strict):
@@ -123,25 +118,19 @@ class Niqe(Strict):
         options = MappingProxyType({**_OPTIONS[self.color], "crop_border": self.border})
         # Its features are of whole blocks of 96 x 96; an image this small has just one.
         side = 96 + 2 * self.border
-        return Metric(
-            "niqe", name, "NIQE", False, False, "niqe", 4, side, options, ("hub/pyiqa/niqe_modelparameters.mat",)
-        )
+        return Metric("niqe", name, "NIQE", False, False, "niqe", 4, side, options, ("niqe",))
 
 
 class Maniqa(Strict):
-    """MANIQA. Since pyiqa 0.1.12 its 20 crops lie on a fixed grid; before, they were random and hung on call order."""
+    """MANIQA. Since pyiqa 0.1.12 its 20 crops lie on a fixed grid; before, they were random and order-dependent."""
 
     checkpoint: Literal["pipal", "koniq", "kadid"]
 
     @property
     def metric(self) -> Metric:
-        pyiqa, file = {
-            "pipal": ("maniqa-pipal", "MANIQA_PIPAL-ae6d356b.pth"),
-            "koniq": ("maniqa", "ckpt_koniq10k.pt"),
-            "kadid": ("maniqa-kadid", "ckpt_kadid10k.pt"),
-        }[self.checkpoint]
+        pyiqa = "maniqa" if self.checkpoint == "koniq" else f"maniqa-{self.checkpoint}"
         name = f"maniqa@{self.checkpoint},grid20"
-        return Metric("maniqa", name, "MANIQA", True, False, pyiqa, 4, 1, weights=(f"hub/pyiqa/{file}",))
+        return Metric("maniqa", name, "MANIQA", True, False, pyiqa, 4, 1, weights=(f"maniqa-{self.checkpoint}",))
 
 
 class Musiq(Strict):
@@ -151,10 +140,9 @@ class Musiq(Strict):
 
     @property
     def metric(self) -> Metric:
-        digits = {"koniq": "e95806b9", "spaq": "358bb6af", "paq2piq": "364c0c84", "ava": "e8d3f067"}[self.checkpoint]
         pyiqa = "musiq" if self.checkpoint == "koniq" else f"musiq-{self.checkpoint}"
-        file = f"hub/pyiqa/musiq_{self.checkpoint}_ckpt-{digits}.pth"
-        return Metric("musiq", f"musiq@{self.checkpoint}", "MUSIQ", True, False, pyiqa, 2, 1, weights=(file,))
+        weights = (f"musiq-{self.checkpoint}",)
+        return Metric("musiq", f"musiq@{self.checkpoint}", "MUSIQ", True, False, pyiqa, 2, 1, weights=weights)
 
 
 class Clipiqa(Strict):
@@ -162,9 +150,7 @@ class Clipiqa(Strict):
 
     @property
     def metric(self) -> Metric:
-        return Metric(
-            "clipiqa", "clipiqa@rn50", "CLIPIQA", True, False, "clipiqa", 4, 32, weights=("hub/clip/RN50.pt",)
-        )
+        return Metric("clipiqa", "clipiqa@rn50", "CLIPIQA", True, False, "clipiqa", 4, 32, weights=("clipiqa",))
 
 
 class Liqe(Strict):
@@ -175,9 +161,9 @@ class Liqe(Strict):
     @property
     def metric(self) -> Metric:
         pyiqa = "liqe" if self.checkpoint == "koniq" else "liqe_mix"
-        files = ("hub/clip/ViT-B-32.pt", f"hub/pyiqa/liqe_{self.checkpoint}.pt")
+        weights = (f"liqe-{self.checkpoint}",)
         # It looks at windows of 224 x 224.
-        return Metric("liqe", f"liqe@{self.checkpoint}", "LIQE", True, False, pyiqa, 4, 224, weights=files)
+        return Metric("liqe", f"liqe@{self.checkpoint}", "LIQE", True, False, pyiqa, 4, 224, weights=weights)
 
 
 class Fid(Strict):
@@ -185,8 +171,7 @@ class Fid(Strict):
 
     @property
     def metric(self) -> Metric:
-        file = "hub/pyiqa/pt_inception-2015-12-05-6726825d.pth"
-        return Metric("fid", "fid@inception,clean", "FID", False, True, "fid", 2, 1, weights=(file,), of_set=True)
+        return Metric("fid", "fid@inception,clean", "FID", False, True, "fid", 2, 1, weights=("fid",), of_set=True)
 
 
 class Definitions(Strict):
@@ -210,7 +195,7 @@ class Definitions(Strict):
 
 
 class ProtocolFile(Strict):
-    """What a protocol file may say."""
+    """The content of a protocol file."""
 
     summary: str = Field(description="what a reader of a table must know, in words")
     metrics: Definitions

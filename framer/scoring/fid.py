@@ -8,7 +8,7 @@ SIDE = 299
 
 
 def resized(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """An image as FID's network sees it: the clean-fid recipe (Parmar et al. 2022), an antialiased bicubic in floats.
+    """The input of FID's network: clean-fid's resizing (Parmar et al. 2022), an antialiased bicubic in floats.
 
     Args:
         image: (H, W, 3), uint8.
@@ -24,8 +24,8 @@ def resized(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def frechet_distance(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
     """|mean x - mean y|^2 + tr(Cx) + tr(Cy) - 2 tr((Cx Cy)^(1/2)), Cx and Cy the covariances.
 
-    With Cx = A A^T and Cy = B B^T, the last trace is the sum of the singular values of A^T B, as large as the number of
-    images. That needs no root of a 2048 x 2048 matrix, which for a set of hundred images is singular.
+    With Cx = A A^T and Cy = B B^T, the last trace is the sum of the singular values of A^T B, a matrix with one row and
+    column per image. This avoids the root of a 2048 x 2048 matrix that is singular for a set of a hundred images.
 
     Args:
         x: (N, D) features, N >= 2.

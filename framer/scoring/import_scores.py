@@ -1,4 +1,4 @@
-"""Per-image scores that others publish, as score files: their numbers can stand in the tables, each with its source."""
+"""Import of published per-image scores as score files, so that tables show them with their source."""
 
 import csv
 import math
@@ -31,26 +31,26 @@ def import_scores(
     """Write the scores of a published log as `folder/METHOD/SET/PROTOCOL.csv` with a sidecar.
 
     Args:
-        log: OSEDiff's log format; or a CSV, either with columns image, metric and value or with one column a metric.
+        log: OSEDiff's log format; or a CSV, either with columns image, metric and value or with one column per metric.
         method: short name of the method, lower case.
         set_id: id of the test set.
-        protocol: under which the publisher computed them.
-        origin: "label", as tables name the method, and "source", where the file is from.
-        metrics: which to take; None for all, each of which the protocol must know.
+        protocol: the publisher's protocol.
+        origin: "label", the method's name in tables, and "source", the origin of the file.
+        metrics: names of the metrics to import; None for all, each of which the protocol must define.
         definitions: exact ids of metrics that were computed by another definition than the protocol's. They are kept,
             and tables show them as `n/a` with that reason.
-        folder: of all methods.
+        folder: folder of all methods.
 
     Returns:
         The score file.
 
     Raises:
-        UserError: the file is neither, a metric is unknown, a value is missing, twice there or no number, or the log's
-            own means are not those of its values. Nothing is written then.
+        UserError: the file has another format, a metric is unknown, a value is missing, repeated or not a number, or
+            the log's own means differ from those of its values. Nothing is written then.
     """
-    for what, name in (("--method", method), ("--set", set_id)):
+    for option, name in (("--method", method), ("--set", set_id)):
         if not re.fullmatch(r"[a-z0-9_-]+", name):
-            raise UserError(f"{what} {name!r}: letters a to z, digits, - and _ only; it names a folder")
+            raise UserError(f"{name!r} names a folder; use letters a to z, digits, - and _ only", key=option)
     named = Protocol.named(protocol)
     values = read_log(log)
     found = list(dict.fromkeys(metric for _, metric in values))
@@ -58,7 +58,8 @@ def import_scores(
     ids = {metric.name: metric.id for metric in selected}
     for name, other in (definitions or {}).items():
         if name not in ids:
-            raise UserError(f"--definition {name}={other}: {name} is not among the scores, which are {', '.join(ids)}")
+            message = f"{name}={other}: {name} is not among the scores, which are {', '.join(ids)}"
+            raise UserError(message, key="--definition", code="unknown")
         ids[name] = other
     images = sorted({image for image, _ in values if image != WHOLE_SET})
     _one_stem_each(log, images)
@@ -67,7 +68,8 @@ def import_scores(
         for metric in selected:
             if metric.of_set == (image == WHOLE_SET):
                 if (image, metric.name) not in values:
-                    raise UserError(f"{log}: no {metric.name} of {'the set' if image == WHOLE_SET else image}")
+                    message = f"no {metric.name} of {'the set' if image == WHOLE_SET else image}"
+                    raise UserError(message, path=log, code="missing")
                 rows.append((image, metric.name, values[image, metric.name]))
     out = folder / method / set_id / f"{named.name}.csv"
     sidecar = {
@@ -85,7 +87,7 @@ def import_scores(
 
 
 def read_log(log: Path) -> Values:
-    """The values of a published file, under the metrics' names in lower case.
+    """Read the values of a published file, under the metrics' names in lower case.
 
     Raises:
         UserError: see `import_scores`.
@@ -93,10 +95,12 @@ def read_log(log: Path) -> Values:
     try:
         text = log.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{log}: cannot be read as text ({type(error).__name__})") from None
+        message = f"cannot be read as text ({type(error).__name__})"
+        raise UserError(message, path=log, code="unreadable") from None
     values = _from_osediff(log, text) if " | PSNR: " in text else _from_csv(log, text)
     if not values:
-        raise UserError(f"{log}: holds no scores; a CSV with columns image,metric,value or OSEDiff's log is needed")
+        message = "holds no scores; a CSV with columns image,metric,value or OSEDiff's log is needed"
+        raise UserError(message, path=log, code="unreadable")
     return values
 
 
@@ -107,69 +111,70 @@ def _from_osediff(log: Path, text: str) -> Values:
     for number, line in enumerate(text.splitlines(), 1):
         if match := _IMAGE_LINE.search(line):
             image = match["image"].rpartition("/")[2]
-            _add(values, image, match["scores"], f"{log}: line {number}")
+            _add(values, image, match["scores"], log, number)
         elif match := _AVERAGES.match(line):
-            _add(means, WHOLE_SET, match["scores"], f"{log}: line {number}")
+            _add(means, WHOLE_SET, match["scores"], log, number)
             if match["fid"]:
-                values[WHOLE_SET, "fid"] = _number(match["fid"], f"{log}: line {number}")
+                values[WHOLE_SET, "fid"] = _number(match["fid"], log, number)
     for (_, metric), printed in means.items():
         column = [value for (image, name), value in values.items() if name == metric and image != WHOLE_SET]
         if not column or abs(math.fsum(column) / len(column) - printed) > 1e-4:
-            raise UserError(
-                f"{log}: its mean {metric}, {printed}, is not that of its {len(column)} images; it is cut short"
-            )
+            message = f"its mean {metric}, {printed}, is not that of its {len(column)} images; it is incomplete"
+            raise UserError(message, path=log, code="mismatch")
     return values
 
 
-def _add(values: Values, image: str, scores: str, where: str) -> None:
+def _add(values: Values, image: str, scores: str, log: Path, line: int) -> None:
     for part in scores.split(";"):
         name, _, number = part.strip().partition(": ")
-        _put(values, image, name.lower(), number, where)
+        _put(values, image, name.lower(), number, log, line)
 
 
 def _from_csv(log: Path, text: str) -> Values:
     lines = csv.reader(StringIO(text))
     columns = [name.strip().lower() for name in next(lines, [])]
     if columns[:1] != ["image"]:
-        raise UserError(f"{log}: neither OSEDiff's log nor a CSV whose first column is image")
+        raise UserError("neither OSEDiff's log nor a CSV whose first column is image", path=log, code="unreadable")
     for name in columns:
         if columns.count(name) > 1:
-            raise UserError(f"{log}: line 1: column {name!r} is there twice; leave one of them out")
+            raise UserError(f"line 1: column {name!r} is repeated; remove one of them", path=log, code="conflict")
     values: Values = {}
     for row in lines:
-        where = f"{log}: line {lines.line_num}"
         if not row:
             continue
         if len(row) != len(columns):
-            raise UserError(f"{where}: not as many fields as the first line has")
+            message = f"line {lines.line_num}: not as many fields as the first line has"
+            raise UserError(message, path=log, code="unreadable")
         if columns == ["image", "metric", "value"]:
-            _put(values, row[0], row[1].strip().lower(), row[2], where)
+            _put(values, row[0], row[1].strip().lower(), row[2], log, lines.line_num)
         else:
             for name, number in zip(columns[1:], row[1:], strict=True):
-                _put(values, row[0], name, number, where)
+                _put(values, row[0], name, number, log, lines.line_num)
     return values
 
 
 def _one_stem_each(log: Path, images: list[str]) -> None:
-    """Everything here pairs images by stem: two with the same one are one image, or one of them is not of the set."""
+    """Refuse two images with one stem, by which everything here pairs images."""
     seen: dict[str, str] = {}
     for image in images:
         other = seen.setdefault(Path(image).stem, image)
         if other != image:
-            raise UserError(f"{log}: {other} and {image} have one stem; images pair by it, so leave one of them out")
+            message = f"{other} and {image} have one stem; images pair by it: remove one of them"
+            raise UserError(message, path=log, code="conflict")
 
 
-def _put(values: Values, image: str, metric: str, text: str, where: str) -> None:
+def _put(values: Values, image: str, metric: str, text: str, log: Path, line: int) -> None:
     if (image, metric) in values:
-        raise UserError(f"{where}: {metric} of {image} is there twice")
-    values[image, metric] = _number(text, where)
+        message = f"line {line}: {metric} of {image} is repeated; remove one of them"
+        raise UserError(message, path=log, code="conflict")
+    values[image, metric] = _number(text, log, line)
 
 
-def _number(text: str, where: str) -> float:
+def _number(text: str, log: Path, line: int) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{where}: {text!r} is no number")
+        raise UserError(f"line {line}: {text!r} is not a finite number", path=log)
     return value

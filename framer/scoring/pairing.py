@@ -25,7 +25,7 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
 
     Args:
         pairs: SR and HR files.
-        metrics: what will be computed on them.
+        metrics: the metrics to compute on them.
 
     Raises:
         UserError: an image is not 8-bit RGB, SR and HR differ in size, an image is too small for a metric, or there
@@ -38,40 +38,39 @@ def check(pairs: list[Pair], metrics: list[Metric]) -> None:
             different.append(f"{sr.name} ({'x'.join(map(str, size))}, HR {'x'.join(map(str, of_hr))})")
         for metric in metrics:
             if min(size) < metric.min_side:
-                raise UserError(
-                    f"{sr}: {size[0]}x{size[1]} pixels; {metric.name} needs at least {metric.min_side} each way"
-                )
+                message = f"{size[0]}x{size[1]} pixels; {metric.name} needs at least {metric.min_side} on each side"
+                raise UserError(message, path=sr)
+    folder = pairs[0][0].parent
     if different:
-        raise UserError(f"{pairs[0][0].parent}: sizes differ from HR: {named(different)}; restore to exactly x4")
+        message = f"sizes differ from HR: {named(different)}; restore to exactly x4"
+        raise UserError(message, path=folder, code="mismatch")
     for metric in metrics:
         if metric.of_set and len(pairs) < 2:
-            raise UserError(
-                f"{pairs[0][0].parent}: {metric.name} needs two images or more; leave it out of the metrics"
-            )
+            raise UserError(f"{metric.name} needs two images or more; leave it out of the metrics", path=folder)
 
 
 def decoded_size(path: Path) -> tuple[int, int]:
     """Width and height as they will be decoded, from the header of an image that must be 8-bit RGB.
 
-    Whatever else an image is, a reader must guess what its pixels mean, and readers of the field guess differently.
-    Pillow calls 16-bit RGB "RGB" too, and cuts it to 8 bits; how it would unpack the pixels tells.
+    Readers of the field convert other kinds of images differently. Pillow's mode of 16-bit RGB is "RGB" too, and is cut
+    to 8 bits; the arguments of its tiles show the depth.
 
     Raises:
-        UserError: it is no image, or another kind of image.
+        UserError: not an image, or not 8-bit RGB.
     """
     with opened(path) as image:
-        # Pillow decodes all of a PNG to look for orientation behind its pixels; whoever decodes it will see.
+        # Pillow decodes all of a PNG to look for orientation behind its pixels: that is found when it is decoded.
         turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
         clear = "transparency" in image.info
         mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
     if mode != "RGB" or wide or clear:
         names = {
-            "RGB": "16-bit RGB" if wide else "RGB with a transparent colour",
-            "L": "grey",
-            "LA": "grey with alpha",
+            "RGB": "16-bit RGB" if wide else "RGB with a transparent color",
+            "L": "gray",
+            "LA": "gray with alpha",
             "RGBA": "RGB with alpha",
             "P": "a palette image",
         }
-        found = "16-bit or wider grey" if mode[0] in "IF" else names.get(mode, f"of mode {mode}")
-        raise UserError(f"{path}: it is {found}, and scores are of 8-bit RGB; save it as that")
+        found = "16-bit or wider gray" if mode[0] in "IF" else names.get(mode, f"of mode {mode}")
+        raise UserError(f"{found}; scores need 8-bit RGB: convert it", path=path)
     return (size[1], size[0]) if turned else size

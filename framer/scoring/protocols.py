@@ -1,8 +1,8 @@
-"""What a metric's name means. One name has several definitions in the literature; a protocol picks one for each.
+"""Protocols: the definition of each metric. One name has several definitions in the literature.
 
-Papers of this field print three quantities as PSNR and two as MANIQA. Here a metric is its exact id, such as
-`psnr@y-bt601-limited,c0`, and a number is never shown without the protocol that it was made under. Protocols are files:
-those beside this module, and a user's own.
+Papers of this field print three quantities as PSNR and two as MANIQA. Here a metric is identified by its exact id, such
+as `psnr@y-bt601-limited,c0`, and a number is never shown without its protocol. Protocols are files: those beside this
+module, and a user's own.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ USERS = Path("config") / "protocols"
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named set of definitions, one a metric name, in the order of the tables."""
+    """A named set of definitions, one per metric name, in the order of the tables."""
 
     name: str
     summary: str
-    """What a reader of a table must know, in words."""
+    """The line above every table."""
     metrics: tuple[Metric, ...]
 
     def select(self, names: list[str]) -> list[Metric]:
@@ -35,12 +35,14 @@ class Protocol:
         """
         known = [metric.name for metric in self.metrics]
         if not names:
-            raise UserError(f"protocol {self.name!r}: no metric named; name some of {', '.join(known)}")
+            raise UserError(f"protocol {self.name!r}: no metric named; name some of {', '.join(known)}", key="metrics")
         for name in names:
             if name not in known:
-                raise UserError(f"protocol {self.name!r}: {unknown('metric', name, known)}")
+                message = f"protocol {self.name!r}: {unknown('metric', name, known)}"
+                raise UserError(message, key="metrics", code="unknown")
             if names.count(name) > 1:
-                raise UserError(f"protocol {self.name!r}: metric {name!r} is named twice")
+                message = f"protocol {self.name!r}: metric {name!r} is named twice; name it once"
+                raise UserError(message, key="metrics", code="conflict")
         return [metric for metric in self.metrics if metric.name in names]
 
     @staticmethod
@@ -48,10 +50,10 @@ class Protocol:
         """Read a protocol file; the protocol's name is the file's.
 
         Raises:
-            UserError: the file is missing, is no YAML, says what it may not, or takes the name of another protocol.
+            UserError: the file is missing, not YAML, has a wrong key or value, or has the name of another protocol.
         """
         if path.stem in PROTOCOLS:
-            raise UserError(f"{path}: {path.stem!r} is a protocol that framer defines; rename the file")
+            raise UserError(f"framer defines the protocol {path.stem!r}; rename the file", path=path, code="conflict")
         return _read(path)
 
     @staticmethod
@@ -59,7 +61,7 @@ class Protocol:
         """One of `PROTOCOLS`, one in the folder `USERS`, or, for a name that ends in .yaml, the file of that path.
 
         Raises:
-            UserError: there is none of that name, or its file is wrong.
+            UserError: an unknown name, or an invalid file.
         """
         if name in PROTOCOLS:
             return PROTOCOLS[name]
@@ -68,15 +70,14 @@ class Protocol:
         own = {path.stem: path for path in sorted(USERS.glob("*.yaml"))}
         if name in own:
             return Protocol.load(own[name])
-        raise UserError(unknown("protocol", name, [*PROTOCOLS, *own]))
+        raise UserError(unknown("protocol", name, [*PROTOCOLS, *own]), code="unknown")
 
 
 def _read(path: Path) -> Protocol:
     content = read_model(path, ProtocolFile)
     if not content.metrics.metrics:
-        raise UserError(
-            f"{path}: metrics: defines none; define some of {', '.join(type(content.metrics).model_fields)}"
-        )
+        message = f"defines none; define some of {', '.join(type(content.metrics).model_fields)}"
+        raise UserError(message, path=path, key="metrics")
     return Protocol(path.stem, content.summary, content.metrics.metrics)
 
 

@@ -1,7 +1,7 @@
-"""PSNR and SSIM of 8-bit images, in NumPy: they need no network and no second of start-up.
+"""PSNR and SSIM of 8-bit images, in NumPy: no network and no start-up time.
 
-Both follow the implementation that published numbers of the field come from (pyiqa) to its details: PSNR on unrounded
-values with a floor under the error, SSIM on rounded ones with its contrast-structure term clipped at zero.
+Both reproduce pyiqa, the implementation behind the published numbers of the field: PSNR on unrounded values with a
+floor under the error, SSIM on rounded values with its contrast-structure term clipped at zero.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def psnr(
         hr: same shape.
         test_y_channel: compare Y of `color_space` instead of R, G and B.
         color_space: see `luma`; the peak is 255 for limited-range Y too.
-        crop_border: pixels left out at each edge.
+        crop_border: pixels cropped at each edge.
     """
     sr, hr = _crop(sr, crop_border), _crop(hr, crop_border)
     x, y = (luma(image, color_space) if test_y_channel else image.astype(np.float64) for image in (sr, hr))
@@ -63,7 +63,7 @@ def ssim(sr: Image, hr: Image, *, test_y_channel: bool = True, color_space: str 
         hr: same shape.
         test_y_channel: compare Y of `color_space` instead of R, G and B.
         color_space: see `luma`.
-        crop_border: pixels left out at each edge.
+        crop_border: pixels cropped at each edge.
     """
     sr, hr = _crop(sr, crop_border), _crop(hr, crop_border)
     if test_y_channel:
@@ -81,7 +81,7 @@ def _ssim(x: Plane, y: Plane) -> float:
     mean_x, mean_y = _blur(x), _blur(y)
     means, squares = mean_x * mean_y, mean_x**2 + mean_y**2
     covariance = _blur(x * y) - means
-    # The two variances are only ever needed as a sum, which saves a fifth of the filtering.
+    # Only the sum of the two variances is needed, which saves a fifth of the filtering.
     variances = _blur(x * x + y * y) - squares
     contrast_structure = np.maximum((2 * covariance + c2) / (variances + c2), 0)
     return float(np.mean((2 * means + c1) / (squares + c1) * contrast_structure))

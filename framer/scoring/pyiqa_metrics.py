@@ -1,7 +1,7 @@
-"""NIQE, LPIPS, MANIQA, MUSIQ and the other networks by pyiqa, from weights on this machine and from nowhere else.
+"""NIQE, LPIPS, MANIQA, MUSIQ and the other networks by pyiqa, only from weights on this machine.
 
-pyiqa would fetch what is missing without checking it, unpickle any file, and download backbones that the checkpoint
-then overwrites. `_from_folder` closes these ways while a metric is built.
+pyiqa would fetch missing files without checking them, unpickle any file, and download backbones that the checkpoint
+then overwrites. `_from_folder` disables this while a metric is built.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from torch import Tensor
 from framer.errors import UserError, one_line
 from framer.scoring import fid
 from framer.scoring.protocols import Metric
-from framer.weights.store import folder
+from framer.weights.store import files, folder
 
 Image = NDArray[np.uint8]
 
@@ -51,26 +51,26 @@ class Network:
             except UserError:
                 raise
             except Exception as error:
-                files = ", ".join(str(folder() / name) for name in metric.weights)
-                reason = one_line(error)
-                raise UserError(f"{files}: not weights of {metric.id} ({reason}); fetch them again") from error
+                paths = ", ".join(str(folder() / name) for name in files(metric.weights))
+                message = f"not weights of {metric.id} ({one_line(error)}); delete and fetch them again"
+                raise UserError(message, path=paths, code="unreadable") from error
 
     def values(self, sr: Tensor, hr: Tensor | None) -> list[float]:
-        """One value an image.
+        """One value per image.
 
         Args:
             sr: (N, 3, H, W) in [0, 1].
-            hr: the same shape; not looked at by a metric that needs none.
+            hr: the same shape; ignored by a metric without reference.
         """
         inputs = [sr, hr] if self.metric.needs_hr and hr is not None else [sr]
-        # MANIQA makes 20 crops of an image and attends over channels in all of them at once: 2.5 GB an image.
+        # MANIQA attends over the channels of 20 crops of an image at once: 2.5 GB per image.
         step = 1 if self.metric.name == "maniqa" else len(sr)
         with _exactly():
             parts = [self._net(*(x[i : i + step] for x in inputs)) for i in range(0, len(sr), step)]
         return [float(value) for part in parts for value in part.reshape(-1)]
 
     def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(N, 2048) features of images of any sizes; for FID."""
+        """Features for FID, (N, 2048), of images of any sizes."""
         batch = torch.from_numpy(np.stack([fid.resized(image) for image in images])).to(device())
         with _exactly():
             return self._net.model((batch - 128) / 128)[0].flatten(1).cpu().numpy()
@@ -92,7 +92,7 @@ def _exactly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _from_folder() -> Iterator[None]:
-    """Let pyiqa find its files in the folder of weights only, load tensors only, and say nothing."""
+    """Make pyiqa read only files in the folder of weights, load only tensors, and print nothing."""
     hub = folder().resolve() / "hub"
     # torch honours this over pyiqa's explicit weights_only=False: a pickle with code in it is refused.
     environment = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "HF_HUB_OFFLINE": "1"}
@@ -112,7 +112,7 @@ def _from_folder() -> Iterator[None]:
             stack.enter_context(_replaced(download_util, "download_url_to_file", _refuse))
             stack.enter_context(_replaced(download_util, "DEFAULT_CACHE_DIR", str(hub / "pyiqa")))
             stack.enter_context(_replaced(clip_model, "_download", _found))
-            # LIQE keeps features of its prompts beside the weights, under one name for any weights.
+            # LIQE caches features of its prompts beside the weights, under one name for all weights.
             stack.enter_context(_replaced(liqe_arch, "DEFAULT_CACHE_DIR", scratch))
             # MANIQA's checkpoint holds its whole ViT, which pyiqa nevertheless downloads first.
             stack.enter_context(_replaced(timm, "create_model", _without_download(timm.create_model)))
@@ -131,11 +131,12 @@ def _without_download(create_model: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refuse(url: str, *args: Any, **kwargs: Any) -> NoReturn:
-    raise UserError(f"{url}: scoring does not download; put the file into {folder()}")
+    message = f"scoring does not download; run framer fetch, or copy the file into {folder()}"
+    raise UserError(message, path=url, code="missing")
 
 
 def _found(url: str, root: str) -> str:
-    """CLIP's file; its hash is checked like that of all others, before anything is built."""
+    """CLIP's file; its hash was checked like all others, before anything is built."""
     file = Path(root, url.rpartition("/")[2])
     return str(file) if file.is_file() else _refuse(url)
 

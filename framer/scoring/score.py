@@ -1,14 +1,15 @@
-"""Per-image scores of folders of images under one protocol: a tidy CSV each, and a sidecar that says what it means."""
+"""Per-image scores of folders of images: a tidy CSV per folder and protocol, and a sidecar that documents it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from framer.data.image_folder import verify
+from framer.data.image_folder import listing
 from framer.errors import UserError
 from framer.provenance.cards import lock, versions
 from framer.provenance.code import fingerprint
@@ -19,7 +20,7 @@ from framer.scoring.pairing import Pair, check, pair_up
 from framer.scoring.protocols import Metric, Protocol
 from framer.scoring.score_file import WHOLE_SET, write_scores
 from framer.scoring.scorer import Scored, Scorer, packages
-from framer.weights.store import missing, verified
+from framer.weights import store
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,18 @@ class Task:
 
     Attributes:
         sr: folder of restored images.
-        hr: folder of HR images with the same stems and sizes; None for a set that has none.
-        out: the CSV.
+        hr: folder of HR images with the same stems and sizes; None for a set without.
+        outs: the CSV to write for each protocol, by the protocol's name; see `Protocol.named`.
     """
 
     sr: Path
     hr: Path | None
-    out: Path
+    outs: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a task: the mean of each metric over the images, and why there is none of others."""
+    """The result of one folder under one protocol: means over images by metric, and reasons for missing metrics."""
 
     out: Path
     means: dict[str, float]
@@ -49,106 +50,147 @@ class Summary:
 def score(
     tasks: Sequence[Task],
     metrics: list[str],
-    protocol: str,
     threads: int = 1,
     origin: dict[str, str] | None = None,
     progress: bool = True,
 ) -> list[Summary]:
-    """Score folders of restored images; networks are loaded once for all of them.
+    """Score folders of restored images under one or more protocols.
 
-    Writes `out` with rows `image,metric,value`: the SR file's name, the metric's short name and the shortest decimal
+    Networks are loaded once for all tasks. Each image file is read, hashed and decoded once, and a metric of one
+    definition (`Metric.id`) is computed once per image, however many protocols share it.
+
+    Writes each CSV with rows `image,metric,value`: the SR file's name, the metric's short name and the shortest decimal
     that reads back as the same float, sorted by image and then in the protocol's order; a metric of the whole set has
-    one row, last, with `*` for an image. The sidecar `out` with suffix `.json` holds the metrics' exact ids, what could
-    not be computed and why, and the hashes of everything that went in. Both are byte-identical between runs on one kind
-    of device, however many threads there are and however often a run was killed and started again.
+    one row, last, with `*` for an image. The sidecar with suffix `.json` holds the metrics' exact ids, missing metrics
+    with reasons, and the hashes of all inputs. Both are byte-identical between runs on one kind of device, for any
+    number of threads, after any number of interruptions, and whichever other protocols are scored with them.
 
     Args:
-        tasks: folders and where their scores go.
-        metrics: short names, a selection of the protocol's.
-        protocol: what the names mean; see `Protocol.named`.
-        threads: processes that score on CPUs, one image each at a time; threads that decode, with a GPU.
-        origin: for images of others: "label" and "source", which tables print.
+        tasks: folders and the files of their scores.
+        metrics: short names, a selection of each protocol's.
+        threads: number of processes that score on CPUs; with a GPU, number of threads that decode.
+        origin: for images of other methods: "label" and "source", which tables print.
         progress: show a bar on stderr.
 
+    Returns:
+        A summary per CSV, in the order of the tasks and of their protocols.
+
     Raises:
-        UserError: an unknown protocol or metric, images that do not pair up, that differ in size, that are no 8-bit
-            RGB, that are too small for a metric or unreadable, weights that are not the published ones, or a value
-            that is not finite. Nothing is written then but a journal of the images that are scored.
+        UserError: an unknown protocol or metric; images that do not pair up, differ in size, are not 8-bit RGB, too
+            small for a metric, unreadable, or not as the index of their folder lists them; weights with another hash
+            than their manifest states; a value that is not finite. Then nothing is written but a journal.
     """
-    named = Protocol.named(protocol)
-    selected = named.select(metrics)
-    outs = [task.out for task in tasks]
+    outs = [out for task in tasks for out in task.outs.values()]
     for out in outs:
         if out.suffix != ".csv":
-            raise UserError(f"{out}: scores go to a .csv file; its sidecar takes the same name with .json")
+            raise UserError("scores go to a .csv file; its sidecar takes the same name with .json", path=out)
         if outs.count(out) > 1:
-            raise UserError(f"{out}: two folders' scores cannot go to one file")
-    plans = [_Plan(task, selected) for task in tasks]
-    computed = [metric for metric in selected if any(metric in plan.computed for plan in plans)]
-    hashes = weight_hashes(computed)
+            raise UserError("named twice; each folder and protocol needs a file of its own", path=out, code="conflict")
+    plans = [_Plan(task, metrics) for task in tasks]
+    computed = unique(metric for plan in plans for metric in plan.computed)
+    hashes = store.verified(name for metric in computed for name in metric.weights)
     scorer = Scorer(computed)
     for plan in plans:
-        plan.resume(named.name, hashes, scorer.on_gpu)
+        plan.resume(hashes, scorer.on_gpu)
 
     units = [unit for i, plan in enumerate(plans) for unit in scorer.units(i, plan.pairs, plan.computed)]
     left = [unit for unit in units if any(pair[0].name not in plans[unit.task].done for pair in unit.pairs)]
     total, to_do = (sum(len(unit.pairs) for unit in some) for some in (units, left))
     with tqdm(desc="score", total=total, initial=total - to_do, unit="image", disable=not progress) as bar:
         for unit, results in scorer.run(left, threads):
-            plan = plans[unit.task]
-            for scored in results:
-                plan.journal.append(scored.image, scored.as_json())
-                plan.done[scored.image] = scored
+            for pair, scored in zip(unit.pairs, results, strict=True):
+                plans[unit.task].take(pair, scored)
             bar.update(len(results))
-    return [plan.write(origin or {}) for plan in plans]
+    return [summary for plan in plans for summary in plan.write(origin or {})]
+
+
+def unique(metrics: Iterable[Metric]) -> list[Metric]:
+    """Metrics without repeated ids, in the order of their first appearance."""
+    return list({metric.id: metric for metric in metrics}.values())
 
 
 class _Plan:
-    """A task, checked: its pairs, what is computed on them, and what is done."""
+    """A task, checked: its pairs, the metrics to compute on them, and the images that are done."""
 
-    def __init__(self, task: Task, selected: list[Metric]):
-        self.task, self.selected = task, selected
-        reasons = {metric.name: unavailable(metric, has_hr=task.hr is not None) for metric in selected}
-        self.unavailable = {name: reason for name, reason in reasons.items() if reason}
-        self.computed = [metric for metric in selected if metric.name not in self.unavailable]
+    def __init__(self, task: Task, metrics: list[str]):
+        self.task = task
+        self.protocols = {name: Protocol.named(name) for name in task.outs}
+        self.selected = {name: protocol.select(metrics) for name, protocol in self.protocols.items()}
+        every = unique(metric for selected in self.selected.values() for metric in selected)
+        reasons = {metric.id: unavailable(metric, has_hr=task.hr is not None) for metric in every}
+        self.reasons = {name: reason for name, reason in reasons.items() if reason}
+        self.computed = [metric for metric in every if metric.id not in self.reasons]
         self.pairs: list[Pair] = pair_up(task.sr, task.hr)
-        for folder in (task.sr, task.hr):
-            if folder:
-                verify(folder)
+        self.listings = [listing(folder) for folder in (task.sr, task.hr) if folder]
         check(self.pairs, self.computed)
         self.done: dict[str, Scored] = {}
 
-    def resume(self, protocol: str, hashes: dict[str, str], on_gpu: bool) -> None:
-        """Take what an earlier job did, on the same kind of device and on files that are still the same."""
-        self.facts = {
-            "protocol": protocol,
-            "metrics": {metric.name: metric.id for metric in self.selected},
-            "unavailable": self.unavailable,
+    def resume(self, hashes: dict[str, str], on_gpu: bool) -> None:
+        """Take the results of an interrupted job on the same kind of device, for files that have not changed."""
+        self.hashes = hashes
+        computed = {"metrics": sorted(metric.id for metric in self.computed), **self._made_with(self.computed)}
+        self.journal = Journal(next(iter(self.task.outs.values())), computed | {"on_gpu": on_gpu})
+        found = self.journal.read()
+        for pair in self.pairs:
+            name = pair[0].name
+            one = Scored.from_json(name, found[name]) if name in found else None
+            if one and list(one.sha256.values()) == [sha256_file(path) for path in pair if path]:
+                self._require(pair, one)
+                self.done[name] = one
+
+    def take(self, pair: Pair, scored: Scored) -> None:
+        """Record the scores of an image.
+
+        Raises:
+            UserError: a file of the pair is not the one that the index of its folder lists.
+        """
+        self._require(pair, scored)
+        self.journal.append(scored.image, scored.as_json())
+        self.done[scored.image] = scored
+
+    def _require(self, pair: Pair, scored: Scored) -> None:
+        for found, path, sha256 in zip(self.listings, pair, scored.sha256.values(), strict=False):
+            if path:
+                found.require(path, sha256)
+
+    def _made_with(self, computed: list[Metric]) -> dict[str, Any]:
+        """Code, versions and weights of some metrics."""
+        files = store.files(name for metric in computed for name in metric.weights)
+        return {
             "code": fingerprint("score"),
             "lock": lock(),
-            "versions": versions(packages(self.computed)),
-            "weights": {name: hashes[name] for name in sorted({n for m in self.computed for n in m.weights})},
+            "versions": versions(packages(computed)),
+            "weights": {name: self.hashes[name] for name in files},
         }
-        self.journal = Journal(self.task.out, self.facts | {"on_gpu": on_gpu})
-        found = self.journal.read()
-        for sr, hr in self.pairs:
-            one = Scored.from_json(sr.name, found[sr.name]) if sr.name in found else None
-            if one and one.sha256 == {"sr": sha256_file(sr)} | ({"hr": sha256_file(hr)} if hr else {}):
-                self.done[sr.name] = one
 
-    def write(self, origin: dict[str, str]) -> Summary:
-        """Write scores and sidecar."""
+    def write(self, origin: dict[str, str]) -> list[Summary]:
+        """Write the scores and sidecar of each protocol."""
         scored = [self.done[sr.name] for sr, _ in self.pairs]
-        rows = [(one.image, m.name, one.values[m.name]) for one in scored for m in self.computed if not m.of_set]
-        for metric in self.computed:
-            if metric.of_set:
-                sr, hr = (np.stack([one.features[side] for one in scored]) for side in ("sr", "hr"))
-                rows.append((WHOLE_SET, metric.name, fid.frechet_distance(sr, hr)))
-        sidecar = self.facts | origin | {"images": {one.image: one.sha256 for one in scored}}
-        write_scores(self.task.out, rows, sidecar)
+        of_set = {metric.id: _distance(scored) for metric in self.computed if metric.of_set}
+        summaries = []
+        for protocol, selected in self.selected.items():
+            out, computed = self.task.outs[protocol], [metric for metric in selected if metric.id not in self.reasons]
+            rows = [(one.image, m.name, one.values[m.id]) for one in scored for m in computed if not m.of_set]
+            rows += [(WHOLE_SET, m.name, of_set[m.id]) for m in computed if m.of_set]
+            missing = {metric.name: self.reasons[metric.id] for metric in selected if metric.id in self.reasons}
+            sidecar = {
+                "protocol": self.protocols[protocol].name,
+                "metrics": {metric.name: metric.id for metric in selected},
+                "unavailable": missing,
+                **self._made_with(computed),
+                **origin,
+                "images": {one.image: one.sha256 for one in scored},
+            }
+            write_scores(out, rows, sidecar)
+            means = {m.name: _mean(value for _, name, value in rows if name == m.name) for m in computed}
+            summaries.append(Summary(out, means, missing))
         self.journal.remove()
-        means = {m.name: _mean(value for _, name, value in rows if name == m.name) for m in self.computed}
-        return Summary(self.task.out, means, self.unavailable)
+        return summaries
+
+
+def _distance(scored: list[Scored]) -> float:
+    sr, hr = (np.stack([one.features[side] for one in scored]) for side in ("sr", "hr"))
+    return fid.frechet_distance(sr, hr)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -156,24 +198,13 @@ def _mean(values: Iterable[float]) -> float:
     return math.fsum(listed) / len(listed)
 
 
-def missing_weights(metric: Metric) -> list[str]:
-    """The files that a metric needs and that are not there, relative to the folder of weights."""
-    return missing(metric.weights)
-
-
 def unavailable(metric: Metric, *, has_hr: bool) -> str | None:
     """Why a metric cannot be computed here, as a table's footnote prints it; None if it can."""
     if metric.needs_hr and not has_hr:
         return f"{metric.title} compares with HR images, of which there are none"
-    if absent := missing_weights(metric):
-        return f"{metric.title} needs weights that are not on this machine: {', '.join(absent)}"
+    for name, files in store.missing(metric.weights).items():
+        return (
+            f"{metric.title} needs weights that are not on this machine: {', '.join(files)}; "
+            f"run: framer fetch --weights {name}"
+        )
     return None
-
-
-def weight_hashes(metrics: list[Metric]) -> dict[str, str]:
-    """The sha256 of every file that some metrics need; all must be there.
-
-    Raises:
-        UserError: a file is not the one that was published under its name.
-    """
-    return verified(sorted({name for metric in metrics for name in metric.weights}))

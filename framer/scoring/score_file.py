@@ -1,4 +1,4 @@
-"""Score files and what they say: by row of the tables, or by method where others published their scores."""
+"""Score files: per row of the tables, or per method whose scores others published."""
 
 import csv
 import hashlib
@@ -35,7 +35,7 @@ class Scores:
         return tuple(sorted(Path(name).stem for name in self.sidecar["images"]))
 
     def column(self, metric: Metric) -> Array | str:
-        """One value an image in the order of `stems`, or a single one for a whole set; or why there is none."""
+        """One value per image in the order of `stems`, or a single one for a whole set; or why there is none."""
         if reason := self.sidecar["unavailable"].get(metric.name):
             return str(reason)
         if metric.name not in self.values or self.sidecar["metrics"].get(metric.name) is None:
@@ -60,29 +60,29 @@ def read_scores(path: Path, protocol: Protocol) -> Scores:
     ids = scores.sidecar["metrics"]
     for metric in protocol.metrics:
         if ids.get(metric.name, metric.id) != metric.id:
-            raise UserError(
-                f"{path}: {metric.name} is {ids[metric.name]}, where protocol {protocol.name!r} now means {metric.id}; "
-                "delete it and score again"
-            )
+            message = f"{ids[metric.name]}, where protocol {protocol.name!r} now defines {metric.id}"
+            raise UserError(f"{message}; delete the file and score again", path=path, key=metric.name, code="mismatch")
     return scores
 
 
 def read_methods(set_id: str, protocol: Protocol, arms: Container[str] = ()) -> dict[str, Scores]:
-    """The scores that others published of a set under a protocol, by method.
+    """Published scores of other methods on a set under a protocol, by method.
 
-    Where a metric was computed by another definition than the protocol's, its cells say so instead of a number.
+    Where a metric was computed by another definition than the protocol's, its cells are n/a with that reason.
 
     Raises:
-        UserError: a file is damaged, does not say whose scores it holds, or a method is called as one of `arms`.
+        UserError: a file is damaged or has no label and source, or a method has the name of one of `arms`.
     """
     found = {}
     for path in sorted(METHODS.glob(f"*/{set_id}/{protocol.name}.csv")):
         scores = _read(path)
         if not {"label", "source"} <= scores.sidecar.keys():
-            raise UserError(f"{path.with_suffix('.json')}: needs the keys label and source; import the scores again")
+            message = "needs the keys label and source; import the scores again"
+            raise UserError(message, path=path.with_suffix(".json"), code="missing")
         name = path.parts[-3]
         if name in arms:
-            raise UserError(f"{path.parents[1]}: {name} is also an arm of the study; rename the folder")
+            message = f"{name} is also an arm of the study; rename the folder"
+            raise UserError(message, path=path.parents[1], code="conflict")
         found[name] = scores
     return found
 
@@ -96,11 +96,14 @@ def _read(path: Path) -> Scores:
             raise TypeError
         written_for = sidecar["scores"]
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not there; run snakemake, or framer score") from None
+        message = "missing; run snakemake, or framer score"
+        raise UserError(message, path=error.filename, code="missing") from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{sidecar_path}: not a sidecar of scores; delete {path} and score again") from None
+        message = f"not a sidecar of scores; delete {path} and score again"
+        raise UserError(message, path=sidecar_path, code="unreadable") from None
     if hashlib.sha256(content).hexdigest() != written_for:
-        raise UserError(f"{path}: it is not the file that {sidecar_path.name} describes; delete both and score again")
+        message = f"not the file that {sidecar_path.name} describes; delete both and score again"
+        raise UserError(message, path=path, code="mismatch")
     stems = {name: Path(name).stem for name in sidecar["images"]} | {WHOLE_SET: WHOLE_SET}
     values: dict[str, dict[str, float]] = {}
     for image, metric, value in list(csv.reader(StringIO(content.decode())))[1:]:
@@ -113,7 +116,7 @@ WHOLE_SET = "*"
 """Stands for an image's name in the row of a metric of whole sets."""
 
 METHODS = Path("results") / "published" / "scores"
-"""Where tables look for scores of methods that no study restores: METHOD/SET/PROTOCOL.csv."""
+"""Folder of the scores of methods that no study restores: METHOD/SET/PROTOCOL.csv."""
 
 
 def write_scores(out: Path, rows: Iterable[tuple[str, str, float]], sidecar: dict[str, Any]) -> None:
@@ -122,7 +125,7 @@ def write_scores(out: Path, rows: Iterable[tuple[str, str, float]], sidecar: dic
     Args:
         out: the CSV.
         rows: image, metric's short name, value.
-        sidecar: what the values mean; "count" and "scores", the CSV's sha256, are added.
+        sidecar: metadata of the values; "count" and "scores", the CSV's SHA-256, are added.
     """
     content = csv_text(COLUMNS, ((image, metric, repr(value)) for image, metric, value in rows))
     about = {"count": len(sidecar["images"]), "scores": hashlib.sha256(content.encode()).hexdigest()}

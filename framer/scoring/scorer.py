@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from framer.data.images import read_rgb
+from framer.data.images import read_hashed
 from framer.errors import UserError
-from framer.provenance.hashing import sha256_file
 from framer.scoring import psnr_ssim
 from framer.scoring.pairing import Pair, decoded_size
 from framer.scoring.protocols import Metric
@@ -36,7 +35,7 @@ class Scored:
     sha256: dict[str, str]
     """Of the files: "sr", and "hr" where there is one."""
     values: dict[str, float]
-    """By the metrics' short names."""
+    """By the metrics' ids."""
     features: dict[str, Feature] = field(default_factory=dict)
     """For metrics of whole sets: one vector each of "sr" and "hr"."""
 
@@ -85,7 +84,7 @@ class Scorer:
     def __init__(self, metrics: Iterable[Metric]):
         """
         Args:
-            metrics: of all tasks. torch and pyiqa take seconds to import, so they are only where one has a network.
+            metrics: those of all tasks. torch and pyiqa take seconds to import, and are imported only for a network.
 
         Raises:
             UserError: a file of weights cannot be read.
@@ -99,11 +98,11 @@ class Scorer:
             from framer.scoring import pyiqa_metrics
 
             torch.set_num_threads(1)
-            self.networks = {metric.name: pyiqa_metrics.Network(metric) for metric in with_network}
+            self.networks = {metric.id: pyiqa_metrics.Network(metric) for metric in with_network}
             self.on_gpu = pyiqa_metrics.device().type != "cpu"
 
     def units(self, task: int, pairs: list[Pair], metrics: list[Metric]) -> list[Unit]:
-        """The units of a task. They hang on its images alone, not on what of it was done before."""
+        """The units of a task. They depend on its images alone, not on what was scored before."""
         if not self.on_gpu:
             return [Unit(task, (pair,), tuple(metrics)) for pair in pairs]
         units = []
@@ -117,8 +116,8 @@ class Scorer:
         """Score units, in their order.
 
         Args:
-            units: of any tasks.
-            threads: processes on CPUs; threads that decode, with a GPU.
+            units: units of any tasks.
+            threads: number of processes on CPUs; with a GPU, number of threads that decode.
 
         Raises:
             UserError: an image cannot be read or a value is not finite.
@@ -137,7 +136,8 @@ class Scorer:
         try:
             yield from zip(units, pool.map(_score, range(len(units))), strict=True)
         except BrokenProcessPool:
-            raise UserError("scoring: a process was killed, most likely for memory; use fewer --threads") from None
+            message = "a scoring process was killed, most likely for memory; use fewer"
+            raise UserError(message, key="--threads") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -161,7 +161,7 @@ class Scorer:
         """
         values: list[dict[str, float]] = [dict(image.values) for image in images]
         features: list[dict[str, Feature]] = [{} for _ in images]
-        networks = [self.networks[metric.name] for metric in unit.metrics if metric.name in self.networks]
+        networks = [self.networks[metric.id] for metric in unit.metrics if metric.id in self.networks]
         if networks:
             from framer.scoring.pyiqa_metrics import as_tensor
 
@@ -174,13 +174,12 @@ class Scorer:
                     features = [{"sr": of_sr, "hr": of_hr} for of_sr, of_hr in of_both]
                 else:
                     for one, value in zip(values, network.values(sr, hr), strict=True):
-                        one[network.metric.name] = value
+                        one[network.metric.id] = value
         for (path, _), one in zip(unit.pairs, values, strict=True):
             for metric in unit.metrics:
-                if not math.isfinite(one.get(metric.name, 0.0)):
-                    raise UserError(
-                        f"{path}: {metric.id} is {one[metric.name]}; look at the image, it may be flat or broken"
-                    )
+                if not math.isfinite(one.get(metric.id, 0.0)):
+                    message = f"{metric.id} is {one[metric.id]}; look at the image, it may be flat or broken"
+                    raise UserError(message, path=path, code="diverged")
         return [
             Scored(pair[0].name, image.sha256, one, vectors)
             for pair, image, one, vectors in zip(unit.pairs, images, values, features, strict=True)
@@ -198,14 +197,14 @@ class Read:
 
 
 def _read(pair: Pair, metrics: tuple[Metric, ...]) -> Read:
-    sr, hr = read_rgb(pair[0]), read_rgb(pair[1]) if pair[1] else None
+    read = [read_hashed(path) for path in pair if path]
+    sha256 = {side: one for side, (_, one) in zip(("sr", "hr"), read, strict=False)}
+    sr, hr = read[0][0], read[1][0] if pair[1] else None
     if hr is not None and hr.shape != sr.shape:
-        raise UserError(
-            f"{pair[0]}: decoded, it is {sr.shape[:2]}, and its HR image {hr.shape[:2]}; one is turned by EXIF"
-        )
-    sha256 = {side: sha256_file(path) for side, path in zip(("sr", "hr"), pair, strict=True) if path}
+        message = f"decoded, it is {sr.shape[:2]}, and its HR image {hr.shape[:2]}; one is turned by EXIF"
+        raise UserError(message, path=pair[0], code="mismatch")
     plain = [metric for metric in metrics if not _has_network(metric)]
-    values = {metric.name: psnr_ssim.FUNCTIONS[metric.pyiqa](sr, hr, **metric.options) for metric in plain}
+    values = {metric.id: psnr_ssim.FUNCTIONS[metric.pyiqa](sr, hr, **metric.options) for metric in plain}
     return Read(sr, hr, sha256, values)
 
 

@@ -1,4 +1,4 @@
-"""Bring model weights to the disk as their manifest says, every file hashed."""
+"""Download model weights as their manifest describes them, every file hashed."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from framer.provenance.cards import CARD, read_card, verify_payload, write_card
 from framer.provenance.hashing import sha256_file
 from framer.weights.manifest import WeightsManifest
 
-# What `from_pretrained` reads of safetensors; pickles, half precision and copies of text encoders for other programs
-# stay where they are. A pipeline of diffusers has its weights in subfolders, and at the root single-file checkpoints
-# for other programs; a model of transformers has them at the root, and no index of parts.
+# Files that `from_pretrained` reads for safetensors; pickles, half precision and copies of text encoders for other
+# programs are not fetched. A pipeline of diffusers has its weights in subfolders, and at the root single-file
+# checkpoints for other programs; a model of transformers has them at the root, and no index of parts.
 INDEX, CONFIG, SHARDS = "model_index.json", "config.json", "model.safetensors.index.json"
 PIPELINE = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 MODEL = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
@@ -25,17 +25,17 @@ OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
 
 
 def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = None) -> None:
-    """Bring the files, or the pipeline, and write a card that records every file's sha256.
+    """Fetch the files, or the pipeline, and write a card that records every file's SHA-256.
 
-    The card makes the first fetch binding: another fetch that gets other bytes fails.
+    The card makes the first fetch binding: a later fetch that gets other bytes fails.
 
     Args:
-        manifest: of the model.
+        manifest: manifest of the model.
         folder: the folder of weights.
-        out: folder of a pipeline; `folder/<id>` when absent.
+        out: folder of a pipeline; `folder/<id>` by default.
 
     Raises:
-        UserError: it cannot be had, or is not what the manifest says; what was there before is unchanged.
+        UserError: it cannot be downloaded, or differs from its manifest or card; existing files are unchanged.
     """
     if manifest.pipeline:
         _fetch_pipeline(manifest, out or folder / manifest.id)
@@ -51,17 +51,18 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
         path = folder / file.path
         if path.is_file():
             if fault := file.fault(path):
-                raise UserError(f"{path}: {fault}; delete it and run: framer fetch --weights {manifest.id}")
+                message = f"{fault}; delete it and run: framer fetch --weights {manifest.id}"
+                raise UserError(message, path=path, code="mismatch")
             continue
         if not file.at:
-            raise UserError(manifest.how_to_get(folder))
+            raise UserError(manifest.how_to_get(folder), code="missing")
         try:
             got = download(file, folder / ".download" / manifest.id)
         except Unavailable as reason:
-            by_hand = f"; or by hand: {manifest.where[0]}" if manifest.where else ""
-            raise UserError(f"{manifest.id}: {reason}{by_hand}") from None
+            manual = f"; or download it manually: {manifest.where[0]}" if manifest.where else ""
+            raise UserError(f"{manifest.id}: {reason}{manual}", code="unavailable") from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{manifest.id}.part")  # another manifest may bring it, too
+        part = path.with_name(f".{path.name}.{manifest.id}.part")  # another manifest may list it, too
         try:
             shutil.copyfile(got, part)
             part.replace(path)
@@ -81,7 +82,7 @@ def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
     if (out / CARD).is_file():
         return verify_payload(out, read_card(out, "base"))
     dropped = (out / INDEX).is_file() or (out / CONFIG).is_file()
-    if dropped and not (out / ".cache").exists():  # which the hub's client leaves, also half-way
+    if dropped and not (out / ".cache").exists():  # which the hub's client leaves, also when it is interrupted
         return _take_dropped(manifest, out)
     reasons = []
     for address in manifest.pipeline:
@@ -89,12 +90,12 @@ def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:
             return _fetch_repository(HubFile.parse(address), out)
         except Unavailable as reason:
             reasons.append(str(reason))
-    by_hand = f"; or by hand into {out}: {manifest.where[0]}" if manifest.where else ""
-    raise UserError("; ".join(reasons) + by_hand)
+    manual = f"; or download it manually into {out}: {manifest.where[0]}" if manifest.where else ""
+    raise UserError("; ".join(reasons) + manual, code="unavailable")
 
 
 def _take_dropped(manifest: WeightsManifest, out: Path) -> None:
-    """A pipeline or model that the user put there: complete by its own index, and bound from now on."""
+    """Check a pipeline or model that the user put there against its own index, and write its card."""
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     index = next((name for name in (INDEX, SHARDS) if name in files), None)
     try:
@@ -104,10 +105,10 @@ def _take_dropped(manifest: WeightsManifest, out: Path) -> None:
         else:
             named = set(parts["weight_map"].values()) if index else {"model.safetensors"}
     except (OSError, ValueError, AttributeError, IndexError, KeyError, TypeError):
-        raise UserError(f"{out / str(index)}: damaged; put the model there again") from None
-    if lacking := [name for name in sorted(named) if not (out / name).exists()]:
-        why = f", which its {index} names" if index else ""
-        raise UserError(f"{out}: it lacks {', '.join(lacking)}{why}; put them there as well")
+        raise UserError("damaged; copy the model there again", path=out / str(index), code="unreadable") from None
+    if missing := [name for name in sorted(named) if not (out / name).exists()]:
+        why = f", which its {index} lists" if index else ""
+        raise UserError(f"{', '.join(missing)} is missing{why}; copy it there", path=out, code="missing")
     write_card(out, "base", _wanted(files), repo=manifest.id, revision=None, commit=None)
 
 
@@ -116,7 +117,7 @@ def _patterns(names: list[str]) -> list[str]:
 
 
 def _wanted(names: list[str]) -> list[str]:
-    """Those files of a pipeline or model that are read."""
+    """The files of a pipeline or model that are read."""
     patterns = _patterns(names)
     wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
     return [name for name in wanted if not any(fnmatch(name, other) for other in OTHERS) and name != CARD]
@@ -128,7 +129,7 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
     def ask() -> ModelInfo:
         require_hub(where)
         with hub_errors(where, file):
-            # A branch can move while files come down: all of them come from the commit that it names now.
+            # A branch can move during the download: all files come from its present commit.
             info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
             patterns = _patterns([one.rfilename for one in info.siblings or []])
             snapshot_download(
@@ -137,17 +138,15 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
             return info
 
     info = patiently(ask)
-    # Of this repository alone: one that was asked before may have left files here.
+    # Only files of this repository: one that was tried before may have left others here.
     payload = _wanted(sorted(one.rfilename for one in info.siblings or []))
     if not any(name.endswith(".safetensors") for name in payload):
-        raise UserError(
-            f"{where}: no safetensors weights in it; name a pipeline of diffusers or a model of transformers"
-        )
+        message = "has no safetensors weights; name a pipeline of diffusers or a model of transformers"
+        raise UserError(message, path=where)
     stated = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}
     for name in payload:
         if name in stated and sha256_file(out / name) != stated[name]:
             (out / name).unlink()
-            raise Unavailable(
-                f"{where}: {name} came with another sha256 than the hub states; it was thrown away, try later"
-            )
+            message = f"{name} has another SHA-256 than the hub states; it was deleted, try later"
+            raise Unavailable(message, path=where, code="mismatch")
     write_card(out, "base", payload, repo=file.repo, revision=file.revision, commit=info.sha)

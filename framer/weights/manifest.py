@@ -1,4 +1,4 @@
-"""What model weights are and where they come from: one YAML manifest a model, `weights/<id>.yaml`.
+"""Manifests of model weights: one YAML file per model, `weights/<id>.yaml`, with its files, hashes and addresses.
 
 A manifest lists single files, laid out below the folder of weights, or names a pipeline of diffusers or a model of
 transformers, which becomes the folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/`
@@ -6,7 +6,7 @@ and `hub/checkpoints/`.
 """
 
 import re
-from collections.abc import Iterable
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -18,8 +18,14 @@ from framer.hub.remote_file import FileAddress, Remote, RepoAddress
 from framer.provenance.cards import CARD, read_card
 
 MANIFESTS = Path("weights")
-"""The manifests' own folder, under version control; the weights themselves are in `framer.weights.store.folder()`."""
+"""Folder of the manifests in a repository; the weights themselves are in `framer.weights.store.folder()`."""
+INSTALLED = Path(__file__).resolve().parents[2] / MANIFESTS
 REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def manifests_folder() -> Path:
+    """`weights` in the working directory; where it holds no manifests, that of the repository of this package."""
+    return MANIFESTS if any(MANIFESTS.glob("*.yaml")) else INSTALLED
 
 
 def _below(path: str) -> str:
@@ -32,18 +38,18 @@ class WeightFile(Remote):
     """One file of a model."""
 
     path: Annotated[str, AfterValidator(_below)] = Field(description="where it goes, below the folder of weights")
-    at: list[FileAddress] = Field(description="addresses, in order of preference; empty: by hand alone")
+    at: list[FileAddress] = Field(description="addresses, in order of preference; empty: manual download")
 
 
 class WeightsManifest(Strict):
-    """The weights of one model. Nothing in it is guessed: what is not known is null."""
+    """The weights of one model. Nothing in it is guessed: unknown values are null."""
 
     id: str = Field(pattern=r"^[\w.-]+$", description="equal to the file's stem")
     title: str
     licence: str
     gated: bool = Field(description="its terms must be accepted with an account on the hub")
-    note: str = Field("", description="what to know before fetching it by hand")
-    where: list[str] = Field([], description="addresses, or words that find it, for fetching by hand")
+    note: str = Field("", description="instructions for a manual download")
+    where: list[str] = Field([], description="addresses, or search words, for a manual download")
     files: list[WeightFile] = Field([], description="single files")
     pipeline: list[RepoAddress] = Field([], description="repositories that hold it, in order of preference")
 
@@ -53,16 +59,21 @@ class WeightsManifest(Strict):
             raise ValueError("files: either single files or a pipeline must be named, not both")
         for file in self.files:
             if not file.at and not self.where:
-                raise ValueError(f"where: {file.path} has no address; say where to get it by hand")
+                raise ValueError(f"where: {file.path} has no address; name where to download it manually")
         return self
 
     @classmethod
-    def load(cls, name: str, weights: Path = MANIFESTS) -> "WeightsManifest":
-        """Read `weights/<name>.yaml`; for OWNER/NAME `weights/OWNER--NAME.yaml`, or the pipeline of that name as it is.
+    def load(cls, name: str, weights: Path | None = None) -> "WeightsManifest":
+        """Read `<name>.yaml`; for OWNER/NAME `OWNER--NAME.yaml`, or the pipeline of that name as it is.
+
+        Args:
+            name: id of a manifest, or OWNER/NAME on the hub.
+            weights: folder of manifests; `manifests_folder()` by default. A file is read once per process.
 
         Raises:
             UserError: there is no such model, or its file has wrong keys or values.
         """
+        weights = weights or manifests_folder()
         stem = name.replace("/", "--")
         path = weights / f"{stem}.yaml"
         if not path.is_file():
@@ -75,35 +86,17 @@ class WeightsManifest(Strict):
                     "pipeline": [f"hf://{name}"],
                 }
                 return cls.model_validate(keys)
-            raise UserError(f"{weights}: {unknown('weights', name, cls.known(weights))}")
-        manifest = read_model(path, cls)
+            raise UserError(unknown("weights", name, cls.known(weights)), path=weights, code="unknown")
+        status = path.stat()
+        manifest = _read(path.absolute(), status.st_mtime_ns, status.st_size)
         if manifest.id != stem:
-            raise UserError(f"{path}: id: {manifest.id!r} is not the file's name; rename one of them")
+            raise UserError(f"{manifest.id!r} is not the file's name; rename one of them", path=path, key="id")
         return manifest
 
     @staticmethod
-    def known(weights: Path = MANIFESTS) -> list[str]:
+    def known(weights: Path | None = None) -> list[str]:
         """The ids of all manifests."""
-        return sorted(path.stem for path in weights.glob("*.yaml"))
-
-    @classmethod
-    def holding(cls, paths: set[str], weights: Path = MANIFESTS) -> list[str]:
-        """The ids of the manifests that list some files, in the order of their names.
-
-        Raises:
-            UserError: no manifest lists one of them.
-        """
-        return cls.among([cls.load(name, weights) for name in cls.known(weights)], paths)
-
-    @staticmethod
-    def among(manifests: Iterable["WeightsManifest"], paths: set[str]) -> list[str]:
-        """`holding`, of manifests that are read already: as few as list nothing else, where that is possible."""
-        files = {manifest.id: {file.path for file in manifest.files} for manifest in manifests}
-        if unlisted := paths - set().union(*files.values()):
-            raise UserError(f"{MANIFESTS}: no manifest lists {min(unlisted)}; add one, or put the file there by hand")
-        exact = {name for name, listed in files.items() if listed and listed <= paths}
-        rest = paths - set().union(*(files[name] for name in exact))
-        return [name for name, listed in files.items() if name in exact or listed & rest]
+        return sorted(path.stem for path in (weights or manifests_folder()).glob("*.yaml"))
 
     @property
     def size(self) -> int | None:
@@ -112,22 +105,28 @@ class WeightsManifest(Strict):
         return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
 
     def missing(self, folder: Path) -> list[str]:
-        """What is not below the folder of weights: files, or a pipeline's card."""
+        """Files that are not below the folder of weights, or a pipeline's card."""
         wanted = [file.path for file in self.files] or [f"{self.id}/{CARD}"]
         return [name for name in wanted if not (folder / name).is_file()]
 
     def how_to_get(self, folder: Path) -> str:
-        """One line that says how to bring what is missing."""
+        """One line of instructions for the missing files."""
         fetch = f"run: framer fetch --weights {self.id}"
         missing = self.missing(folder)
         if all(file.at for file in self.files if file.path in missing):
             return f"{self.id}: {fetch}"
         words = "; ".join(word for word in (self.note, *self.where[:1]) if word)
         return (
-            f"{self.id}: put {', '.join(str(folder / name) for name in missing)} there by hand, then {fetch} ({words})"
+            f"{self.id}: download {', '.join(str(folder / name) for name in missing)} manually, then {fetch} ({words})"
         )
 
     def recorded(self, folder: Path) -> dict[str, Any]:
-        """The card that an earlier fetch wrote, empty where there is none."""
+        """The card that an earlier fetch wrote; empty without one."""
         path = folder / self.id
         return read_card(path, "base" if self.pipeline else "weights") if (path / CARD).is_file() else {}
+
+
+@cache
+def _read(path: Path, changed: int, size: int) -> WeightsManifest:
+    """A manifest as it is; another time of change or size in bytes is another file."""
+    return read_model(path, WeightsManifest)

@@ -1,7 +1,8 @@
-"""The folder of weights, and what is known of the bytes of the files in it.
+"""The store of weights: which files a model consists of, whether they are here, and what their hashes are.
 
-It is `$FRAMER_WEIGHTS`, or `weights` in the working directory, for everything that reads or writes weights. It is laid
-out like TORCH_HOME, so that files from pyiqa's and torchvision's own caches can be copied as they are:
+Everything that is expected of the files is in the manifests (`framer.weights.manifest`). The files lie in one folder,
+`$FRAMER_WEIGHTS` or `weights` in the working directory, laid out like TORCH_HOME, so that files from the caches of
+pyiqa and torchvision can be copied as they are:
 
     OWNER--NAME/            a published pipeline
     hub/pyiqa/FILE          pyiqa's checkpoints
@@ -11,23 +12,15 @@ out like TORCH_HOME, so that files from pyiqa's and torchvision's own caches can
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from framer.errors import UserError
 from framer.provenance.files import write_json
 from framer.provenance.hashing import sha256_file
-
-PUBLISHED = {
-    "hub/clip/RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
-    "hub/clip/ViT-B-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
-    "hub/pyiqa/MANIQA_PIPAL-ae6d356b.pth": "ae6d356bcd583ae3c1ca81d84817cf96d662073896c7e40fceddb305ddc2f155",
-}
-"""The sha256 of files whose publishers state it in full; others put its first digits into a file's name, or nothing."""
+from framer.weights.manifest import WeightsManifest
 
 CACHE = "hub/sha256.json"
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")
 
 
 def folder() -> Path:
@@ -40,35 +33,39 @@ def pipeline(name: str) -> Path:
     return folder() / name.replace("/", "--")
 
 
-def missing(names: Iterable[str]) -> list[str]:
-    """Those of some files, relative to the folder of weights, that are not there."""
-    return [name for name in names if not (folder() / name).is_file()]
+def files(names: Iterable[str]) -> list[str]:
+    """The files of some manifests, relative to the folder of weights, sorted."""
+    return sorted({file.path for name in names for file in WeightsManifest.load(name).files})
 
 
-def stated(name: str) -> str:
-    """The first digits of a file's sha256, or all, as its publisher states them; empty where nothing is stated."""
-    in_name = _HASH_IN_NAME.search(name)
-    return PUBLISHED.get(name) or (in_name[1] if in_name else "")
+def missing(names: Iterable[str]) -> dict[str, list[str]]:
+    """Those of some manifests of which a file is missing, each with its missing files."""
+    found = {name: WeightsManifest.load(name).missing(folder()) for name in names}
+    return {name: paths for name, paths in found.items() if paths}
 
 
 def verified(names: Iterable[str]) -> dict[str, str]:
-    """The sha256 of some files, all of which must be there.
+    """The SHA-256 of all files of some manifests, none of which may be missing.
 
     Raises:
-        UserError: a file is not the one that was published under its name.
+        UserError: a file has another hash than its manifest states.
     """
-    found = hashes(names)
-    for name, sha256 in found.items():
-        if not sha256.startswith(stated(name)):
-            raise UserError(
-                f"{folder() / name}: its sha256 starts with {sha256[:8]}, the published file's with "
-                f"{stated(name)[:8]}; delete it and fetch it again"
-            )
+    manifests = [WeightsManifest.load(name) for name in names]
+    found = hashes(sorted({file.path for manifest in manifests for file in manifest.files}))
+    for manifest in manifests:
+        for file in manifest.files:
+            if not found[file.path].startswith(file.sha256 or ""):
+                raise UserError(
+                    f"its SHA-256 starts with {found[file.path][:8]}, that of the published file with "
+                    f"{str(file.sha256)[:8]}; delete it and run: framer fetch --weights {manifest.id}",
+                    path=folder() / file.path,
+                    code="mismatch",
+                )
     return found
 
 
-def hashes(names: Iterable[str]) -> dict[str, str]:
-    """The sha256 of some files, whatever was published.
+def hashes(paths: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of some files, relative to the folder of weights, whatever their manifests state.
 
     A gigabyte takes seconds to hash, and the workflow asks in every process that it starts: hashes are kept beside the
     weights for as long as a file's size and time of change stay.
@@ -80,7 +77,7 @@ def hashes(names: Iterable[str]) -> dict[str, str]:
         kept = {}
     kept = kept if isinstance(kept, dict) else {}
     found, new = {}, False
-    for name in names:
+    for name in paths:
         status = (folder() / name).stat()
         key = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         entry = kept.get(name)

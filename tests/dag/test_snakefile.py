@@ -74,7 +74,7 @@ def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict
             }
             captioned |= {(captions["model"], item) for item in tested if captions.get("restoring", True)}
         counts["restore" if backbone else "supplied" if arm.get("images") else "bicubic"] += seeds * len(tested)
-        counts["score"] += seeds * len(tested) * len(config["protocols"])
+        counts["score"] += seeds * len(tested)
     degraded = {item for item in data if manifests[item]["sources"][0]["kind"] == "degraded"}
     data |= {manifests[item]["sources"][0]["of"] for item in degraded}
     counts |= {"fetch": len(data - degraded), "degrade": len(degraded), "pretrain": len(bases), "base": len(weights)}
@@ -134,7 +134,7 @@ def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
     for name in absent:
         assert len(re.findall(f": {name}: put the images into datasets/{name}/", done.stdout)) == 1
     assert re.search(r"n/a in the tables: dit4sr-baseline-s0, .*: training needs div8k", done.stdout)
-    assert "n/a in the tables: pisa_sr: put weights/pisa_sr/pisa_sr.pkl there by hand" in done.stdout
+    assert "n/a in the tables: pisa_sr: download weights/pisa_sr/pisa_sr.pkl manually" in done.stdout
     assert len(re.findall("n/a in the tables: images of ", done.stdout)) == 4
     seesr = " and ".join(f"supplied/seesr/{name}/" for name in PAPER_SETS if name != "realsr-crop128")
     assert f"images of SeeSR: put them, named as the LR images, into {seesr}\n" in done.stdout

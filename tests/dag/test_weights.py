@@ -14,7 +14,6 @@ from framer.scoring.protocols import PROTOCOLS
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import folder as weights_folder
 from framer.weights.store import hashes
-from tests.fixtures.clone import ROOT
 from tests.fixtures.snakemake import jobs, snakemake
 
 METRICS = ["psnr", "niqe", "musiq"]
@@ -90,25 +89,12 @@ def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
 
 def test_what_comes_by_hand_or_is_gated_is_never_promised(folder: Path, clone: Path) -> None:
     assert Weights(True).standing("pisa_sr") == "absent"
-    assert "put " in Weights(True).absent(["pisa_sr"])["pisa_sr"]
+    assert "manually" in Weights(True).absent(["pisa_sr"])["pisa_sr"]
     path = clone / "weights" / "niqe.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"gated": True}))
     assert Weights(True).standing("niqe") == "absent"
     put(folder, "pisa_sr/pisa_sr.pkl")
     assert Weights(True).standing("pisa_sr") == "loose"
-
-
-def test_every_metric_has_one_manifest(folder: Path) -> None:
-    """A file that several share comes with each of them, and not with what the metric does not need."""
-    graph = Weights(True)
-    for protocol in PROTOCOLS.values():
-        for metric in protocol.metrics:
-            names = graph.of_metrics([metric])
-            assert len(names) == bool(metric.weights)
-            assert {file.path for name in names for file in graph.manifests[name].files} == set(metric.weights)
-    # Without a manifest of their own, files come with those that list them.
-    vgg = "hub/checkpoints/vgg16-397923af.pth"
-    assert WeightsManifest.holding({vgg}, ROOT / "weights") == ["dists", "lpips-vgg"]
 
 
 def test_the_card_that_is_compared_is_the_one_that_fetch_writes(folder: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_controller_that_does_not_answer_is_one_line(tmp_path, monkeypatch, sc
 
 
 def test_a_profile_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"no profile .* run this at the root of the repository"):
+    with pytest.raises(UserError, match=r"profile\.yaml: .* run this at the root of the repository"):
         list(examine(GOOD, tmp_path))
 
 

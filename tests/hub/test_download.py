@@ -180,7 +180,7 @@ def test_what_is_wrong_for_good_is_thrown_away(desk):
     desk.manifest(sha256="0" * 64)
     code, message = desk.fetch()
     assert code == 2
-    assert f"not {'0' * 64}; it was thrown away" in message
+    assert f"not {'0' * 64}; it was deleted" in message
     assert desk.tree() == before
     assert not list(desk.home.rglob("blobs/*"))
     desk.manifest()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from framer.data.captions import write_captions
-from framer.data.images import write_png
+from framer.data.images import write_index, write_png
 from framer.errors import UserError
 from framer.inference import output_folder
 from framer.inference import restore as restoring
 from framer.inference.restore import restore
+from framer.provenance.cards import write_card
 from framer.scoring.score import Task, score
 from framer.training.options import Session
 from tests.fixtures.killing import die, killed
@@ -149,15 +150,47 @@ def test_only_the_images_that_changed_are_made_again(study, tmp_path, written, m
 
 
 def test_an_image_that_changes_meanwhile_is_refused(study, tmp_path, written, monkeypatch):
-    """The card would name another image than the one that was output_folder."""
+    """The card would name another image than the one that was restored."""
     shutil.copytree(study / "lr", tmp_path / "lr")
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"lr/c\.png: it has changed since"):
+    with monkeypatch.context() as patch, pytest.raises(UserError) as error:
         patch.setattr(output_folder, "write_png", output_folder.write_png)
         stop_writing(1, lambda path: shutil.copy(tmp_path / "lr/d.png", tmp_path / "lr/c.png"))
         run(study, tmp_path / "out", lr=tmp_path / "lr")
+    assert (error.value.path, error.value.code) == (str(tmp_path / "lr/c.png"), "changed")
     written.clear()
     run(study, tmp_path / "out", lr=tmp_path / "lr")
     assert written == ["c", "d"]
+
+
+def test_each_image_of_a_set_is_read_once(study, tmp_path, monkeypatch):
+    lr = tmp_path / "set" / "LR"
+    shutil.copytree(study / "lr", lr)
+    names = [f"LR/{stem}.png" for stem in STEMS]
+    write_index(lr.parent, names)
+    write_card(lr.parent, "images", ["index.csv"])
+    read, real = [], restoring.read_hashed
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "read_hashed", lambda path: read.append(path.stem) or real(path))
+        patch.setattr(output_folder, "read_hashed", None)
+        patch.setattr(restoring, "sha256_file", None)
+        run(study, tmp_path / "out", lr=lr)
+    assert read == list(STEMS)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_changed_image_of_a_set_is_refused(study, tmp_path, monkeypatch, done):
+    """Also one whose restored image is there already."""
+    lr = tmp_path / "set" / "LR"
+    shutil.copytree(study / "lr", lr)
+    write_index(lr.parent, [f"LR/{stem}.png" for stem in STEMS])
+    write_card(lr.parent, "images", ["index.csv"])
+    if done:
+        interrupted(study, tmp_path / "out", monkeypatch, lr=lr)
+    shutil.copy(lr / "d.png", lr / "a.png")
+    with pytest.raises(UserError) as error:
+        run(study, tmp_path / "out", lr=lr)
+    assert (error.value.path, error.value.code) == (str(lr / "a.png"), "mismatch")
+    assert not (tmp_path / "out" / "card.json").exists()
 
 
 def test_another_lr_folder_leaves_no_image_of_before(study, tmp_path, written, monkeypatch):
@@ -209,11 +242,12 @@ def test_a_finished_folder_is_made_anew_and_killed_then_holds_nothing_of_before(
 def test_an_unfinished_folder_is_not_scored(study, tmp_path, monkeypatch):
     out = tmp_path / "out"
     interrupted(study, out, monkeypatch)
-    for task in (Task(out, None, tmp_path / "s.csv"), Task(out, out, tmp_path / "s.csv")):
+    scores = {"framer": tmp_path / "s.csv"}
+    for task in (Task(out, None, scores), Task(out, out, scores)):
         with pytest.raises(UserError, match=f"{out}: not all of its images are there yet"):
-            score([task], ["psnr"], "framer", progress=False)
+            score([task], ["psnr"], progress=False)
     run(study, out)
-    score([Task(out, out, tmp_path / "s.csv")], ["psnr"], "framer", progress=False)
+    score([Task(out, out, scores)], ["psnr"], progress=False)
 
 
 @pytest.mark.parametrize("cut", range(3))

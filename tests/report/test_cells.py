@@ -106,7 +106,7 @@ def test_controls_are_apart(study: Study):
 
 def test_a_missing_score_file_is_named(study: Study):
     scores_of(study, "bicubic").unlink()
-    with pytest.raises(UserError, match=r"bicubic/pairs-a/osediff\.csv: not there"):
+    with pytest.raises(UserError, match=r"bicubic/pairs-a/osediff\.csv: missing"):
         tables(study, {})
 
 
@@ -123,7 +123,7 @@ def test_definitions_are_never_mixed(study: Study):
     sidecar = json.loads(path.read_text())
     sidecar["metrics"]["psnr"] = "psnr@rgb,c0"
     path.write_text(json.dumps(sidecar))
-    with pytest.raises(UserError, match="psnr is psnr@rgb,c0, where protocol 'osediff' now means"):
+    with pytest.raises(UserError, match=r"osediff\.csv: psnr: psnr@rgb,c0, where protocol 'osediff' now defines"):
         tables(study, {})
 
 

@@ -18,18 +18,21 @@ from pyiqa.archs.musiq_arch import MUSIQ
 from torch import nn
 
 from framer.scoring.protocols import Metric
+from framer.weights import store
 
 
 def generate(metric: Metric, folder: Path) -> dict[str, str]:
-    """Write the weights of a metric; returns the sha256 of each file, by its name."""
+    """Write the weights of a metric; returns the SHA-256 of each file, by its path below the folder of weights.
+
+    Files of other networks' backbones are written first: those of torchvision and of CLIP.
+    """
     torch.manual_seed(0)
-    files = [folder / name for name in metric.weights]
+    names = sorted(store.files(metric.weights), key=lambda name: name.startswith("hub/pyiqa"))
+    files = [folder / name for name in names]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
     _MAKE[metric.name](*files)
-    return {
-        name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in zip(metric.weights, files, strict=True)
-    }
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in zip(names, files, strict=True)}
 
 
 def niqe(file: Path) -> None:

@@ -54,15 +54,15 @@ def test_csv(tmp_path: Path):
         ("", "neither OSEDiff's log nor a CSV"),
         ("image,metric,value\n", "holds no scores"),
         ("name,psnr\na,1\n", "whose first column is image"),
-        ("image,psnr,ssim,psnr\na.png,1,0.5,2\n", "line 1: column 'psnr' is there twice"),
-        ("image,PSNR,psnr\na.png,1,2\n", "line 1: column 'psnr' is there twice"),
-        ("image,metric,value,value\na.png,psnr,1,2\n", "line 1: column 'value' is there twice"),
+        ("image,psnr,ssim,psnr\na.png,1,0.5,2\n", "line 1: column 'psnr' is repeated"),
+        ("image,PSNR,psnr\na.png,1,2\n", "line 1: column 'psnr' is repeated"),
+        ("image,metric,value,value\na.png,psnr,1,2\n", "line 1: column 'value' is repeated"),
         (TIDY + "a.jpg,psnr,1\n", "a.jpg and a.png have one stem"),
         (LOG.replace("b.png", "a.bmp"), "a.bmp and a.png have one stem"),
-        (LOG.replace("SSIM: 0.85", "PSNR: 0.85"), "line 2: psnr of a.png is there twice"),
-        (TIDY + "a.png,psnr,1\n", "line 4: psnr of a.png is there twice"),
-        (TIDY.replace("24.045864", "high"), "line 3: 'high' is no number"),
-        (TIDY.replace("24.045864", "nan"), "line 3: 'nan' is no number"),
+        (LOG.replace("SSIM: 0.85", "PSNR: 0.85"), "line 2: psnr of a.png is repeated"),
+        (TIDY + "a.png,psnr,1\n", "line 4: psnr of a.png is repeated"),
+        (TIDY.replace("24.045864", "high"), "line 3: 'high' is not a finite number"),
+        (TIDY.replace("24.045864", "nan"), "line 3: 'nan' is not a finite number"),
         (TIDY.replace("b.png,psnr,24.045864", "b.png,psnr"), "line 3: not as many fields"),
         (TIDY + "a.png,ssim,0.5\n", "no ssim of b.png"),
         (TIDY.replace("psnr", "psnrr"), "did you mean 'psnr'?"),
@@ -89,4 +89,4 @@ def test_the_command(tmp_path: Path, capsys):
     assert main([*command, "--method", "mine", "--metrics", "psnr,psnr"]) == 2
     assert "metric 'psnr' is named twice" in capsys.readouterr().err
     assert main([*command, "--method", "mine", "--definition", "psnr=one", "--definition", "psnr=two"]) == 2
-    assert "--definition psnr: named twice, as one and as two" in capsys.readouterr().err
+    assert "--definition: psnr is named twice, as one and as two" in capsys.readouterr().err

@@ -45,11 +45,11 @@ def spoil(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("grey", "it is grey"),
-        ("alpha", "it is RGB with alpha"),
-        ("palette", "it is a palette image"),
-        ("16-bit grey", "it is 16-bit or wider grey"),
-        ("16-bit RGB", "it is 16-bit RGB"),
+        ("grey", "gray"),
+        ("alpha", "RGB with alpha"),
+        ("palette", "a palette image"),
+        ("16-bit grey", "16-bit or wider gray"),
+        ("16-bit RGB", "16-bit RGB"),
         ("no image", "not a readable image"),
     ],
 )

@@ -37,7 +37,9 @@ def test_the_page_says_what_is_measured(name: str, tmp_path: Path):
     images = {"OSEDiff": folder / "osediff", "bicubic": tmp_path / "bicubic"}
     printed = page()
     for number, protocol in enumerate(PROTOCOLS):
-        tasks = [Task(sr, folder / "hr", tmp_path / f"{method}-{protocol}.csv") for method, sr in images.items()]
-        for method, summary in zip(images, score(tasks, ["psnr", "ssim"], protocol, progress=False), strict=True):
+        tasks = [
+            Task(sr, folder / "hr", {protocol: tmp_path / f"{method}-{protocol}.csv"}) for method, sr in images.items()
+        ]
+        for method, summary in zip(images, score(tasks, ["psnr", "ssim"], progress=False), strict=True):
             for metric, digits in (("psnr", 2), ("ssim", 4)):
                 assert printed[name, method, metric.upper()][number] == f"{summary.means[metric]:.{digits}f}"

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from framer.errors import UserError
@@ -20,7 +22,8 @@ from framer.scoring.pairing import pair_up
 from framer.scoring.protocols import Metric, Protocol
 from framer.scoring.score import Task, score
 from framer.scoring.scorer import Scorer
-from framer.weights.store import PUBLISHED
+from framer.weights import store
+from tests.fixtures.clone import ROOT
 from tests.scoring.generated import NARROW, generate, narrow_vit
 
 METRICS = {metric.name: metric for metric in Protocol.named("osediff").metrics}
@@ -37,12 +40,19 @@ def one_thread():
 
 @pytest.fixture
 def made(weights: Path, monkeypatch: pytest.MonkeyPatch):
-    """Make the weights of metrics, and take them for the published ones."""
+    """Make the weights of metrics, and manifests that state their hashes."""
+    for path in (ROOT / "weights").glob("*.yaml"):
+        shutil.copy(path, weights)
+    monkeypatch.chdir(weights.parent)
 
     def make(*names: str) -> list[Metric]:
         for name in names:
-            for file, sha256 in generate(METRICS[name], weights).items():
-                monkeypatch.setitem(PUBLISHED, file, sha256)
+            hashes = generate(METRICS[name], weights)
+            path = weights / f"{METRICS[name].weights[0]}.yaml"
+            manifest = yaml.safe_load(path.read_text())
+            for file in manifest["files"]:
+                file["sha256"] = hashes[file["path"]]
+            path.write_text(yaml.safe_dump(manifest))
         return [METRICS[name] for name in names]
 
     with narrow_vit():
@@ -92,7 +102,8 @@ def test_the_whole_path_offline(
     made(*names[1:])
     monkeypatch.setitem(protocols.PROTOCOLS, "osediff", Protocol("osediff", "", tuple(METRICS.values())))
     for threads in (1, 3):
-        [summary] = score([Task(*pairs, tmp_path / str(threads) / "s.csv")], names, "osediff", threads, progress=False)
+        outs = {"osediff": tmp_path / str(threads) / "s.csv"}
+        [summary] = score([Task(*pairs, outs)], names, threads, progress=False)
         assert not summary.unavailable
     for suffix in ("csv", "json"):
         one, other = ((tmp_path / name / f"s.{suffix}").read_bytes() for name in "13")
@@ -108,7 +119,7 @@ def test_the_whole_path_offline(
     for row in rows[5:8]:
         assert float(row["value"]) == pyiqa_metrics.Network(METRICS[row["metric"]]).values(sr, hr)[0], row["metric"]
     sidecar = json.loads((tmp_path / "1" / "s.json").read_text())
-    assert set(sidecar["weights"]) == {file for name in names for file in METRICS[name].weights}
+    assert set(sidecar["weights"]) == {*store.files(weight for name in names for weight in METRICS[name].weights)}
     assert summary.means["fid"] > 0
 
 
@@ -118,6 +129,7 @@ def test_batches_of_one_size_as_on_a_gpu(made, pairs: tuple[Path, Path], monkeyp
     for folder in pairs:
         for i in range(4):
             Image.open(folder / "image_0.png").rotate(90 * i).save(folder / f"turned_{i}.png")
+    psnr, lpips = (metric.id for metric in metrics)
     scorer = Scorer(metrics)
     found = pair_up(*pairs)
     alone = {one.image: one for _, results in scorer.run(scorer.units(0, found, metrics), 1) for one in results}
@@ -129,21 +141,21 @@ def test_batches_of_one_size_as_on_a_gpu(made, pairs: tuple[Path, Path], monkeyp
     assert together.keys() == alone.keys()
     for image, one in alone.items():
         assert together[image].sha256 == one.sha256
-        assert together[image].values["psnr"] == one.values["psnr"]
-        assert together[image].values["lpips"] == pytest.approx(one.values["lpips"], rel=1e-5)
+        assert together[image].values[psnr] == one.values[psnr]
+        assert together[image].values[lpips] == pytest.approx(one.values[lpips], rel=1e-5)
 
 
 def test_other_weights_than_the_published_are_refused(weights: Path, pairs: tuple[Path, Path], tmp_path: Path):
     generate(METRICS["musiq"], weights)
-    with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: its sha256 starts with .* e95806b9; delete"):
-        score([Task(*pairs, tmp_path / "s.csv")], ["musiq"], "osediff", progress=False)
+    with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: its SHA-256 starts with .* e95806b9; delete"):
+        score([Task(*pairs, {"osediff": tmp_path / "s.csv"})], ["musiq"], progress=False)
     assert not list(tmp_path.glob("s.*"))
 
 
 @pytest.mark.parametrize("name", ["lpips", "dists", "clipiqa", "liqe", "fid", "niqe"])
 def test_nothing_is_downloaded(weights: Path, name: str):
     """LPIPS would fetch its backbone, whatever it is told."""
-    with pytest.raises(UserError, match=r": scoring does not download; put the file into "):
+    with pytest.raises(UserError, match=r": scoring does not download; run framer fetch, or copy the file into "):
         pyiqa_metrics.Network(METRICS[name])
     assert not [path for path in weights.rglob("*") if path.is_file()]
 
@@ -155,7 +167,7 @@ def test_a_pickle_with_code_is_refused(weights: Path):
         def __reduce__(self) -> tuple:
             return (os.mkdir, (str(trace),))
 
-    (weights / METRICS["musiq"].weights[0]).write_bytes(pickle.dumps(Payload(), protocol=2))
+    (weights / store.files(METRICS["musiq"].weights)[0]).write_bytes(pickle.dumps(Payload(), protocol=2))
     with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: not weights of musiq@koniq") as error:
         pyiqa_metrics.Network(METRICS["musiq"])
     assert not trace.exists()

@@ -19,12 +19,14 @@ from framer.scoring import psnr_ssim
 from framer.scoring.protocols import Protocol
 from framer.scoring.score import Summary, Task
 from framer.scoring.score import score as score_tasks
+from framer.weights.store import files
 
 LPIPS, NIQE, MANIQA, MUSIQ = Protocol.named("osediff").select(["lpips", "niqe", "maniqa", "musiq"])
+[PARAMETERS] = files(NIQE.weights)
 
 
 def score(sr: Path, hr: Path | None, metrics: list[str], protocol: str, out: Path, threads: int = 1) -> Summary:
-    return score_tasks([Task(sr, hr, out)], metrics, protocol, threads, progress=False)[0]
+    return score_tasks([Task(sr, hr, {protocol: out})], metrics, threads, progress=False)[0]
 
 
 def read(path: Path) -> list[tuple[str, str, float]]:
@@ -84,7 +86,7 @@ def test_niqe_is_scored_once_its_parameters_are_there(pairs: tuple[Path, Path], 
     rng = np.random.default_rng(0)
     spread = rng.normal(size=(36, 36))
     model = {"mu_prisparam": rng.normal(size=(1, 36)), "cov_prisparam": spread @ spread.T + np.eye(36)}
-    scipy.io.savemat(weights / NIQE.weights[0], model)
+    scipy.io.savemat(weights / PARAMETERS, model)
     small = np.asarray(Image.open(pairs[1] / "image_0.png"))
     (tmp_path / "large").mkdir()
     Image.fromarray(np.tile(small, (5, 2, 1))).save(tmp_path / "large" / "a.png")
@@ -94,7 +96,7 @@ def test_niqe_is_scored_once_its_parameters_are_there(pairs: tuple[Path, Path], 
     assert value > 0
     sidecar = json.loads((tmp_path / "s.json").read_text())
     assert {"torch", "pyiqa"} < set(sidecar["versions"])
-    assert set(sidecar["weights"]) == set(NIQE.weights)
+    assert set(sidecar["weights"]) == {PARAMETERS}
 
 
 def test_a_broken_image_leaves_no_scores(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
@@ -163,16 +165,18 @@ def test_a_journal_of_other_work_is_dropped(pairs: tuple[Path, Path], tmp_path: 
 
 def test_several_folders_in_one_go(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
     sr, hr = pairs
-    tasks = [Task(sr, hr, tmp_path / "a.csv"), Task(hr, None, tmp_path / "b.csv"), Task(hr, hr, tmp_path / "c.csv")]
-    done = score_tasks(tasks, ["psnr", "ssim"], "osediff", threads=2, progress=False)
+    outs = [{"osediff": tmp_path / f"{name}.csv"} for name in "abc"]
+    tasks = [Task(sr, hr, outs[0]), Task(hr, None, outs[1]), Task(hr, hr, outs[2])]
+    done = score_tasks(tasks, ["psnr", "ssim"], threads=2, progress=False)
     assert [list(summary.means) for summary in done] == [["psnr", "ssim"], [], ["psnr", "ssim"]]
     assert done[2].means["psnr"] == pytest.approx(80)
     assert done[0].means["psnr"] == pytest.approx(statistics.mean(r[2] for r in read(tmp_path / "a.csv")[::2]))
     score(sr, hr, ["psnr", "ssim"], "osediff", tmp_path / "alone" / "a.csv")
     for suffix in ("csv", "json"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / "alone" / f"a.{suffix}").read_bytes()
-    with pytest.raises(UserError, match=r"a\.csv: two folders' scores cannot go to one file"):
-        score_tasks([tasks[0], tasks[0]], ["psnr"], "osediff", progress=False)
+    with pytest.raises(UserError) as error:
+        score_tasks([tasks[0], tasks[0]], ["psnr"], progress=False)
+    assert (error.value.path, error.value.code) == (str(tmp_path / "a.csv"), "conflict")
 
 
 def test_the_command_says_what_came_of_it(pairs: tuple[Path, Path], weights: Path, tmp_path: Path, capsys):
@@ -185,8 +189,10 @@ def test_the_command_says_what_came_of_it(pairs: tuple[Path, Path], weights: Pat
     assert main([*command, "--metrics", "musiq"]) == 0
     assert capsys.readouterr().out == f"{out}: no metric could be computed\n"
     for wrong, words in [
-        ([*command, "--metrics", "psnr", "--label", "Mine"], "--label and --source go together"),
-        (["score", "--sr", sr, sr, *command[3:], "--metrics", "psnr"], "2 folders of --sr need as many --out"),
+        ([*command, "--metrics", "psnr", "--label", "Mine"], "--label: needs --source"),
+        (["score", "--sr", sr, sr, *command[3:], "--metrics", "psnr"], "--out: 2 files are needed"),
+        ([*command, "--metrics", "psnr", "--protocol", "osediff", "framer"], "--out: 2 files are needed"),
+        ([*command, "--metrics", "psnr", "--protocol", "osediff", "osediff"], "--protocol: a protocol is named twice"),
     ]:
         assert main(wrong) == 2
         assert words in capsys.readouterr().err
@@ -205,8 +211,9 @@ def test_wrong_names_are_refused(pairs: tuple[Path, Path], tmp_path: Path):
 def test_psnr_and_ssim_need_no_torch(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from framer.scoring.score import Task, score\n"
-        f"task = Task(Path({str(pairs[0])!r}), Path({str(pairs[1])!r}), Path({str(tmp_path / 's.csv')!r}))\n"
-        "score([task], ['psnr', 'ssim', 'musiq'], 'framer')\n"
+        f"task = Task(Path({str(pairs[0])!r}), Path({str(pairs[1])!r}), "
+        f"{{'framer': Path({str(tmp_path / 's.csv')!r})}})\n"
+        "score([task], ['psnr', 'ssim', 'musiq'])\n"
         "assert 'torch' not in sys.modules and 'pyiqa' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -223,7 +230,7 @@ def test_published_scores_are_reproduced(name: str, weights: Path, tmp_path: Pat
     folder = Path(str(PUBLISHED)) / f"{name}_dev"
     metrics = ["psnr", "ssim"]
     if WEIGHTS:
-        shutil.copy(Path(WEIGHTS) / "niqe_modelparameters.mat", weights / NIQE.weights[0])
+        shutil.copy(Path(WEIGHTS) / "niqe_modelparameters.mat", weights / PARAMETERS)
         metrics.append("niqe")
     score(folder / "osediff", folder / "hr", metrics, "osediff", tmp_path / "s.csv")
     published = {row[:2]: row[2] for row in read(folder / "osediff_published_scores.csv")}

@@ -1,32 +1,40 @@
+"""Metrics without their weights, and with other ones."""
+
 from pathlib import Path
 
-import pytest
-
-from framer.errors import UserError
+from framer.cli import main
 from framer.scoring.protocols import Protocol
-from framer.scoring.score import missing_weights, unavailable, weight_hashes
+from framer.scoring.score import unavailable
+from framer.weights.store import files, missing
 
-PSNR, LPIPS, NIQE, MUSIQ = Protocol.named("osediff").select(["psnr", "lpips", "niqe", "musiq"])
-
-
-def test_what_is_missing_is_named(weights: Path):
-    assert missing_weights(LPIPS) == list(LPIPS.weights)
-    (weights / LPIPS.weights[0]).touch()
-    assert missing_weights(LPIPS) == [LPIPS.weights[1]]
-    assert missing_weights(PSNR) == []
+PSNR, LPIPS, NIQE = Protocol.named("osediff").select(["psnr", "lpips", "niqe"])
 
 
-def test_reasons(weights: Path):
+def test_a_metric_is_available_once_all_its_files_are_there(weights: Path) -> None:
+    backbone, heads = files(LPIPS.weights)
+    assert missing(LPIPS.weights) == {"lpips-alex": [heads, backbone]}
+    (weights / heads).touch()
+    assert backbone in str(unavailable(LPIPS, has_hr=True)) and heads not in str(unavailable(LPIPS, has_hr=True))
+    (weights / backbone).touch()
+    assert unavailable(LPIPS, has_hr=True) is None
     assert unavailable(PSNR, has_hr=True) is None
+
+
+def test_a_metric_that_compares_needs_hr(weights: Path) -> None:
     assert "HR" in str(unavailable(PSNR, has_hr=False))
-    assert NIQE.weights[0] in str(unavailable(NIQE, has_hr=False))
-    (weights / NIQE.weights[0]).touch()
+    (weights / files(NIQE.weights)[0]).touch()
     assert unavailable(NIQE, has_hr=False) is None
 
 
-def test_only_weights_as_published_are_hashed_for_scores(weights: Path):
-    for name in (*MUSIQ.weights, *NIQE.weights):
-        (weights / name).write_bytes(b"x")
-    assert list(weight_hashes([PSNR, NIQE])) == list(NIQE.weights)
-    with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: its sha256 starts with 2d711642"):
-        weight_hashes([MUSIQ, NIQE])
+def test_the_footnote_names_the_command_that_fetches_the_weights(weights: Path, capsys) -> None:
+    """And that command knows the weights: with --check it lists them instead of fetching."""
+    for name in ("osediff", "framer", "seesr"):
+        for metric in Protocol.named(name).metrics:
+            if metric.weights:
+                _, _, command = str(unavailable(metric, has_hr=True)).rpartition("run: framer ")
+                assert command.startswith("fetch --weights ")
+                try:
+                    main([*command.split(), "--check"])
+                except SystemExit as end:
+                    assert end.code == 1
+                assert capsys.readouterr().out.startswith(command.rpartition(" ")[2])

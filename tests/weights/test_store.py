@@ -5,12 +5,14 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import framer
 from framer.errors import UserError
+from framer.weights import manifest as manifest_module
 from framer.weights import store
 from framer.weights.manifest import WeightsManifest
-from framer.weights.store import CACHE, PUBLISHED, hashes, missing, pipeline, stated, verified
+from framer.weights.store import CACHE, files, hashes, missing, pipeline, verified
 from framer.weights.store import folder as weights_folder
 from tests.fixtures.clone import ROOT
 from tests.fixtures.snakemake import snakemake
@@ -41,7 +43,7 @@ def test_nothing_else_reads_the_variable() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and node.value == "FRAMER_WEIGHTS"
     }
-    assert readers == {"weights.py"}
+    assert readers == {"weights/store.py"}
 
 
 def test_the_workflow_reads_and_writes_the_same_folder(clone: Path, tmp_path: Path) -> None:
@@ -75,22 +77,63 @@ def test_a_file_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(calls) == 4, "a damaged list of hashes is made again"
 
 
-def test_hashes_are_checked_against_names(folder: Path) -> None:
+@pytest.fixture
+def manifests(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Write manifests `weights/ID.yaml` of files with the hashes that they shall have."""
+    monkeypatch.chdir(folder)
+    (folder / "weights").mkdir()
+
+    def write(name: str, hashes: dict[str, str | None]) -> None:
+        listed = [{"path": path, "at": [f"hf://a/b/{path}"], "sha256": sha256} for path, sha256 in hashes.items()]
+        manifest = {"id": name, "title": name, "licence": "none", "gated": False, "files": listed}
+        (folder / f"weights/{name}.yaml").write_text(yaml.safe_dump(manifest))
+
+    return write
+
+
+def test_hashes_are_checked_against_manifests(folder: Path, manifests) -> None:
+    """Digits in a file's name mean nothing."""
     content = b"some weights"
     digest = hashlib.sha256(content).hexdigest()
-    good, bad, silent = f"hub/net-{digest[:8]}.pth", "hub/net-00000000.pth", "hub/net.mat"
-    for name in (good, bad, silent):
+    good, silent = "hub/net-00000000.pth", "hub/net.mat"
+    for name in (good, silent):
         (folder / name).write_bytes(content)
-    assert verified([good, silent]) == {good: digest, silent: digest}
-    assert missing([good, "hub/none"]) == ["hub/none"]
-    with pytest.raises(UserError, match=r"net-00000000\.pth.*fetch it again"):
-        verified([bad])
+    manifests("good", {good: digest[:8], silent: None})
+    manifests("bad", {good: "0" * 8})
+    manifests("half", {good: digest, "hub/none.pth": None})
+    assert files(["half", "good"]) == [good, silent, "hub/none.pth"]
+    assert verified(["good"]) == {good: digest, silent: digest}
+    assert missing(["good", "half"]) == {"half": ["hub/none.pth"]}
+    with pytest.raises(UserError) as error:
+        verified(["good", "bad"])
+    assert (error.value.path, error.value.code) == (str(folder / good), "mismatch")
+    assert error.value.message.endswith("framer fetch --weights bad")
 
 
-def test_manifests_state_the_hashes_that_are_checked() -> None:
-    """They are written down twice, since scoring needs no repository: never apart."""
+def test_a_manifest_is_read_once_per_process_and_again_when_it_changes(folder: Path, manifests, monkeypatch) -> None:
+    read = []
+    real = manifest_module.read_model
+    monkeypatch.setattr(manifest_module, "read_model", lambda path, model: read.append(path.stem) or real(path, model))
+    manifests("one", {"hub/a.pth": None})
+    manifests("two", {"hub/b.pth": None})
+    for _ in range(3):
+        assert missing(["one", "two"]).keys() == {"one", "two"}
+    assert read == ["one", "two"]
+    manifests("two", {"hub/a.pth": None, "hub/c.pth": "0" * 64})
+    assert files(["one", "two"]) == ["hub/a.pth", "hub/c.pth"]
+    assert read == ["one", "two", "two"]
+
+
+def test_outside_a_repository_the_manifests_of_the_installation_are_used(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    assert files(["niqe"]) == ["hub/pyiqa/niqe_modelparameters.mat"]
+
+
+def test_manifests_that_share_a_file_state_one_hash_of_it() -> None:
     manifests = [WeightsManifest.load(name, ROOT / "weights") for name in WeightsManifest.known(ROOT / "weights")]
-    files = [file for manifest in manifests for file in manifest.files if file.path.startswith("hub/")]
-    assert {file.path for file in files} >= PUBLISHED.keys()
-    for file in files:
-        assert (file.sha256 or "") == stated(file.path), file.path
+    stated: dict[str, set] = {}
+    for manifest in manifests:
+        for file in manifest.files:
+            stated.setdefault(file.path, set()).add(file.sha256)
+    assert len(stated) < sum(len(manifest.files) for manifest in manifests)
+    assert all(len(hashes) == 1 for hashes in stated.values())

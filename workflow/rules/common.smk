@@ -169,7 +169,8 @@ def restore_options(wildcards):
     options = [f"--seed {job.seed} --threads {job.threads}"]
     if job.blank_lr:
         options.append("--blank-lr")
-    options += [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in job.settings.items()]
+    if job.settings:
+        options.append(f"--settings {shlex.quote(json.dumps(job.settings))}")
     if job.backbone and (captions := study.captions(job.backbone, restoring=True)):
         file = captions_file(Path(captions.folder), wildcards.set).as_posix()
         options.append(f"--captions {shlex.quote(file)} --missing {captions.missing}")
@@ -198,17 +199,9 @@ def supplied_images(wildcards):
 
 # score.smk
 
-cards_of_weights = {name: scope.weights.cards(needed) for name, needed in scope.metric_weights.items()}
-states_of_weights = {name: scope.weights.state(name, study.config.metrics) for name in study.config.protocols}
-
-
-def weights_cards(wildcards):
-    return cards_of_weights[wildcards.protocol]
-
-
-def weights_state(wildcards):
-    """The metrics that can be computed: one that was n/a is computed as soon as its weights are there."""
-    return states_of_weights[wildcards.protocol]
+metric_cards = scope.weights.cards(scope.metric_weights)
+# The metrics that can be computed, by protocol: one that was n/a is computed as soon as its weights are there.
+metrics_state = {name: scope.weights.state(name, study.config.metrics) for name in study.config.protocols}
 
 
 def hr_option(wildcards):

@@ -22,7 +22,9 @@ NEGATIVE_PROMPT = (
 
 VGG = "hub/checkpoints/vgg16-397923af.pth"
 LPIPS_HEADS = "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth"
-"""torchvision's VGG-16 and the weights of LPIPS v0.1 on it, in the folder of weights; hashes in their names."""
+"""torchvision's VGG-16 and the weights of LPIPS v0.1 on it, in the folder of weights."""
+WEIGHTS = "lpips-vgg"
+"""The manifest of these two files."""
 
 _TAPS = (3, 8, 15, 22, 29)
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -89,19 +91,20 @@ class Perceptual(nn.Module):
 
     @classmethod
     def from_weights(cls) -> "Perceptual":
-        """From the folder of weights, each file checked against the hash in its name.
+        """From the folder of weights, each file checked against the hash in its manifest.
 
         Raises:
             UserError: a file is missing or is another one.
         """
-        files = (VGG, LPIPS_HEADS)
-        for name in missing(files):
+        for name, files in missing([WEIGHTS]).items():
             raise UserError(
-                f"{folder() / name}: LPIPS with VGG-16 trains the semantic stage and is not there; run: framer"
-                " fetch --weights lpips-vgg; or set lpips: 0"
+                "the weights of LPIPS with VGG-16, which trains the semantic stage, are missing; "
+                f"run: framer fetch --weights {name}; or set lpips: 0",
+                path=folder() / files[0],
+                code="missing",
             )
-        verified(files)
-        return cls(*(folder() / name for name in files))
+        verified([WEIGHTS])
+        return cls(folder() / VGG, folder() / LPIPS_HEADS)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """Mean distance of images (B, 3, H, W) in [-1, 1]; a scalar. Sides of at least 16 pixels."""
