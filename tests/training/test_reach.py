@@ -14,7 +14,8 @@ from framer.training.dataloader import Batches
 from framer.training.options import Session
 from framer.training.reach import reaches
 from framer.training.trainer import Training
-from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, photographs, run_job, train_here
+from tests.fixtures.photographs import write_photographs
+from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, run_job, train_here
 
 QUIET = Session(progress=False)
 
@@ -29,7 +30,7 @@ class Unconnected(FramerLoss):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_gradient_of_zero_is_seen_and_nothing_else_changes(backbone, tmp_path):
-    photographs(tmp_path)
+    write_photographs(tmp_path)
     with seeded(7):
         model = create(backbone, "tiny")
         model.adapt(model.settings.stages[0])
@@ -49,7 +50,7 @@ def test_a_gradient_of_zero_is_seen_and_nothing_else_changes(backbone, tmp_path)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    photographs(root)
+    write_photographs(root)
     train_here(root, base_job("pisa_sr", steps=1), root / "bases/pisa_sr", QUIET)
     return root
 
