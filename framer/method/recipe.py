@@ -27,7 +27,7 @@ class Recipe:
     """One reading of FRAMER. Immutable and hashable; `dataclasses.replace` makes a variant.
 
     Raises:
-        UserError: a field has a value that it cannot take; the message names the field and the choices.
+        UserError: a field has a value that it cannot take; the key is `recipe.FIELD`.
     """
 
     objective: Objective = "contrastive"
@@ -111,24 +111,28 @@ class Recipe:
     0.1."""
 
     def __post_init__(self) -> None:
+        def refused(name: str, allowed: str) -> UserError:
+            return UserError(f"{getattr(self, name)!r} is not {allowed}", key=f"recipe.{name}")
+
         for field in fields(self):
             value, kind = getattr(self, field.name), field.type
             if get_origin(kind) is Literal and value not in get_args(kind):
-                raise UserError(f"recipe: {field.name}: {value!r} is not one of {', '.join(get_args(kind))}")
+                raise refused(field.name, f"one of {', '.join(get_args(kind))}")
             if kind is bool and not isinstance(value, bool):
-                raise UserError(f"recipe: {field.name}: {value!r} is not true or false")
+                raise refused(field.name, "true or false")
             if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise UserError(f"recipe: {field.name}: {value!r} is not a number")
+                raise refused(field.name, "a number")
         if isinstance(self.teacher, bool) or not (isinstance(self.teacher, int) or self.teacher in ("final", "middle")):
-            raise UserError(f"recipe: teacher: {self.teacher!r} is not 'final', 'middle' or a layer index")
+            raise refused("teacher", "'final', 'middle' or a layer index")
         if not 0 < self.cutoff < 1:
-            raise UserError(f"recipe: cutoff: {self.cutoff!r} is not between 0 and 1")
+            raise refused("cutoff", "between 0 and 1")
         if not 0 < self.temperature < float("inf"):
-            raise UserError(f"recipe: temperature: {self.temperature!r} is not a positive number")
+            raise refused("temperature", "a positive number")
         if not 0 <= self.weight < float("inf"):
-            raise UserError(f"recipe: weight: {self.weight!r} is not a number from 0 on")
+            raise refused("weight", "a number from 0 on")
         if self.objective == "contrastive" and (self.low, self.high, self.negatives) == ("intra", "intra", "none"):
-            raise UserError("recipe: negatives: with 'none' and IntraCL on both bands the loss is always zero")
+            message = "with 'none' and IntraCL on both bands the loss is always zero; choose other negatives or 'inter'"
+            raise UserError(message, key="recipe.negatives", code="conflict")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -148,4 +152,4 @@ class Recipe:
             return cls(**RELEASED)
         if name in ABLATIONS:
             return replace(cls(), **ABLATIONS[name])
-        raise UserError(unknown("recipe", name, cls.names()))
+        raise UserError(unknown("recipe", name, cls.names()), code="unknown")

@@ -45,7 +45,9 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
     for section in table.sections:
         for backbone in study.config.backbones:
             arms = _by_recipe(study, backbone, (*section.ablations, *section.methods))
-            blocks = [(name, {r: arms[r] for r in recipes if r in arms}) for name, recipes in TABLES]
+            listed = {recipe for _, recipes in TABLES for recipe in recipes}
+            own = ("Readings of this study", ("paper", *(recipe for recipe in arms if recipe not in listed)))
+            blocks = [(name, {r: arms[r] for r in recipes if r in arms}) for name, recipes in (*TABLES, own)]
             groups = tuple(_group(study, fairness, name, lines) for name, lines in blocks if len(lines) > 1)
             if groups:
                 yield Grid(
@@ -67,14 +69,15 @@ def _by_recipe(study: Study, backbone: str, lines: Sequence[Line]) -> dict[str, 
     found: dict[str, Line] = {}
     ablation = study.config.ablations.get(backbone)
     baselines = {
-        baseline: (arm.recipe, arm.sets or study.config.sets)
+        baseline: (str(arm.recipe), arm.sets or study.config.sets)
         for arm in (ablation.arms(backbone).values() if ablation else ())
         if (baseline := study.config.baseline(arm))
     }
     for line in sorted(lines, key=lambda line: line.arm in baselines):
         config = study.arms.get(line.arm)
         if config and config.backbone == backbone and any(cell.asked for cell in line.cells):
-            recipe, sets = baselines.get(line.arm, (config.recipe, study.config.sets))
+            own = str(config.recipe) if config.recipe else None
+            recipe, sets = baselines.get(line.arm, (own, study.config.sets))
             if recipe and line.cells[0].set in sets:
                 found.setdefault(recipe, line)
     return found

@@ -172,7 +172,7 @@ def paper_name(study: Study, arm: str) -> str | None:
         arm in study.ablation_arms
         or config.backbone is None
         or config.untrained
-        or config.recipe not in (None, "paper", "released")
+        or (config.recipe and config.recipe.name not in ("paper", "released"))
     ):
         return None
     if study.config.backbones[config.backbone].base in OWN_BASES:
@@ -206,7 +206,7 @@ class _Builder:
         ablations: list[Line] = []
         for arm, config in self.study.arms.items():
             cells = tuple(self.cell(arm, set_id, protocol, metric, scores, reasons) for metric in metrics)
-            line = Line(arm, config.label, cells, self.origin(arm) if any(cell.id for cell in cells) else None)
+            line = Line(arm, config.title, cells, self.origin(arm) if any(cell.id for cell in cells) else None)
             control = config.untrained or config.of is not None
             (controls if control else ablations if arm in self.study.ablation_arms else methods).append(line)
         if stems:

@@ -55,7 +55,7 @@ def analyse_job(study: Study, backbone: str) -> AnalyseJob:
 def main_runs(study: Study, backbone: str) -> list[str]:
     """The runs of a backbone at the analysed seed that are no ablations, baselines first."""
     own = [run for run in study.runs if _of(study, run, backbone) and study.rows[run].arm not in study.ablation_arms]
-    runs = [run for run in own if study.arm(run).recipe not in ABLATIONS]
+    runs = [run for run in own if str(study.arm(run).recipe) not in ABLATIONS]
     return sorted(runs, key=lambda run: study.arm(run).recipe is not None)
 
 

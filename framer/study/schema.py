@@ -4,25 +4,14 @@ import json
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from framer.backbones.registry import settings_class, settings_of
 from framer.config_file import Name, Strict
 from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
-from framer.method.recipe import Recipe
 from framer.scoring.protocols import PROTOCOLS, Protocol
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{value!r} is there twice")
-    return values
-
-
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
-Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+from framer.study.arms import AblationConfig, ArmConfig, Distinct, Seeds
 
 
 class Optimisation(Strict):
@@ -126,59 +115,6 @@ class BackboneConfig(Strict):
         return self
 
 
-class ArmConfig(Strict):
-    """One row of the tables. With neither backbone nor `of` nor `images` it is bicubic interpolation."""
-
-    label: str
-    backbone: str | None = Field(None, description="a key of backbones")
-    recipe: str | None = Field(None, description="a named recipe of the FRAMER loss; absent for the baseline")
-    settings: dict[str, Any] = Field(default={}, description="over those of the backbone, key by key")
-    checkpoint: str | None = Field(
-        None, description="published weights, by the id of their manifest in weights/; nothing is trained"
-    )
-    images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
-    sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; absent: all")
-    seeds: Seeds | None = Field(
-        None, description="of this arm alone; of published weights: sampling seeds, 0 if absent"
-    )
-    untrained: bool = Field(False, description="control: random weights, never trained")
-    of: Name | None = Field(None, description="control: restore with the model of this arm")
-    blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
-
-    @field_validator("recipe")
-    @classmethod
-    def _known_recipe(cls, name: str | None) -> str | None:
-        if name is not None and name not in Recipe.names():
-            raise ValueError(unknown("recipe", name, Recipe.names()))
-        return name
-
-
-class AblationConfig(Strict):
-    """Arms of one backbone that stand in the ablation grid alone: one a recipe, called BACKBONE-RECIPE."""
-
-    recipes: list[str] | Literal["all"] = Field(description="named recipes, or all")
-    sets: list[Name] | None = Field(None, min_length=1, description="test sets; absent: all of the study")
-    seeds: Seeds | None = Field(None, description="training seeds; absent: all of the study")
-
-    @field_validator("recipes")
-    @classmethod
-    def _known_recipes(cls, recipes: list[str] | str) -> list[str]:
-        for name in (named := list(Recipe.names()) if isinstance(recipes, str) else recipes):
-            if name not in Recipe.names():
-                raise ValueError(unknown("recipe", name, Recipe.names()))
-        return named
-
-    def arms(self, backbone: str) -> dict[str, ArmConfig]:
-        """The arms, by name."""
-        return {
-            f"{backbone}-{recipe.replace('.', '_')}": ArmConfig.model_validate(
-                {"label": f"{backbone}: {recipe}", "backbone": backbone, "recipe": recipe}
-                | {"sets": self.sets, "seeds": self.seeds}
-            )
-            for recipe in self.recipes
-        }
-
-
 class HeldOutConfig(Strict):
     """On what the held-out loss is measured."""
 
@@ -263,7 +199,7 @@ class StudyConfig(Strict):
         Returns:
             None of a recipe whose loss is something, and where no baseline has its settings, seeds and sets.
         """
-        if Recipe.named(str(ablation.recipe)).objective != "none":
+        if ablation.recipe is None or ablation.recipe.recipe.objective != "none":
             return None
         seeds, sets = {*(ablation.seeds or self.seeds)}, {*(ablation.sets or self.sets)}
         for name, arm in self.arms.items():

@@ -16,11 +16,11 @@ from framer.config_file import read_model
 from framer.data.captions import Captions
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
-from framer.method.recipe import Recipe
 from framer.provenance.hashing import derive_seed
+from framer.study.arms import ArmConfig
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
 from framer.study.layout import Paths, model_captions
-from framer.study.schema import ArmConfig, BackboneConfig, Optimisation, StudyConfig
+from framer.study.schema import BackboneConfig, Optimisation, StudyConfig
 
 OWN_BASES = ("tiny", "random")
 """Bases that need no download."""
@@ -247,9 +247,7 @@ class Study:
         config = self.config.backbones[name]
         settings = settings_of(name, config.settings, arm.settings).training
         training = self._training(name, settings, "train", seed, config.train, untrained=arm.untrained)
-        return TrainJob(
-            **training, recipe=Recipe.named(arm.recipe) if arm.recipe else None, snapshots=self.snapshots(run)
-        )
+        return TrainJob(**training, recipe=arm.recipe.recipe if arm.recipe else None, snapshots=self.snapshots(run))
 
     def encode_job(self, backbone: str) -> EncodeJob:
         """What `framer encode` does for a backbone; with its own settings, whatever the arms change.
@@ -334,4 +332,4 @@ class Study:
         analysis, arm = self.config.analysis, self.arm(run)
         if analysis is None or arm.untrained or self.rows[run].seed != self.analysed_seed:
             return ()
-        return tuple(analysis.snapshots) if arm.recipe in analysis.compared else ()
+        return tuple(analysis.snapshots) if arm.recipe and arm.recipe.name in analysis.compared else ()

@@ -1,0 +1,169 @@
+"""The arms of a study file: the rows of its tables, and the recipe of each."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+
+from framer.config_file import Name, Strict
+from framer.errors import UserError, unknown
+from framer.method.recipe import Recipe
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice")
+    return values
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+
+ALIASES = {"lambda": "weight"}
+"""The paper's own names of fields of a recipe."""
+
+
+@dataclass(frozen=True)
+class ChosenRecipe:
+    """A recipe as a study gives it.
+
+    Attributes:
+        name: of a named recipe, or a named one with the fields in which this one differs: `paper (weight=0.3)`.
+        recipe: every choice.
+    """
+
+    name: str
+    recipe: Recipe
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def chosen(given: Any) -> ChosenRecipe:
+    """A recipe from its name, or from a mapping of fields over those of the named recipe `base`.
+
+    Args:
+        given: `paper`, or `{base: paper, weight: 0.3}`; the paper's name of a field stands for the field.
+
+    Raises:
+        ValueError: an unknown name or field, or a value that the field cannot take.
+    """
+    if isinstance(given, ChosenRecipe):
+        return given
+    if isinstance(given, str):
+        given = {"base": given}
+    if not isinstance(given, Mapping) or not isinstance(base := given.get("base"), str):
+        raise ValueError("give the name of a recipe, or {base: NAME, FIELD: VALUE}")
+    if base not in Recipe.names():
+        raise ValueError(unknown("recipe", base, Recipe.names()))
+    kinds = {field.name: field.type for field in fields(Recipe)}
+    values = {kind: getattr(Recipe.named(base), kind) for kind in kinds}
+    changed: dict[str, Any] = {}
+    for key, value in given.items():
+        field = ALIASES.get(key, key)
+        if field == "base":
+            continue
+        if field not in kinds:
+            raise ValueError(unknown("field of a recipe", str(key), [*kinds, *ALIASES]))
+        if field in changed:
+            raise ValueError(f"{key}: {field} is given twice")
+        # A number is the same, however it is written: the digest of a job must not tell 1 from 1.0.
+        whole = kinds[field] is float and isinstance(value, int) and not isinstance(value, bool)
+        changed[field] = float(value) if whole else value
+    try:
+        recipe = Recipe(**(values | changed))
+    except UserError as error:
+        raise ValueError(f"{str(error.key).removeprefix('recipe.')}: {error.message}") from None
+    for name in (base, *Recipe.names()):
+        if recipe == Recipe.named(name):
+            return ChosenRecipe(name, Recipe.named(name))
+    apart = {key: value for key, value in changed.items() if value != values[key]}
+    return ChosenRecipe(
+        f"{base} ({', '.join(f'{key}={json.dumps(apart[key])}' for key in kinds if key in apart)})", recipe
+    )
+
+
+_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "enum": list(Recipe.names())},
+        {
+            "type": "object",
+            "properties": {
+                "base": {"type": "string", "enum": list(Recipe.names())},
+                **{name: {} for name in (*(field.name for field in fields(Recipe)), *ALIASES)},
+            },
+            "required": ["base"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Reading = Annotated[ChosenRecipe, BeforeValidator(chosen), WithJsonSchema(_SCHEMA)]
+
+
+class ArmConfig(Strict):
+    """One row of the tables. With neither backbone nor `of` nor `images` it is bicubic interpolation."""
+
+    label: str
+    backbone: str | None = Field(None, description="a key of backbones")
+    recipe: Reading | None = Field(
+        None, description="of the FRAMER loss: a name, or fields over those of a named one; none for the baseline"
+    )
+    settings: dict[str, Any] = Field(default={}, description="over those of the backbone, key by key")
+    checkpoint: str | None = Field(
+        None, description="published weights, by the id of their manifest in weights/; nothing is trained"
+    )
+    images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; absent: all")
+    seeds: Seeds | None = Field(
+        None, description="of this arm alone; of published weights: sampling seeds, 0 if absent"
+    )
+    untrained: bool = Field(False, description="control: random weights, never trained")
+    of: Name | None = Field(None, description="control: restore with the model of this arm")
+    blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
+
+    @property
+    def title(self) -> str:
+        """The label; where the recipe has no name of its own, with the difference from its base."""
+        named = self.recipe is None or self.recipe.name in Recipe.names()
+        return self.label if named else f"{self.label}: {self.recipe}"
+
+
+class AblationConfig(Strict):
+    """Arms of one backbone that stand in the ablation grid alone: one a recipe, called BACKBONE-RECIPE."""
+
+    recipes: Annotated[
+        list[Reading], WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": _SCHEMA}]})
+    ]
+    """Names, or fields over those of a named recipe; or `all`, which is every name."""
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets; absent: all of the study")
+    seeds: Seeds | None = Field(None, description="training seeds; absent: all of the study")
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _all(cls, given: Any) -> Any:
+        return list(Recipe.names()) if given == "all" else given
+
+    @field_validator("recipes")
+    @classmethod
+    def _own_arms(cls, recipes: list[ChosenRecipe]) -> list[ChosenRecipe]:
+        _distinct([_slug(recipe) for recipe in dict.fromkeys(recipes)])
+        return recipes
+
+    def arms(self, backbone: str) -> dict[str, ArmConfig]:
+        """The arms, by name."""
+        return {
+            f"{backbone}-{_slug(recipe)}": ArmConfig.model_validate(
+                {"label": f"{backbone}: {recipe}", "backbone": backbone, "recipe": recipe}
+                | {"sets": self.sets, "seeds": self.seeds}
+            )
+            for recipe in self.recipes
+        }
+
+
+def _slug(recipe: ChosenRecipe) -> str:
+    """The part of an arm's name that stands for a recipe: `cutoff_0_1`, `paper_weight_0_3`."""
+    return re.sub(r"[^a-z0-9_]+", "_", recipe.name.lower()).strip("_")
