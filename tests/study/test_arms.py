@@ -80,7 +80,5 @@ def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, recipe: object,
 def test_two_ablations_cannot_share_a_name(tmp_path: Path) -> None:
     twins = [{"base": "paper", "cutoff": 0.35}, {"base": "paper", "cutoff": 0.35, "faw": True}]
     assert len(study(tmp_path, "paper", twins).ablation_arms) == 1
-    with pytest.raises(UserError, match=r"ablations\.pisa_sr\.recipes: 'paper_weight_1e_05' is there twice"):
-        study(
-            tmp_path, "paper", [{"base": "paper", "weight": 1e-05}, {"base": "paper", "weight": 1e05 * 1e-10 + 1e-21}]
-        )
+    with pytest.raises(UserError, match=r"ablations\.pisa_sr\.recipes: 'paper_teacher_1' is there twice"):
+        study(tmp_path, "paper", [{"base": "paper", "teacher": 1}, {"base": "paper", "teacher": -1}])

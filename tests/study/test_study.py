@@ -198,7 +198,7 @@ def test_ablations_are_arms_of_the_grid_alone(tmp_path: Path) -> None:
 
 def test_all_recipes_are_ablated(tmp_path: Path) -> None:
     study = Study.load(spoilt(tmp_path, (["ablations"], {"dit4sr": {"recipes": "all"}})), DATASETS)
-    recipes = [arm.recipe for arm in study.arms.values() if arm.backbone == "dit4sr" and arm.recipe]
+    recipes = [arm.recipe.name for arm in study.arms.values() if arm.backbone == "dit4sr" and arm.recipe]
     assert sorted([*recipes, "noise_only"]) == sorted(Recipe.names()), "which is the baseline's training"
 
 
