@@ -220,6 +220,7 @@ def test_what_cannot_be_recorded_is_one_line(root, tmp_path, change, words):
     assert not (tmp_path / "card.json").exists()
 
 
+@pytest.mark.slow
 def test_cost_is_measured_in_a_process_of_its_own(root, tmp_path):
     run = "pisa_sr-ours-s0"
     job = CostJob({"ours": run}, {run: {}}, blocks=1, steps=2, warmup=1, batch=2, crop=32, threads=1)

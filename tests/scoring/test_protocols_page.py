@@ -30,6 +30,7 @@ def page() -> dict[tuple[str, str, str], list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_the_page_says_what_is_measured(name: str, tmp_path: Path):
     folder = Path(str(DATA), SETS[name])

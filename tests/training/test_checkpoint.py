@@ -92,6 +92,7 @@ def test_ten_limits_in_a_row(backbone, root, whole, tmp_path):
     assert files(root / f"slices/{backbone}") == files(root / f"runs/{backbone}")
 
 
+@pytest.mark.slow
 def test_the_second_stage_is_resumed_as_well(root, tmp_path):
     stages = {"pixel": optimisation(2), "semantic": optimisation(3)}
     job = replace(run_job("pisa_sr"), stages=stages, settings={"lpips": 0.0, "csd": 0.0})
@@ -115,6 +116,7 @@ def test_sigterm_to_one_rank_stops_both_at_one_step(root, tmp_path):
     assert checkpoints(tmp_path / "run") and not (tmp_path / "run/card.json").exists()
 
 
+@pytest.mark.slow
 def test_averages_and_parts_of_a_batch_are_resumed(root, tmp_path):
     job = run_job("pisa_sr", steps=5, ema=0.9, accumulate=2)
     train_here(root, job, tmp_path / "runs/whole", QUIET)

@@ -126,6 +126,7 @@ def test_signals_to_a_whole_job_do_not_end_its_data_workers(tmp_path):
     assert len(list(stream)) == 39
 
 
+@pytest.mark.slow
 def test_bf16_trains_and_keeps_float32_weights(tmp_path):
     write_photographs(tmp_path)
     for backbone in BACKBONES:

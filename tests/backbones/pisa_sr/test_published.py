@@ -83,6 +83,7 @@ def test_both_stages_train_on_it(pipeline):
         assert all(g is not None and g.isfinite().all() for g in gradients) and any(g.any() for g in gradients)
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pipeline, tmp_path):
     base = tmp_path / "weights/someone--sd"
     shutil.copytree(pipeline, base)
@@ -122,6 +123,7 @@ def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pip
     assert not (tmp_path / "out").exists() and read_rgb(tmp_path / "lr/x.png").shape == (10, 30, 3)
 
 
+@pytest.mark.slow
 def test_the_released_file_becomes_a_run_and_a_run_the_released_file(pipeline, tmp_path):
     base = tmp_path / "weights/someone--sd"
     shutil.copytree(pipeline, base)
