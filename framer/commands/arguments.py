@@ -122,6 +122,7 @@ def session(args: argparse.Namespace, study: "Study") -> "Session":
         minutes=args.minutes,
         trackers=tuple(study.config.trackers),
         tracking=args.tracking or study.paths.tracking,
+        study=args.study,
     )
 
 

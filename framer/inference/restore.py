@@ -86,7 +86,7 @@ def restore(
             raise UserError("fp16 needs a GPU; set bf16 or float32", key="precision", code="conflict")
         model.to(device, DTYPES[options.precision])
         facts = {"checkpoint": digest(card), "settings": options.model_dump(mode="json")}
-        facts |= {"blank_lr": blank_lr, "seed": seed, "threads": threads}
+        facts |= {"blank_lr": blank_lr, "seed": seed, "threads": torch.get_num_threads()}
         model.prompts = image_prompts(captions, lr, missing)
     prompts = model.prompts if model else {}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -81,6 +82,7 @@ def save(
         snapshots: sha256 of each snapshot of a run, by file. Not part of its payload: restoring needs none.
     """
     facts: dict[str, Any] = {"job": job.as_dict(), "data": data_digests(data), **made}
+    facts["threads"] = torch.get_num_threads()  # in force, whatever the job asks for
     facts |= {"snapshots": dict(snapshots)} if snapshots else {}
     write(folder, kind, backbone, state, {"settings": job.settings, "stages": list(job.stages)}, facts, logs, base)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from framer.errors import UserError
+
 if TYPE_CHECKING:
     from framer.backbones.base import Backbone
 
@@ -22,7 +24,14 @@ def deterministic(threads: int, exact: bool = True) -> None:
     Args:
         threads: CPU threads, 1 to 1024; part of the result, since they order the sums.
         exact: only kernels that give the same bits again; only GPUs have others.
+
+    Raises:
+        UserError: OMP_THREAD_LIMIT in the environment allows fewer threads.
     """
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    if limit.isdecimal() and int(limit) < threads:
+        message = f"{limit} is below the {threads} CPU threads of this job; unset it, or lower threads"
+        raise UserError(message, key="OMP_THREAD_LIMIT", code="conflict")
     torch.set_num_threads(threads)
     _warn_of_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used

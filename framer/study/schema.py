@@ -19,7 +19,7 @@ class Optimisation(Strict):
 
     steps: int = Field(ge=0, description="optimiser steps; 0 keeps the starting weights")
     batch: int = Field(ge=1, description="images a step, over all ranks")
-    crop: int = Field(ge=32, multiple_of=32, description="side of the HR training crop, pixels")
+    crop: int = Field(ge=32, le=8192, multiple_of=32, description="side of the HR training crop, pixels")
     lr: float = Field(gt=0, description="learning rate after warm-up")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
     decay: bool = Field(False, description="cosine decay to zero after the warm-up; otherwise constant")
@@ -268,7 +268,7 @@ class CostConfig(Strict):
     warmup: int = Field(5, ge=1, description="steps a block before those")
     blocks: int = Field(4, ge=1, description="blocks an arm, each a process of its own")
     batch: int = Field(1, ge=1, description="images a step")
-    crop: int = Field(512, ge=32, multiple_of=32, description="side of the HR crop, pixels")
+    crop: int = Field(512, ge=32, le=8192, multiple_of=32, description="side of the HR crop, pixels")
 
 
 class AnalysisConfig(Strict):

@@ -36,7 +36,8 @@ def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accele
         accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks], **logging)
     except (ValueError, ImportError) as error:
         about = f"{', '.join(session.trackers)}: " if tracked else ""
-        raise UserError(f"{about}{one_line(error)}", key="trackers" if tracked else "numerics.precision") from None
+        key = "trackers" if tracked else "numerics.precision"
+        raise UserError(f"{about}{one_line(error)}", path=session.study, key=key) from None
     deterministic(job.threads, job.numerics.deterministic)  # last: accelerate sets the threads, too
     try:
         yield accelerator

@@ -41,7 +41,9 @@ class Trackers:
             accelerator.init_trackers(name)
         except Exception as error:  # each has its own: not installed, not logged in, no network
             names = ", ".join(session.trackers)
-            raise UserError(f"{names}: {one_line(error)}", key="trackers", code="unavailable") from None
+            raise UserError(
+                f"{names}: {one_line(error)}", path=session.study, key="trackers", code="unavailable"
+            ) from None
 
     def speed(self, job: PretrainJob, stage: str, seconds: float, steps: int) -> None:
         """Record the seconds per training image on one device, for `framer plan`; the first steps are included."""

@@ -18,6 +18,7 @@ class Session:
         minutes: stop before that many minutes are over; None for no limit but Slurm's.
         trackers: names of accelerate's trackers, such as "tensorboard".
         tracking: folder for their files.
+        study: the study file that lists the trackers, for messages.
     """
 
     progress: bool = True
@@ -26,6 +27,7 @@ class Session:
     minutes: float | None = None
     trackers: tuple[str, ...] = ()
     tracking: Path | None = None
+    study: Path | None = None
 
 
 DEFAULT = Session()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from framer.backbones.registry import create
 from framer.data.pairs import TrainingPairs
 from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
-from framer.runs.runtime import seeded
+from framer.runs.runtime import deterministic, seeded
 from framer.study.schema import Numerics
 from framer.training.accelerator import accelerated
 from framer.training.dataloader import Batches
@@ -142,10 +143,10 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path):
 
 
 def test_an_unknown_tracker_is_an_error(tmp_path):
-    asked = replace(QUIET, trackers=("tensorbored",), tracking=tmp_path)
+    asked = replace(QUIET, trackers=("tensorbored",), tracking=tmp_path, study=Path("s.yaml"))
     with pytest.raises(UserError, match="tensorbored") as error, accelerated(base_job("dit4sr"), asked):
         pass
-    assert error.value.key == "trackers"
+    assert (error.value.path, error.value.key) == ("s.yaml", "trackers")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,21 @@ def test_ranks_of_other_programs_change_neither_threads_nor_processes(more, monk
         monkeypatch.setenv(name, value)
     with accelerated(replace(base_job("pisa_sr"), threads=3)) as accelerator:
         assert (torch.get_num_threads(), accelerator.num_processes) == (3, 1)
+
+
+def test_a_limit_of_openmp_below_the_threads_is_refused(monkeypatch):
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    with pytest.raises(UserError) as error:
+        deterministic(2)
+    assert (error.value.key, error.value.code) == ("OMP_THREAD_LIMIT", "conflict")
+    deterministic(1)
+
+
+def test_more_threads_than_cores_are_one_warning(capsys):
+    cores, many = os.cpu_count(), 997
+    for threads in (cores, many, many, 1):
+        deterministic(threads)
+    assert capsys.readouterr().err == f"framer: warning: {many} CPU threads on {cores} cores are slow\n"
 
 
 STUDY = """

@@ -38,8 +38,8 @@ class PiSASRSettings(Settings):
     layers = "framer.backbones.pisa_sr.features"
     stages = ("pixel", "semantic")
 
-    rank_pix: int = Field(default=4, ge=1, description="LoRA rank of the pixel set")
-    rank_sem: int = Field(default=4, ge=1, description="LoRA rank of the semantic set")
+    rank_pix: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the pixel set")
+    rank_sem: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the semantic set")
     l2: float = Field(default=1.0, gt=0, description="weight of L2 in the pixel stage")
     semantic_l2: float = Field(
         default=1.0, ge=0, description="weight of L2 in the semantic stage; the paper's figure: 0"
