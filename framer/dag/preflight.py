@@ -1,6 +1,7 @@
 """What to know before the first job starts: what is left out, weights without which jobs fail, gated downloads."""
 
 import os
+import sys
 from pathlib import Path
 
 from framer.dag.scope import Scope
@@ -13,6 +14,11 @@ from framer.study.layout import DATASETS
 from framer.study.study import OWN_BASES
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import pipeline
+
+
+def prepend_environment() -> None:
+    """Let the shells of jobs find the `framer` of the environment that runs Snakemake, activated or not."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def check_strict(scope: Scope) -> None:

@@ -1,14 +1,20 @@
 """The Snakefile as Snakemake sees it: dry runs of real Snakemake processes in a copy of the workflow."""
 
+import json
 import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
 
-from framer.method import Recipe
+from framer.backbones import registry
+from framer.backbones.settings import Settings
+from framer.dag import inputs, preflight, targets
+from framer.dag.plan import Plan
+from framer.dag.scope import Scope
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
 from tests.fixtures.processes import run_module
@@ -17,87 +23,39 @@ from tests.fixtures.snakemake import jobs, snakemake
 PAPER_SETS = ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"]
 
 
-METRIC_WEIGHTS = {
-    "framer": {"lpips-alex", "niqe", "maniqa-koniq", "musiq-koniq"},
-    "osediff": {"lpips-alex", "niqe", "maniqa-pipal", "musiq-koniq"},
-}
-"""Of the six metrics; a tiny study fetches none."""
+ONCE = {"all": 1, "figures": 1, "tables": 1, "report": 1}
+SMOKE = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 3, "train": 5, "restore": 6, "bicubic": 1, "score": 7}
+MICRO = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 2, "train": 33, "restore": 33, "bicubic": 1, "score": 34}
+MICRO |= {"encode": 1, "analyse": 2, "cost": 1}
+SINGLE_GPU = ONCE | {"fetch": 4, "base": 1, "weights": 6, "train": 9, "restore": 18, "bicubic": 2, "score": 20}
+SINGLE_GPU |= {"analyse": 1, "cost": 1}
+PAPER = ONCE | {"fetch": 9, "base": 3, "weights": 7, "caption": 9, "release": 2, "train": 103, "restore": 173}
+PAPER |= {"bicubic": 4, "supplied": 16, "score": 193, "analyse": 2, "cost": 1}
+PAPER_WITHOUT_DIV8K = ONCE | {"fetch": 5, "base": 3, "weights": 7, "caption": 5, "release": 1, "train": 84}
+PAPER_WITHOUT_DIV8K |= {"restore": 111, "bicubic": 3, "supplied": 1, "score": 115, "analyse": 1, "cost": 1}
+PAPER_FETCHED = ONCE | {"fetch": 2, "base": 2, "weights": 6, "caption": 2, "release": 1, "restore": 6, "bicubic": 2}
+PAPER_FETCHED |= {"score": 8}
+"""Jobs by rule: of each study, of the paper study without DIV8K and RealLR200, and of what can be fetched alone."""
 
 
-def expected_jobs(root: Path, name: str, absent: set[str] = frozenset()) -> dict[str, int]:
-    """Job counts from the study file alone, by counting; `absent` names sets, weights and ARM/SET of images."""
-    config = yaml.safe_load((root / "config" / f"{name}.yaml").read_text())
-    manifests = {path.stem: yaml.safe_load(path.read_text()) for path in (root / "datasets").glob("*.yaml")}
-    backbones, arms, every = config["backbones"], dict(config["arms"]), list(Recipe.names())
-    for key, ablation in config.get("ablations", {}).items():
-        have = {arm.get("recipe") for arm in arms.values() if arm.get("backbone") == key}
-        recipes = every if ablation["recipes"] == "all" else ablation["recipes"]
-        for arm in [arm for arm in arms.values() if arm.get("backbone") == key]:
-            covers = all({*ablation.get(of, config[of])} <= {*arm.get(of, config[of])} for of in ("seeds", "sets"))
-            if covers and not {"recipe", "settings", "untrained", "checkpoint"} & {*arm}:
-                have.add("noise_only")  # a loss of zero: the baseline's own training
-        arms |= {f"{key} {recipe}": {**ablation, "backbone": key, "recipe": recipe} for recipe in set(recipes) - have}
-    trainable = {key for key, value in backbones.items() if not absent & {*value["data"]["sets"]}}
-    sets = [item for item in config["sets"] if item not in absent]
-    counts = Counter(all=1, figures=1, tables=1, report=1)
-    bases, weights, data, captioned, encoded, released = set(), set(), {*sets}, set(), set(), set()
-
-    def based(backbone: str, untrained: bool) -> None:
-        own = backbones[backbone]["base"] == "tiny"
-        (bases if own else weights).add(
-            (backbone, untrained) if own else backbones[backbone]["base"].replace("/", "--")
-        )
-
-    for key, arm in arms.items():
-        backbone = (arms[arm["of"]] if "of" in arm else arm).get("backbone")
-        tested = [item for item in arm.get("sets", sets) if item in sets]
-        if arm.get("images"):
-            tested = [item for item in tested if f"{key}/{item}" not in absent]
-        seeds = len(arm.get("seeds", [0] if "checkpoint" in arm else config["seeds"])) if backbone else 1
-        if "checkpoint" in arm and arm["checkpoint"] not in absent:
-            counts["release"] += 1
-            released |= {arm["checkpoint"]} - {"pisa_sr"}  # which is brought by hand
-            based(backbone, False)
-        elif "checkpoint" in arm or (backbone and backbone not in trainable):
-            continue
-        elif backbone and "of" not in arm:
-            counts["train"] += seeds
-            based(backbone, bool(arm.get("untrained")))
-            data |= {*backbones[backbone]["data"]["sets"], *([config["heldout"]["set"]] if "heldout" in config else [])}
-            if backbones[backbone]["data"].get("encode") and not arm.get("untrained"):
-                encoded.add(backbone)
-        captions = backbones[backbone].get("captions", {}) if backbone else {}
-        if captions:
-            weights.add(captions["model"].replace("/", "--"))
-            captioned |= {
-                (captions["model"], item) for item in backbones[backbone]["data"]["sets"] if "checkpoint" not in arm
-            }
-            captioned |= {(captions["model"], item) for item in tested if captions.get("restoring", True)}
-        counts["restore" if backbone else "supplied" if arm.get("images") else "bicubic"] += seeds * len(tested)
-        counts["score"] += seeds * len(tested)
-    degraded = {item for item in data if manifests[item]["sources"][0]["kind"] == "degraded"}
-    data |= {manifests[item]["sources"][0]["of"] for item in degraded}
-    counts |= {"fetch": len(data - degraded), "degrade": len(degraded), "pretrain": len(bases), "base": len(weights)}
-    counts |= {"caption": len(captioned), "encode": len(encoded)}
-    if analysis := config.get("analysis"):
-        analysed = [
-            key
-            for key in trainable
-            if any(arm.get("backbone") == key and "checkpoint" not in arm for arm in arms.values())
-        ]
-        counts["analyse"] = len(analysed) if analysis["set"] not in absent else 0
-        counts["cost"] = int("cost" in analysis and bool(analysed))
-    if len(trained_bases := {value["base"] for value in backbones.values()}) > 1 or trained_bases != {"tiny"}:
-        files = set().union(*(METRIC_WEIGHTS[protocol] for protocol in config["protocols"]))
-        files |= {"lpips-vgg"} if counts["train"] and "pisa_sr" in trainable else set()
-        counts["weights"] = len(files | released)
-    return {rule: count for rule, count in counts.items() if count} | {"total": sum(counts.values())}
-
-
-def test_smoke_plans_what_its_file_says(clone: Path) -> None:
-    done = snakemake(clone, "-n", "--cores", "2", "--config", "study=smoke")
+def planned(done: CompletedProcess[str]) -> dict[str, int]:
+    """The job counts of a dry run that succeeded, without their sum."""
     assert done.returncode == 0, done.stdout
-    assert jobs(done.stdout) == expected_jobs(clone, "smoke")
+    counts = jobs(done.stdout)
+    assert counts.pop("total") == sum(counts.values())
+    return counts
+
+
+@pytest.mark.parametrize(("name", "expected"), [("smoke", SMOKE), ("micro", MICRO), ("single-gpu", SINGLE_GPU)])
+def test_the_jobs_of_a_study(clone: Path, name: str, expected: dict[str, int]) -> None:
+    assert planned(snakemake(clone, "-n", "--cores", "2", "--config", f"study={name}")) == expected
+
+
+def test_every_run_is_trained_once_and_every_row_restored_once_per_set(clone: Path) -> None:
+    study, text = Study.load(clone / "config" / "smoke.yaml", clone / "datasets"), shell_of(clone, "smoke")
+    assert sorted(re.findall(r"framer train .*--run (\S+)", text)) == sorted(study.runs)
+    restored = [study.paths.images(row, name).as_posix() for row, name in study.pairs]
+    assert sorted(re.findall(r"framer restore .*--out (\S+)", text)) == sorted(restored)
 
 
 BY_HAND = {"reallr200-full", "reallq250", "ffhq-10k"}
@@ -115,23 +73,19 @@ def drop(root: Path, *names: str) -> None:
 def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
     drop(clone, *BY_HAND, *OTHERS, "pisa_sr")
     done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
-    assert done.returncode == 0, done.stdout
-    assert jobs(done.stdout) == expected_jobs(clone, "paper")
+    assert planned(done) == PAPER
     assert "n/a in the tables" not in done.stdout
 
 
-def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
+def test_what_is_missing_is_named_and_the_rest_is_planned(clone: Path) -> None:
     """Test sets, training sets and the rows that are trained on them, published weights, images of others."""
     path = clone / "datasets" / "div8k.yaml"
     manifest = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(manifest | {"sources": manifest["sources"][1:]}))
     drop(clone, "ffhq-10k", "reallq250", "seesr/realsr-crop128")
-    absent = {"reallr200-full", "div8k"}  # without its first source the latter is by hand alone, too
-    others = {*OTHERS} - {"seesr/realsr-crop128"}
     done = snakemake(clone, "-n", "--cores", "all", "--profile", "slurm")
-    assert done.returncode == 0, done.stdout
-    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent=absent | others | {"pisa_sr"})
-    for name in absent:
+    assert planned(done) == PAPER_WITHOUT_DIV8K
+    for name in ("reallr200-full", "div8k"):  # without its first source the latter must be downloaded manually, too
         assert len(re.findall(f": {name}: put the images into datasets/{name}/", done.stdout)) == 1
     assert re.search(r"n/a in the tables: dit4sr-baseline-s0, .*: training needs div8k", done.stdout)
     assert "n/a in the tables: pisa_sr: download weights/pisa_sr/pisa_sr.pkl manually" in done.stdout
@@ -140,29 +94,22 @@ def test_what_is_absent_is_named_and_the_rest_is_planned(clone: Path) -> None:
     assert f"images of SeeSR: put them, named as the LR images, into {seesr}\n" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["micro", "single-gpu"])
-def test_the_other_studies_plan_what_their_files_say(clone: Path, name: str) -> None:
-    done = snakemake(clone, "-n", "--cores", "2", "--config", f"study={name}")
-    assert done.returncode == 0, done.stdout
-    assert jobs(done.stdout) == expected_jobs(clone, name, absent={"pisa_sr", "swinir/photos-crop128"})
-
-
 def test_with_nothing_brought_by_hand_the_published_weights_are_left(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "all")
     assert done.returncode == 0, done.stdout
     assert "InputFunctionException" not in done.stdout
     gated = re.findall(r"^Gated: (\S+): accept its terms on the hub and set HF_TOKEN", done.stdout, re.MULTILINE)
     assert gated == ["stabilityai/stable-diffusion-3.5-medium", "lsdir"]
-    assert jobs(done.stdout) == expected_jobs(clone, "paper", absent={*BY_HAND, *OTHERS, "pisa_sr"})
+    assert planned(done) == PAPER_FETCHED
 
 
-def test_a_strict_study_refuses_an_absent_set_in_one_line(clone: Path) -> None:
+def test_a_strict_study_refuses_a_missing_set_in_one_line(clone: Path) -> None:
     path = clone / "config" / "paper.yaml"
     path.write_text(path.read_text() + "\nstrict: true\n")
     done = snakemake(clone, "-n", "--cores", "1")
     assert done.returncode == 1
     assert re.search(
-        r"^config/paper.yaml: strict: a set is absent: \S+: put the images into .*$", done.stdout, re.MULTILINE
+        r"^config/paper.yaml: strict: a set is missing: \S+: put the images into .*$", done.stdout, re.MULTILINE
     )
 
 
@@ -235,3 +182,37 @@ def test_jobs_take_turns_on_the_gpu_of_one_machine_and_not_on_a_cluster(clone: P
     done = snakemake(clone, "-n", "-p", "--cores", "8", *options, "--", card)
     assert done.returncode == 0, done.stdout
     assert re.findall(r"framer train .* --gpus (\d+) --nodes 1", done.stdout) == [str(gpus)]
+
+
+def test_no_rule_has_retries_of_its_own() -> None:
+    """Each nested Snakemake would honour them again: they are the profile's alone."""
+    assert not [path for path in (ROOT / "workflow/rules").glob("*.smk") if "retries:" in path.read_text()]
+
+
+def test_settings_and_jobs_are_parsed_once(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run of all that the rules ask: equal settings are validated once, each job is resolved once."""
+    monkeypatch.chdir(clone)
+    resolved, validated = Counter(), Counter()
+    resolve, validate = Study._train_job, Settings.model_validate.__func__
+
+    def counted_resolve(self, run):
+        resolved[run] += 1
+        return resolve(self, run)
+
+    def counted_validate(cls, given, **options):
+        validated[cls, json.dumps(given, sort_keys=True)] += 1
+        return validate(cls, given, **options)
+
+    monkeypatch.setattr(registry, "_PARSED", {})
+    monkeypatch.setattr(Study, "_train_job", counted_resolve)
+    monkeypatch.setattr(Settings, "model_validate", classmethod(counted_validate))
+    scope = Scope.open({"study": "micro"})
+    preflight.warnings(scope)
+    assert Plan(scope).parts and targets.results(scope)
+    for run in scope.runs:
+        inputs.train(scope, run)
+    for row, name in scope.pairs:
+        inputs.restore(scope.study, row, name)
+        scope.study.restore_job(row)
+    assert {*resolved.values()} == {*validated.values()} == {1}
+    assert {*resolved} == {*scope.runs}

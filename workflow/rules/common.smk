@@ -1,9 +1,7 @@
 # The study, warnings about it, and the named functions of the rules.
 
 import json
-import os
 import shlex
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -19,8 +17,7 @@ from framer.provenance.code import fingerprint
 from framer.study.layout import CAPTIONS, DATASETS, LOGS, dataset_card, supplied
 from framer.weights.store import folder
 
-# The shell of a job finds the `framer` of the environment that runs Snakemake, activated or not.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+preflight.prepend_environment()
 
 try:
     scope = Scope.open(config)

@@ -1,11 +1,12 @@
 # Tables, figures and the report: made from scores, images and logs alone, in seconds and without torch.
+# The images are read, too; scores depend on them, so that they need not be inputs once more. The table `main.csv` names
+# the hashes behind each cell: whatever changes a score or an image changes it.
 
 
 rule tables:
     input:
         scores=targets.scores(scope, "csv"),
         sidecars=targets.scores(scope, "json"),
-        cards=targets.images(scope),
         published=inputs.published(scope),
         cost=targets.cost(scope),
     output:
@@ -32,7 +33,6 @@ rule tables:
 rule figures:
     input:
         scores=targets.scores(scope, "csv"),
-        images=targets.images(scope),
         curves=targets.training_logs(scope),
         arrays=targets.analyses(scope),
     output:
@@ -60,8 +60,6 @@ rule report:
     input:
         paths.table("main", "csv"),
         figures=targets.figures(scope, "png"),
-        cards=targets.images(scope),
-        scores=targets.scores(scope, "csv"),
         published=inputs.published(scope),
     output:
         report(paths.report, caption="../report/report.rst", category="Report"),
