@@ -1,4 +1,4 @@
-"""What a backbone must provide. The engine trains and restores with this and knows of no particular backbone."""
+"""The interface of a backbone, through which all of training and restoring uses it."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from framer.backbones.finite import finite
-from framer.backbones.image_ops import pad_to, upsample
+from framer.backbones.image_ops import enlarged_size, pad_to, resized, resized_8_bit, upsample
 from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
 from framer.backbones.state_dict import load_exactly
+from framer.data.degradation.presets import SCALE
 from framer.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class Batch:
         lr: (B, 3, H / 4, W / 4) float32 in [0, 1].
         hr: (B, 3, H, W) float32 in [0, 1].
         stems: the photograph of each pair, as SET/STEM.
-        draws: a generator a pair, and one for the batch.
-        encoded: what `Backbone.encode` made of the pairs earlier; `lr` and `hr` are empty then.
+        draws: one generator per pair, and one for the batch.
+        encoded: the pairs encoded earlier by `Backbone.encode`; `lr` and `hr` are empty then.
     """
 
     lr: Tensor
@@ -43,40 +44,42 @@ class Batch:
 
 
 def widened(dtype: torch.dtype) -> torch.dtype:
-    """What trains, and what a loss is computed in: float32 under 16-bit arithmetic, else the dtype itself."""
+    """The dtype of trained weights and of losses: float32 under 16-bit arithmetic, else the dtype itself."""
     return torch.promote_types(dtype, torch.float32)
 
 
 @dataclass(frozen=True)
 class StepLoss:
-    """What one step minimises: `total`, a scalar with gradient, and its terms by name, detached scalars."""
+    """The loss of one step: `total`, a scalar with gradient, and its terms by name, detached scalars."""
 
     total: Tensor
     terms: dict[str, Tensor]
 
 
 class Backbone(ABC):
-    """A diffusion-based x4 super-resolution model: a base network, what is trained on it, and how it restores.
+    """A diffusion-based x4 super-resolution model: a base network, its trained weights, its losses and its sampler.
 
     Images are (B, 3, H, W) float32 in [0, 1]. A backbone starts with random weights (torch's default generator), as a
     base: all of its weights are trainable by `pretraining_loss`. After `adapt` the base is frozen, and only weights of
     `adapter_state` train, those of one stage at a time, by `training_loss`.
 
     Attributes:
-        name: its key in `framer.backbones` and in study files.
-        bases: configurations that can be built from random weights, by the name that study files use.
+        name: its key in the registry and in study files.
+        bases: configurations that can be built from random weights, by their names in study files.
         multiple: the sides of the restored image must be multiples of this; `restore_image` pads.
-        settings: what a study sets of it.
-        prompts: text of a photograph, in training by SET/STEM, in restoring by STEM; the empty prompt where there is
-            none. Set by the engine.
+        process_size: smaller images are enlarged to this short side before they are restored, pixels of the output.
+        settings: the study's settings of this backbone.
+        prompts: text of each photograph, in training by SET/STEM, in restoring by STEM; photographs without an entry
+            have the empty prompt. Set by training and restoring.
         network: the network that restores.
-        heads: what FRAMER needs in training besides `network`; never saved, never used for restoring.
+        heads: modules that FRAMER needs in training besides `network`; never saved, never used for restoring.
     """
 
     name: ClassVar[str]
     bases: ClassVar[Mapping[str, dict[str, Any]]]
 
     multiple: int
+    process_size: int = 1
     network: nn.Module
     heads: nn.Module
 
@@ -86,7 +89,7 @@ class Backbone(ABC):
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
-        """Move the model. `dtype` is that of frozen weights and arithmetic; what trains has 32 bits or more."""
+        """Move the model. `dtype` applies to frozen weights and arithmetic; trained weights have 32 bits or more."""
         self.device, self.dtype = torch.device(device), dtype
         trained = set(self.adapter_state())
         for name, parameter in self.network.named_parameters():
@@ -94,43 +97,43 @@ class Backbone(ABC):
         self.heads.to(self.device, widened(dtype))
 
     def autocast(self) -> torch.autocast:
-        """The context in which the network runs: its 16-bit arithmetic, where it has one."""
+        """Return the context in which the network runs: autocast for 16-bit arithmetic, else none."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype in (torch.bfloat16, torch.float16))
 
     def prepare(self, stages: Sequence[str]) -> None:  # noqa: B027
-        """Read what training some stages needs besides base and adapter; called once, before the first of them.
+        """Load weights that training some stages needs besides base and adapter; called once, before the first stage.
 
         Raises:
-            UserError: it is not there.
+            UserError: a file is missing.
         """
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """What the training loss computes of a batch whatever the weights that train: tensors (B, ...).
+        """Compute the part of the training loss that does not depend on trained weights: tensors (B, ...).
 
-        `framer encode` keeps it, and `Batch.encoded` brings it back.
+        `framer encode` stores it, and `Batch.encoded` contains it in training.
 
         Raises:
-            UserError: the backbone has nothing of the kind.
+            UserError: the backbone has no such part.
         """
-        raise UserError(f"{self.name}: has nothing to encode before training; drop encode")
+        raise UserError(f"{self.name} has nothing to encode before training; remove this key", key="encode")
 
     def filtered(self, caption: str) -> str:
-        """A caption as the network is told it."""
+        """Filter a caption as the network's prompts are filtered."""
         return caption
 
     def encode_prompt(self, prompt: str) -> dict[str, Tensor]:
-        """The same of a filtered caption: tensors without a batch dimension."""
-        raise UserError(f"{self.name}: has nothing to encode before training; drop encode")
+        """Encode a filtered caption, as `encode`: tensors without a batch dimension."""
+        raise UserError(f"{self.name} has nothing to encode before training; remove this key", key="encode")
 
     def free_text(self) -> None:  # noqa: B027
-        """Give back the memory of what encodes prompts; it is loaded again when a prompt needs it."""
+        """Free the memory of the text encoders; they are loaded again when a prompt needs them."""
 
     def remember(self, prompts: Callable[[str], Mapping[str, Tensor] | None]) -> None:  # noqa: B027
-        """Use what `encode_prompt` made earlier; `prompts` finds it by the filtered caption."""
+        """Use results of `encode_prompt` from a cache; `prompts` looks them up by the filtered caption."""
 
     @property
     def tiny(self) -> bool:
-        """Whether it is a small configuration on a pixel codec, which runs on CPUs, whatever else there is."""
+        """Whether this is a small configuration on a pixel codec, which always runs on CPUs."""
         return "codec" in self.config
 
     @cached_property
@@ -140,72 +143,78 @@ class Backbone(ABC):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What safetensors of the model say of themselves; one entry, since their order is not fixed."""
+        """Metadata of the model's safetensors; a single entry, since the order of entries is not fixed."""
         return {"format": "pt"}
 
     @classmethod
     def open(cls, folder: Path, settings: Settings) -> "Backbone":
-        """On a published pipeline in a folder of diffusers' layout, with its weights.
+        """Build the backbone on a published pipeline in diffusers' layout, with its weights.
 
         Raises:
             UserError: a part of it is missing, damaged or of another model.
         """
-        raise UserError(f"{folder}: {cls.name} cannot be built on a published pipeline")
+        raise UserError(f"{cls.name} cannot be built on a published pipeline", path=folder)
 
     def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
         """Load trained weights as their authors publish them.
 
         Returns:
-            The settings that these weights need where they are not the backbone's own, and the stages that they went
-            through.
+            The settings that these weights require where they differ from the backbone's own, and the stages of their
+            training.
 
         Raises:
             UserError: the file is damaged, or this backbone has no such weights.
         """
-        raise UserError(f"{path}: {self.name} knows of no published weights in a file")
+        raise UserError(f"{self.name} cannot read published weights from a file", path=path)
 
     @classmethod
-    def export(cls, path: Path, out: Path, form: str) -> None:
+    def export(cls, path: Path, out: Path, form: str, base: Path | None = None) -> None:
         """Write the trained weights in a file in a form for other programs.
 
+        Args:
+            path: weights of a run, or a file of published weights.
+            out: file or folder, depending on the form.
+            form: name of the form.
+            base: folder of the published pipeline of the base, for forms that contain it or are checked against it.
+
         Raises:
-            UserError: the file is damaged, or there is no such form.
+            UserError: the file is damaged, there is no such form, or it requires a base.
         """
-        raise UserError(f"{form}: {cls.name} has no form of its weights besides its runs")
+        raise UserError(f"{cls.name} has no form of its weights besides its runs", key="--to", code="unknown")
 
     @abstractmethod
     def adapt(self, stage: str) -> None:
-        """Make one of `settings.stages` trainable and freeze all else.
+        """Make one of `settings.stages` trainable and freeze everything else.
 
-        What a stage trains is added so that it changes nothing yet that depends on LR.
+        New weights start so that no output depends on LR through them yet.
         """
 
     @abstractmethod
     def add_heads(self) -> None:
-        """Add what the FRAMER loss needs besides `network`, if anything. Called after `adapt`."""
+        """Create the modules that the FRAMER loss needs besides `network`, if any. Called after `adapt`."""
 
     @abstractmethod
     def pretraining_loss(self, batch: Batch) -> StepLoss:
-        """The loss of the base on HR images alone."""
+        """Compute the loss of the base on HR images alone."""
 
     @abstractmethod
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
-        """The loss of the stage that `adapt` was called for, plus FRAMER when it is given."""
+        """Compute the loss of the stage of the last `adapt`, plus FRAMER when it is given."""
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
-        """What FRAMER compares in the training loss: every layer's map and the teacher's, each (B, C, h, w).
+        """Compute the maps that FRAMER compares in training: every layer's and the teacher's, each (B, C, h, w).
 
         Call after `add_heads`; the heads are used as they are.
 
         Raises:
-            UserError: the backbone does not show its layers.
+            UserError: the backbone does not implement it.
         """
-        raise UserError(f"{self.name}: does not show the maps of its layers; drop analysis")
+        raise UserError(f"{self.name} does not implement layer_maps; remove this key", key="analysis")
 
     def fit_heads(self, batches: Iterable[Batch]) -> None:  # noqa: B027
-        """Set the heads, where there are any, to what reads the teacher best out of each layer, by least squares.
+        """Fit the heads, if any, to predict the teacher from each layer, by least squares.
 
-        So layers can be compared alike in models that were trained with heads and in those that were not.
+        This makes layers comparable between models that were trained with heads and without.
         """
 
     @abstractmethod
@@ -216,10 +225,10 @@ class Backbone(ABC):
 
         Args:
             upsampled: bicubic x4 of the LR images, (B, 3, H, W) in [0, 1].
-            draws: of the starting noise, where there is one.
-            options: the backbone's own, of the class of `settings.restore`.
-            prompt: what is said of the images, for backbones that read it.
-            blank_lr: control experiment: the network sees a zero LR latent.
+            draws: random numbers of the starting noise, for samplers that need it.
+            options: restore settings, of the class of `settings.restore`.
+            prompt: description of the images, for backbones with text.
+            blank_lr: control experiment: replace the LR latent by zeros.
 
         Returns:
             (B, 3, H, W), not clamped.
@@ -227,15 +236,15 @@ class Backbone(ABC):
 
     @abstractmethod
     def adapter_state(self) -> dict[str, Tensor]:
-        """The trained weights that restoring needs besides the base, by their published names."""
+        """Return the trained weights that restoring needs besides the base, by their published names."""
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that the current stage trains, by name."""
+        """Return the parameters that the current stage trains, by name."""
         named = [*self.network.named_parameters(), *((f"heads.{n}", p) for n, p in self.heads.named_parameters())]
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
     def base_state(self) -> dict[str, Tensor]:
-        """All weights of the base, before `adapt`."""
+        """Return all weights of the base, before `adapt`."""
         return dict(self.network.state_dict())
 
     def load_base(self, state: Mapping[str, Tensor], source: str) -> None:
@@ -256,21 +265,52 @@ class Backbone(ABC):
         prompt: str = "",
         blank_lr: bool = False,
     ) -> Tensor:
-        """Restore images of any size to exactly 4x: upsample, pad by reflection, restore, crop.
+        """Restore images of any size to exactly 4x: enlarge small ones, upsample, pad by reflection, restore, crop.
+
+        As in the released codes, an image whose short side is below `process_size` after upsampling is enlarged first,
+        in two bicubic steps of 8 bits, and reduced afterwards. See `enlarged_size`.
 
         Args:
             lr: (B, 3, h, w) in [0, 1].
             draws, prompt, blank_lr: as for `restore`.
-            options: as for `restore`; those of `settings` when absent.
+            options: as for `restore`; by default those of `settings`.
 
         Returns:
-            (B, 3, 4h, 4w) in [0, 1].
+            (B, 3, 4h, 4w) in [0, 1], on the CPU.
 
         Raises:
             UserError: a value is not finite, or far out of range: code "diverged".
         """
-        upsampled = upsample(lr)
+        options = options or self.settings.restore
+        lr = lr.to(self.device)
+        size = lr.shape[-2], lr.shape[-1]
+        enlarged = enlarged_size(*size, self.process_size // SCALE)
+        if small := enlarged != size:
+            lr = resized_8_bit(lr, enlarged)
+            upsampled = resized_8_bit(lr, [SCALE * side for side in enlarged])
+        else:
+            upsampled = upsample(lr)
         height, width = upsampled.shape[-2:]
         padded = pad_to(upsampled, -height % self.multiple, -width % self.multiple)
-        image = self.restore(padded, draws, options or self.settings.restore, prompt=prompt, blank_lr=blank_lr)
-        return finite(image[..., :height, :width], "the restored image").clamp(0, 1)
+        image = self.restore(padded, draws, options, prompt=prompt, blank_lr=blank_lr)
+        if image.shape != padded.shape:
+            shapes = f"{tuple(image.shape)}, not {tuple(padded.shape)}"
+            raise UserError(f"restore of {self.name} returned images of shape {shapes}; it must keep the shape")
+        image = finite(image[..., :height, :width], "the restored image").clamp(0, 1)
+        image = self.finish(image, upsampled, options)
+        if small:
+            image = resized(image, [SCALE * side for side in size])
+        return image.clamp(0, 1).cpu()
+
+    def finish(self, image: Tensor, upsampled: Tensor, options: RestoreSettings) -> Tensor:
+        """Postprocess restored images after cropping; by default they stay as they are.
+
+        Args:
+            image: (B, 3, H, W) in [0, 1].
+            upsampled: bicubic LR images of the same size, on `device`.
+            options: as for `restore`.
+
+        Returns:
+            (B, 3, H, W), not clamped.
+        """
+        return image

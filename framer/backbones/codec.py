@@ -1,4 +1,4 @@
-"""What stands between pixels and latents: at full size a VAE, in the tiny configurations an exact reshaping."""
+"""The map between pixels and latents: a VAE at full size, an exact reshaping in the tiny configurations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class Codec(Protocol):
     """Pixels to latents and back.
 
     Attributes:
-        factor: pixels a latent position is wide; image sides must be multiples of it.
-        channels: of a latent.
+        factor: width of a latent position in pixels; image sides must be multiples of it.
+        channels: number of latent channels.
     """
 
     @property
@@ -23,20 +23,20 @@ class Codec(Protocol):
     def channels(self) -> int: ...
 
     def encode(self, image: torch.Tensor, noise: Sequence[torch.Generator] | None = None) -> torch.Tensor:
-        """(B, 3, H, W) in [0, 1] -> latents (B, channels, H / factor, W / factor), about unit variance, float32.
+        """Encode (B, 3, H, W) in [0, 1] as latents (B, channels, H / factor, W / factor), about unit variance, float32.
 
-        Where encoding is stochastic, `noise` has a CPU generator a sample; without it, the most likely latents.
+        For stochastic encoders, `noise` has one CPU generator per sample; without it, the mode is returned.
         """
 
     def posterior(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Mean and standard deviation of the latents of images, each as `encode` returns them; None where exact."""
+        """Return mean and standard deviation of latents, each as `encode` returns them; None where exact."""
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """(B, channels, h, w) -> (B, 3, h factor, w factor) float32, about [0, 1], not clamped."""
+        """Decode (B, channels, h, w) to (B, 3, h factor, w factor) float32, about [0, 1], not clamped."""
 
 
 def drawn(mean: torch.Tensor, std: torch.Tensor | None, noise: Sequence[torch.Generator] | None) -> torch.Tensor:
-    """A latent of a posterior: mean + std * noise, with a CPU generator a sample; the mean when either is None."""
+    """Draw latents of a posterior, mean + std * noise, one CPU generator per sample; the mean when either is None."""
     if std is None or noise is None:
         return mean
     numbers = torch.stack([torch.randn(mean.shape[1:], generator=one) for one in noise])
@@ -45,14 +45,14 @@ def drawn(mean: torch.Tensor, std: torch.Tensor | None, noise: Sequence[torch.Ge
 
 @dataclass(frozen=True)
 class PixelCodec:
-    """Space-to-depth in place of the VAE: latents that lose nothing.
+    """Space-to-depth in place of the VAE: lossless latents.
 
     A factor x factor block of RGB pixels becomes one latent position with 3 * factor**2 channels, and [0, 1] becomes
     [-scale, scale]. An 8-bit image survives the round trip exactly.
 
     Attributes:
-        factor: pixels a latent position is wide; image sides must be multiples of it.
-        scale: half the range of the latents, as a VAE's scaling factor brings them to unit variance.
+        factor: width of a latent position in pixels; image sides must be multiples of it.
+        scale: half the range of the latents, like a VAE's scaling factor.
     """
 
     factor: int = 4
@@ -60,15 +60,15 @@ class PixelCodec:
 
     @property
     def channels(self) -> int:
-        """Channels of a latent."""
+        """Number of latent channels."""
         return 3 * self.factor**2
 
     def encode(self, image: torch.Tensor, noise: Sequence[torch.Generator] | None = None) -> torch.Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3 factor^2, H / factor, W / factor) in [-scale, scale]. Never stochastic."""
+        """Encode (B, 3, H, W) in [0, 1] as (B, 3 factor^2, H / factor, W / factor) in [-scale, scale], exactly."""
         return F.pixel_unshuffle((image * 2 - 1) * self.scale, self.factor)
 
     def posterior(self, image: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """`encode`, which is exact."""
+        """Return `encode`, which is exact."""
         return self.encode(image), None
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Color fixes: give a restored image the colors of the LR image that it was made from."""
+"""Color fixes: transfer the colors of the LR image to the restored image."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ def match_color(sr: Tensor, reference: Tensor, how: ColorFix) -> Tensor:
         (B, 3, H, W), not clamped.
 
     Raises:
-        UserError: there is no such fix.
+        UserError: an unknown `how`.
     """
     if how == "none":
         return sr
@@ -49,14 +49,14 @@ def _adain(sr: Tensor, reference: Tensor) -> Tensor:
 
 
 def _moments(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation a channel, (B, 3, 1, 1) each; the unbiased variance, and EPS more."""
+    """Mean and standard deviation per channel, (B, 3, 1, 1) each; of the unbiased variance plus EPS."""
     flat = image.flatten(2)
     variance = flat.var(dim=2) if flat.shape[2] > 1 else flat.new_zeros(flat.shape[:2])
     return flat.mean(dim=2)[..., None, None], (variance + EPS).sqrt()[..., None, None]
 
 
 def _lowpass(image: Tensor) -> Tensor:
-    """What the a-trous wavelet transform leaves after five levels: 3x3 binomial blurs, dilated by 1, 2, 4, 8, 16."""
+    """Low-pass of the a-trous wavelet transform after five levels: 3x3 binomial blurs, dilated by 1, 2, 4, 8, 16."""
     row = torch.tensor([0.25, 0.5, 0.25], dtype=image.dtype, device=image.device)
     channels = image.shape[1]
     kernel = (row[:, None] * row).expand(channels, 1, 3, 3)

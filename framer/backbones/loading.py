@@ -1,4 +1,4 @@
-"""Parts of a diffusers pipeline folder, read without a network and without a tensor missing."""
+"""Strict, offline reading of the parts of a diffusers pipeline folder."""
 
 import errno
 import os
@@ -16,12 +16,12 @@ from torch import Tensor
 from framer.errors import UserError, named, one_line
 
 UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError)
-"""What diffusers and transformers raise for a folder that is missing, damaged or of another model."""
+"""Exceptions of diffusers and transformers for a folder that is missing, damaged or of another model."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, whose tensors are read within the block.
+    """Open a safetensors file, whose tensors are read within the block.
 
     Raises:
         UserError: it is missing or damaged.
@@ -30,11 +30,11 @@ def opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({one_line(error)})") from None
+        raise UserError(f"cannot be read as safetensors ({one_line(error)})", path=path, code="unreadable") from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; as `opened`."""
+    """Read all tensors of a safetensors file; errors as `opened`."""
     with opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
@@ -59,7 +59,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def read_part(cls: Any, folder: Path) -> Any:
-    """A model of a diffusers class, in float32.
+    """Read a model of a diffusers class, in float32.
 
     Raises:
         UserError: it is missing or damaged, or its tensors are not those of its configuration.
@@ -69,8 +69,10 @@ def read_part(cls: Any, folder: Path) -> Any:
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True, torch_dtype=torch.float32
         )
     except UNREADABLE as error:
-        raise UserError(f"{folder}: cannot be read ({one_line(error)}); fetch the base again") from None
-    # diffusers fills what is missing with random numbers and goes on.
+        raise UserError(
+            f"cannot be read ({one_line(error)}); fetch the base again", path=folder, code="unreadable"
+        ) from None
+    # diffusers initializes missing tensors with random numbers, and only warns.
     if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
-        raise UserError(f"{folder}: {named(map(repr, map(str, wrong)), 1)}: tensors that do not fit its config.json")
+        raise UserError(f"{named(map(repr, map(str, wrong)), 1)}: tensors that do not fit its config.json", path=folder)
     return model

@@ -1,20 +1,16 @@
 """Random numbers on the CPU, from one generator per source of randomness."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from framer.provenance.hashing import derive_seed
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch: a generator a sample, and one for what the whole batch shares.
+    """The random numbers of one batch: one generator per sample, and one shared by the batch.
 
     Sample k of a stream always gets the generator of (seed, k), so the numbers depend neither on the batch size nor on
     the order in which samples are processed.
@@ -25,19 +21,19 @@ class Draws:
 
     @classmethod
     def of_step(cls, noise: int, negatives: int, step: int, batch: int) -> "Draws":
-        """The draws of a training step, from the seeds of the streams "noise" and "negatives"."""
+        """Create the draws of a training step from the seeds of the streams "noise" and "negatives"."""
         samples = tuple(generator(noise, step * batch + i) for i in range(batch))
         return cls(samples, generator(negatives, step))
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, (B, *shape) float32."""
+        """Draw standard normal numbers, (B, *shape) float32."""
         return torch.stack([torch.randn(shape, generator=g) for g in self.samples])
 
     def uniform(self) -> Tensor:
-        """Uniform numbers in [0, 1), (B,) float32."""
+        """Draw uniform numbers in [0, 1), (B,) float32."""
         return torch.cat([torch.rand(1, generator=g) for g in self.samples])
 
 
 def generator(seed: int, *axes: str | int) -> torch.Generator:
-    """A CPU generator for one source of randomness; see `framer.provenance.hashing.derive_seed`."""
+    """Create a CPU generator for one source of randomness; see `framer.provenance.hashing.derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(seed, *axes))

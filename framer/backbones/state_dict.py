@@ -1,21 +1,19 @@
-"""State dicts that are loaded exactly: the same names, the same shapes, and an error that lists the difference."""
+"""Strict loading of state dicts: the same names, the same shapes, and an error that lists the difference."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from os import PathLike
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from framer.errors import UserError, named
 
-if TYPE_CHECKING:
-    pass
-
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """Copy tensors in place; the names and shapes must be the same on both sides.
+    """Copy tensors in place; names and shapes must be equal on both sides.
 
     Raises:
         UserError: a tensor is missing, unknown or of another shape.
@@ -27,28 +25,32 @@ def load_exactly(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source:
             tensor.copy_(given[name])
 
 
-def same_names(own: Iterable[str], given: Iterable[str], source: object) -> None:
-    """Refuse tensors that are not those of a model.
+def same_names(own: Iterable[str], given: Iterable[str], source: str | PathLike[str]) -> None:
+    """Refuse tensors with other names than a model's.
 
     Raises:
-        UserError: a tensor is missing or unknown; names `source`.
+        UserError: a tensor is missing or unknown; its path is `source`.
     """
     expected, found = set(own), set(given)
-    for problem, names in (("lacks", expected - found), ("has an unknown", found - expected)):
+    for problem, names in (("missing", expected - found), ("unknown", found - expected)):
         if names:
-            raise UserError(f"{source}: {problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model")
+            raise UserError(
+                f"{problem} tensor {named(map(repr, sorted(names)), 1)}; it is of another model",
+                path=source,
+                code="mismatch",
+            )
 
 
-def same_shapes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: object) -> None:
-    """Refuse tensors of a model, all or some, of other shapes; as `same_names`."""
+def same_shapes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str | PathLike[str]) -> None:
+    """Refuse tensors of other shapes than a model's; `given` may be a part of them. Errors as `same_names`."""
     for name, tensor in given.items():
         if tensor.shape != own[name].shape:
             shapes = f"{tuple(tensor.shape)}, not {tuple(own[name].shape)}"
-            raise UserError(f"{source}: {name!r} has the shape {shapes}; it is of another model")
+            raise UserError(f"{name!r} has the shape {shapes}; it is of another model", path=source, code="mismatch")
 
 
 def zeroed(module: _Module) -> _Module:
-    """The module with all of its parameters at zero."""
+    """Set all parameters of a module to zero, and return it."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module

@@ -1,4 +1,4 @@
-"""Images that are too large for one pass: overlapping tiles, several at a time, blended by Gaussian weights."""
+"""Overlapping tiles for images that are too large for one pass, in batches, blended by Gaussian weights."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from torch import Tensor
 from framer.errors import UserError
 
 VARIANCE = 0.01
-"""Of the Gaussian weight, in units of the tile's side: a standard deviation is a tenth of it."""
+"""Variance of the Gaussian weight, in squared tile sides: the standard deviation is a tenth of a side."""
 
 Corner = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Where the tiles of one image lie. All have one size, and the last of a row or column ends at the border.
+    """The positions of the tiles of one image. All have one size, and the last of a row or column ends at the border.
 
     Attributes:
-        height, width: of the image, pixels or latent positions.
+        height, width: size of the image, pixels or latent positions.
         size: (h, w) of every tile; a side of the image that is shorter than a tile has one tile of its length.
         corners: (top, left) of each tile, row by row.
     """
@@ -31,53 +31,53 @@ class Tiles:
 
     @classmethod
     def plan(cls, height: int, width: int, tile: int, overlap: int) -> "Tiles":
-        """Cover an image.
+        """Cover an image with tiles.
 
         Args:
-            height, width: of the image, at least 1.
+            height, width: size of the image, at least 1.
             tile: side of a tile, in the image's unit.
-            overlap: least overlap of neighbours, in [0, tile).
+            overlap: minimum overlap of neighboring tiles, in [0, tile).
 
         Raises:
             UserError: the overlap is as long as the tile, or negative.
         """
         if not 0 <= overlap < tile:
-            raise UserError(f"overlap: {overlap} is not between 0 and the tile of {tile}")
+            raise UserError(f"{overlap} is not between 0 and the tile of {tile}", key="overlap")
         rows, columns = (_starts(side, min(tile, side), tile - overlap) for side in (height, width))
         size = min(tile, height), min(tile, width)
         return cls(height, width, size, tuple((row, column) for row in rows for column in columns))
 
     @property
-    def alone(self) -> bool:
-        """Whether one tile is the whole image."""
+    def single(self) -> bool:
+        """Whether one tile covers the whole image."""
         return len(self.corners) == 1
 
     def cut(self, image: Tensor, corners: tuple[Corner, ...]) -> Tensor:
-        """(1, C, H, W) -> (tiles, C, h, w)."""
+        """Cut tiles out of an image: (1, C, H, W) -> (tiles, C, h, w)."""
         h, w = self.size
         return torch.cat([image[..., top : top + h, left : left + w] for top, left in corners])
 
     def batches(self, size: int) -> Iterator[tuple[Corner, ...]]:
-        """The corners, at most `size` at a time."""
+        """Iterate over the corners, at most `size` at a time."""
         for start in range(0, len(self.corners), size):
             yield self.corners[start : start + size]
 
     def weight(self, device: torch.device | str = "cpu") -> Tensor:
-        """The Gaussian weight of a tile's positions, (h, w) float32, symmetric, largest in the middle."""
+        """Compute the Gaussian weight of a tile's positions, (h, w) float32, symmetric, largest in the middle."""
         rows, columns = (_bell(side, device) for side in self.size)
         return rows[:, None] * columns[None, :]
 
     def blend(self, function: Callable[[tuple[Corner, ...]], Tensor], batch: int) -> Tensor:
-        """Put an image together from what a function makes of the tiles: their weighted mean, float32.
+        """Apply a function to the tiles and blend the results: their weighted mean, float32.
 
         Args:
-            function: corners of up to `batch` tiles -> their results (tiles, C, h, w).
-            batch: tiles at a time.
+            function: maps the corners of up to `batch` tiles to their results (tiles, C, h, w).
+            batch: number of tiles at a time.
 
         Returns:
             (1, C, height, width).
         """
-        if self.alone:
+        if self.single:
             return function(self.corners).float()
         h, w = self.size
         total = norm = weight = None
@@ -96,7 +96,7 @@ class Tiles:
 
 
 def _starts(side: int, tile: int, stride: int) -> list[int]:
-    """Where tiles begin: every `stride`, and one that ends at the border."""
+    """Start positions of tiles: every `stride`, and one that ends at the border."""
     return [*range(0, side - tile, stride), side - tile]
 
 

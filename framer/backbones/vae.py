@@ -19,11 +19,11 @@ class VaeCodec(nn.Module):
 
     Attributes:
         vae: the model.
-        factor: pixels a latent position is wide, 8 in Stable Diffusion.
-        channels: of a latent, 4 in Stable Diffusion 2 and 16 in 3.
-        scale, shift: bring latents to unit variance.
-        tile: side in pixels from which on `decode` and `encode` work in overlapping tiles; None for never. Tiles bound
-            the memory, and are not exact: the VAE's attention and group normalisation see one tile at a time.
+        factor: width of a latent position in pixels, 8 in Stable Diffusion.
+        channels: number of latent channels, 4 in Stable Diffusion 2 and 16 in 3.
+        scale, shift: normalize latents to unit variance.
+        tile: side in pixels above which `decode` and `encode` work in overlapping tiles; None for never. Tiles bound
+            the memory, and are not exact: the VAE's attention and group normalization work within a tile.
     """
 
     def __init__(self, vae: AutoencoderKL):
@@ -41,7 +41,7 @@ class VaeCodec(nn.Module):
 
         Args:
             image: (B, 3, H, W) in [0, 1]; sides are multiples of `factor`.
-            noise: a CPU generator a sample, to draw from the posterior; the posterior's mode when absent.
+            noise: one CPU generator per sample, to draw from the posterior; by default the posterior's mode.
 
         Returns:
             (B, C, H / factor, W / factor) float32.
@@ -49,7 +49,7 @@ class VaeCodec(nn.Module):
         return drawn(*self.posterior(image), noise)
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of scaled latents, each as `encode` returns them."""
+        """Return mean and standard deviation of scaled latents, each as `encode` returns them."""
         with self._tiled(image.shape[-2:]):
             posterior = self.vae.encode((image * 2 - 1).to(self.vae.dtype)).latent_dist
         return (posterior.mean.float() - self.shift) * self.scale, posterior.std.float() * self.scale
@@ -66,7 +66,7 @@ class VaeCodec(nn.Module):
         if self.tile is None or max(size) <= self.tile:
             yield
             return
-        # diffusers blends neighbours over a quarter of a tile, which must be whole latents.
+        # diffusers blends neighbors over a quarter of a tile, which must be a whole number of latents.
         side = max(4, self.tile // self.factor // 4 * 4)
         self.vae.tile_latent_min_size, self.vae.tile_sample_min_size = side, side * self.factor
         self.vae.enable_tiling()

@@ -98,8 +98,12 @@ def train(args: argparse.Namespace) -> None:
     "convert published weights to a run, or a run to files for other programs",
     arg("source", type=Path, metavar="PATH", help="the folder of a run, or a file of published weights"),
     arg("--backbone", required=True, help="the backbone of the weights"),
-    arg("--to", required=True, help="run; of dit4sr also: delta; of pisa_sr: official, safetensors, diffusers, peft"),
-    arg("--base", type=Path, metavar="DIR", help="folder of the base, for a run"),
+    arg(
+        "--to",
+        required=True,
+        help="run; for dit4sr also delta, whole, official; for pisa_sr official, safetensors, diffusers, peft",
+    ),
+    arg("--base", type=Path, metavar="DIR", help="folder of the base, for a run or a whole transformer"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder, or file where the form is one"),
 )
 def convert(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""FRAMER itself, in pure torch: `Recipe` says which reading, `FramerLoss` computes it, the rest feeds it."""
+"""FRAMER itself, in pure torch: `Recipe` is a reading of the method, `FramerLoss` computes it, the rest feeds it."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What the paper's analysis figures show, computed from recorded layers. Nothing here has a gradient."""
+"""The quantities of the paper's analysis figures, computed from recorded layers, without gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from framer.method.spectrum import Masks, View
 
 @dataclass(frozen=True)
 class Density:
-    """A band's distribution of log(1 + |F|) (Fig. 2): mean and standard deviation over maps of each map's density."""
+    """Distribution of log(1 + |F|) in a band (Fig. 2): mean and standard deviation over maps of each map's density."""
 
     edges: Tensor
     """(bins + 1,), the same for both bands."""
@@ -28,13 +28,13 @@ class Density:
 def band_densities(
     maps: Tensor, cutoff: float = 0.2, bins: int = 100, clip: tuple[float, float] = (0.0, 0.999)
 ) -> dict[str, Density]:
-    """How spectral magnitudes are distributed in the low and the high ring (Fig. 2).
+    """Histogram spectral magnitudes in the low and the high ring (Fig. 2).
 
     Args:
-        maps: (N, C, H, W), a layer's maps of N images.
-        cutoff: of the rings, as `Recipe.cutoff` with radial masks.
-        bins: of the histograms.
-        clip: quantiles of all values between which the bins lie; what is outside is left out.
+        maps: (N, C, H, W), one layer's maps of N images.
+        cutoff: radius between the rings, as `Recipe.cutoff` with radial masks.
+        bins: number of bins per histogram.
+        clip: quantiles of all values between which the bins lie; values outside are not counted.
     """
     height, width = maps.shape[-2:]
     maps = maps.detach().double().cpu()
@@ -54,15 +54,15 @@ def band_densities(
 
 @torch.no_grad()
 def layer_similarity(students: Sequence[Tensor], teacher: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-    """Cosine of every layer to the final one in each band (Figs. 3 and 7): L maps (B, C, H, W) -> (L, B) a band."""
+    """Cosine of every layer to the final one in each band (Figs. 3 and 7): L maps (B, C, H, W) -> (L, B) per band."""
     return {band: terms["similarity"] for band, terms in _compared(students, teacher, recipe).items()}
 
 
 @torch.no_grad()
 def sample_similarity(maps: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-    """Cosine between the images of a batch in each band (Fig. 5): (B, C, H, W) -> symmetric (B, B) a band.
+    """Cosine between the images of a batch in each band (Fig. 5): (B, C, H, W) -> symmetric (B, B) per band.
 
-    Mind the feature: the magnitudes of two unrelated maps with equal spectra are already at about pi / 4.
+    With magnitude features, two unrelated maps with equal spectra already have a cosine of about pi / 4.
     """
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     view = View.of(maps, Masks.of(maps, recipe), recipe)
@@ -71,7 +71,7 @@ def sample_similarity(maps: Tensor, recipe: Recipe) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def layer_weights(students: Sequence[Tensor], teacher: Tensor, recipe: Recipe) -> dict[str, dict[str, Tensor]]:
-    """FAW and FAM of every layer in each band (Fig. 9), at one moment of training: `faw` and `fam`, (L, B) a band."""
+    """FAW and FAM of every layer in each band (Fig. 9), at one step of training: `faw` and `fam`, (L, B) per band."""
     return {
         band: {key: terms[key] for key in ("faw", "fam")}
         for band, terms in _compared(students, teacher, recipe).items()

@@ -2,8 +2,8 @@
 
 All masks live on the half spectrum of `torch.fft.rfft2`, (H, W // 2 + 1). The other half of a real map's spectrum
 mirrors it: F(-k) is the conjugate of F(k). Work is halved, and a coefficient and its twin in the other half share a
-band by construction. `multiplicity` says how many coefficients of the full spectrum each column stands for, so that
-sums over the half equal sums over the whole.
+band by construction. `multiplicity` is the number of coefficients of the full spectrum that each column stands for, so
+that sums over the half equal sums over the whole.
 """
 
 import torch
@@ -13,10 +13,10 @@ BANDS = ("low", "high")
 
 
 def multiplicity(width: int, like: Tensor) -> Tensor:
-    """How often each column of the half spectrum occurs in the full one: 1 or 2.
+    """Number of occurrences of each column of the half spectrum in the full one: 1 or 2.
 
-    (W // 2 + 1,), with dtype and device of `like`. Column 0, and the Nyquist column of an even width, hold their own
-    twins; those of the other columns were left out.
+    (W // 2 + 1,), with dtype and device of `like`. Column 0, and the Nyquist column of an even width, contain their own
+    twins; the twins of the other columns are not in the half spectrum.
     """
     count = like.new_full((width // 2 + 1,), 2.0)
     count[0] = 1.0
@@ -44,13 +44,14 @@ def radial(height: int, width: int, cutoff: float, device: torch.device | None =
 def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
     """The released code's split: low where a magnitude is below the `cutoff`-quantile of its image.
 
-    The quantile is over all channels and the full spectrum, with linear interpolation. In a column that holds its own
-    twins, these differ by the rounding of the FFT; both take the magnitude of the first, so that a threshold that
-    falls on a pair leaves both high.
+    The quantile is over all channels and the full spectrum, with linear interpolation. In a column that contains its
+    own twins, these differ by the rounding of the FFT; both get the magnitude of the first, so that a threshold equal
+    to a pair's magnitude leaves both high.
 
     Args:
-        magnitude: of the half spectrum, (B, C, H, W // 2 + 1).
+        magnitude: the half spectrum's magnitudes, (B, C, H, W // 2 + 1), >= 0.
         width: W of the map.
+        cutoff: fraction of coefficients in the low band, in (0, 1).
 
     Returns:
         (B, C, H, W // 2 + 1), bool.
@@ -61,8 +62,8 @@ def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
     own = [0, width // 2] if width % 2 == 0 else [0]
     magnitude = magnitude.clone()
     magnitude[..., own] = magnitude[..., own][..., first, :]
-    left_out = magnitude[..., 1 : (width + 1) // 2]
-    everything = torch.cat([magnitude.flatten(1), left_out.flatten(1)], dim=1)
+    mirrored = magnitude[..., 1 : (width + 1) // 2]
+    everything = torch.cat([magnitude.flatten(1), mirrored.flatten(1)], dim=1)
 
     position = cutoff * (everything.shape[1] - 1)
     below = int(position)
@@ -73,6 +74,6 @@ def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:
-    """The k-th smallest value of each row, from 0: (B, N) -> (B,)."""
+    """Return the k-th smallest value of each row, counted from 0: (B, N) -> (B,)."""
     # A CPU selects several times as fast as it sorts; on a GPU, torch has no deterministic selection.
     return values.sort(dim=1).values[:, k] if values.is_cuda else values.kthvalue(k + 1, dim=1).values

@@ -1,6 +1,7 @@
-"""From a layer's features to a map that can be compared with the model's output."""
+"""From a layer's features to a map that is comparable with the model's output."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,44 +9,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framer.errors import UserError
-from framer.method.hooks import first_tensor, record
+from framer.method.hooks import first_tensor, record, unwrapped
 
 
 class AlignmentHeads(nn.Module):
-    """For U-Nets, whose layers differ in width and size: one 1x1 convolution a layer, then a bilinear resize.
+    """For U-Nets, whose layers differ in width and size: one 1x1 convolution per layer, then a bilinear resize.
 
     The paper names both parts; which layers, and that the heads are trained with the loss, is not stated there. They
-    are used in training only. Convolving first is cheaper, and the same: the resize is linear, and its weights sum to
-    one.
+    are used in training only. Convolving before resizing is cheaper and equal: the resize is linear, and its weights
+    sum to one.
     """
 
     def __init__(self, widths: Sequence[int], channels: int):
-        """One head for each of `widths`, the layers' channels, to `channels` of the model's output."""
+        """Create one head per entry of `widths`, the layers' channels, to `channels` of the model's output."""
         super().__init__()
         self.heads = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for width in widths)
 
     def forward(self, features: Sequence[Tensor], size: torch.Size | Sequence[int]) -> list[Tensor]:
-        """Features (B, width, h, w), each its own -> maps (B, channels, *size).
+        """Map features (B, width, h, w), one size per layer, to (B, channels, *size).
 
         Raises:
-            UserError: there are not as many features as heads.
+            UserError: the numbers of features and heads differ.
         """
         if len(features) != len(self.heads):
-            raise UserError(f"AlignmentHeads: {len(self.heads)} heads for {len(features)} layers; make one for each")
+            raise UserError(
+                f"{len(self.heads)} heads for {len(features)} layers; make one per layer",
+                key="features",
+                code="mismatch",
+            )
         # Heads are trained in float32 also where the model is frozen in half precision.
         maps = (head(x.to(next(head.parameters()).dtype)) for head, x in zip(self.heads, features, strict=True))
         return [F.interpolate(x, tuple(size), mode="bilinear", align_corners=False) for x in maps]
 
     @torch.no_grad()
-    def fit(self, seen: Iterable[tuple[Sequence[Tensor], Tensor]], ridge: float = 1e-3) -> None:
+    def fit(self, batches: Iterable[tuple[Sequence[Tensor], Tensor]], ridge: float = 1e-3) -> None:
         """Set every head to the least-squares readout of a target, in closed form and float64.
 
         Args:
-            seen: batches of features (B, width, h, w), each its own, and their target (B, channels, H, W).
+            batches: features (B, width, h, w), one size per layer, and their target (B, channels, H, W).
             ridge: penalty on the weights, not on the bias, in units of a channel's mean square.
         """
         sums: list[tuple[Tensor, Tensor]] = []
-        for features, target in seen:
+        for features, target in batches:
             wanted = target.double().movedim(1, -1).flatten(0, 2)
             for i, x in enumerate(features):
                 x = F.interpolate(x.double(), target.shape[-2:], mode="bilinear", align_corners=False)
@@ -66,7 +71,7 @@ class AlignmentHeads(nn.Module):
 
 
 class Aligned(nn.Module):
-    """A U-Net and its alignment heads as one module: what the optimiser sees and DDP wraps.
+    """A U-Net and its alignment heads as one module, for the optimizer and DDP.
 
     The heads run inside `forward`, so that their gradients, too, are averaged over ranks. Train this; save and restore
     with `model` alone, which is unchanged.
@@ -79,11 +84,11 @@ class Aligned(nn.Module):
         heads: AlignmentHeads,
         select: Callable[[Any], Tensor] = first_tensor,
     ):
-        """`layers` and `select` as for `record`; one head a layer, in the order in which the layers run."""
+        """`layers` and `select` as for `record`; one head per layer, in execution order."""
         super().__init__()
         self.model = model
         self.heads = heads
-        self._taps = record(model, layers, select)
+        self._recorder = record(model, layers, select)
 
     @classmethod
     def around(
@@ -94,25 +99,25 @@ class Aligned(nn.Module):
         select: Callable[[Any], Tensor] = first_tensor,
         **kwargs: Any,
     ) -> "Aligned":
-        """Make heads that fit, by one forward pass of the model without gradient on example inputs.
+        """Create matching heads by one forward pass of the model without gradient on example inputs.
 
         Args:
             model, layers, select: as for the constructor.
-            args, kwargs: what the model takes.
+            args, kwargs: inputs of the model.
         """
-        with torch.no_grad(), record(model, layers, select) as taps:
+        with torch.no_grad(), record(model, layers, select) as recorder:
             output = first_tensor(_tensors(model(*args, **kwargs)))
-            widths = [feature.shape[1] for feature in taps.take().values()]
+            widths = [feature.shape[1] for feature in recorder.take().values()]
         return cls(model, layers, AlignmentHeads(widths, output.shape[1]).to(output.device), select)
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, list[Tensor]]:
-        """The model's output (B, C, H, W), and the layers' maps of the same shape."""
+        """Run the model: its output (B, C, H, W), and the layers' maps of the same shape."""
         output = first_tensor(_tensors(self.model(*args, **kwargs)))
-        return output, self.heads(list(self._taps.take().values()), output.shape[-2:])
+        return output, self.heads(list(self._recorder.take().values()), output.shape[-2:])
 
     def release(self) -> nn.Module:
-        """The bare model, without hooks, as it is used for inference."""
-        self._taps.close()
+        """Remove the hooks and return the bare model for inference."""
+        self._recorder.close()
         return self.model
 
 
@@ -122,28 +127,37 @@ def _tensors(output: Any) -> Any:
 
 
 def final_projection(model: nn.Module, tokens: Sequence[Tensor], temb: Tensor, size: tuple[int, int]) -> list[Tensor]:
-    """For DiTs: every layer's tokens through the model's own last normalisation and projection.
+    """For DiTs: every layer's tokens through the model's own last normalization and projection.
 
-    As in the released code. No weights are added; what the last layer gives here is the model's output. The released
-    code keeps both frozen; here the loss trains them wherever they require gradients.
+    As in the released code. No weights are added; the last layer gives the model's output. The released code keeps both
+    modules frozen; here the loss trains them wherever they require gradients.
+
+    Outside autocast, 16-bit tokens of a float32 model run under autocast of their dtype, as the model ran; otherwise
+    the tokens are cast to the dtype of the weights.
 
     Args:
-        model: has `norm_out`, `proj_out` and `config.patch_size`, as diffusers' SD3 transformer.
-        tokens: a layer's output each, (B, h * w, D).
+        model: has `norm_out`, `proj_out` and `config.patch_size`, as diffusers' SD3 transformer; also inside DDP, FSDP
+            (as part of the root's parameters), `torch.compile` or PEFT's wrapper.
+        tokens: one output per layer, (B, h * w, D).
         temb: the timestep embedding that conditions `norm_out`, (B, D): the output of `time_text_embed`.
         size: (h, w), the grid of patches.
 
     Returns:
         Maps (B, C, h * patch, w * patch).
     """
-    patch: int = model.config.patch_size  # type: ignore[union-attr, assignment]
-    norm: Callable[..., Tensor] = model.norm_out  # type: ignore[assignment]
-    project: Callable[..., Tensor] = model.proj_out  # type: ignore[assignment]
-    return [unpatchify(project(norm(x, temb)), size, patch) for x in tokens]
+    inner: Any = unwrapped(model)
+    device, weight = temb.device.type, next(inner.proj_out.parameters()).dtype
+    autocast = torch.is_autocast_enabled(device)
+    half = next((x.dtype for x in tokens if x.dtype in (torch.bfloat16, torch.float16)), None)
+    with torch.autocast(device, half) if half and weight == torch.float32 and not autocast else nullcontext():
+        if not torch.is_autocast_enabled(device):
+            tokens, temb = [x.to(weight) for x in tokens], temb.to(weight)
+        maps = [inner.proj_out(inner.norm_out(x, temb)) for x in tokens]
+    return [unpatchify(x, size, inner.config.patch_size) for x in maps]
 
 
 def unpatchify(tokens: Tensor, size: tuple[int, int], patch: int) -> Tensor:
-    """(B, h * w, patch * patch * C) -> (B, C, h * patch, w * patch); the channel is the fastest within a token."""
+    """(B, h * w, patch * patch * C) -> (B, C, h * patch, w * patch); the channel varies fastest within a token."""
     h, w = size
     grid = tokens.unflatten(1, (h, w)).unflatten(-1, (patch, patch, -1))
     return grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)

@@ -15,11 +15,11 @@ def first_tensor(output: Any) -> Tensor:
     for item in output if isinstance(output, (tuple, list)) else (output,):
         if isinstance(item, Tensor):
             return item
-    raise UserError(f"record: a layer returns {type(output).__name__} without a tensor; pass `select`")
+    raise UserError(f"a recorded layer returns {type(output).__name__} without a tensor; pass `select`", key="select")
 
 
-class Taps:
-    """What `record` returns: hooks that stay on the model, and the outputs of its last forward pass."""
+class LayerRecorder:
+    """Hooks on a model's layers, and the outputs of its last forward pass; made by `record`."""
 
     def __init__(self, model: nn.Module, layers: str | Sequence[str], select: Callable[[Any], Tensor]):
         model = unwrapped(model)
@@ -28,9 +28,11 @@ class Taps:
         for pattern in patterns:
             if not any(_matches(pattern, name) for name in named):
                 some = ", ".join(list(named)[1:9])
-                raise UserError(f"record: no layer is named {pattern!r}; the first ones are {some}")
+                raise UserError(
+                    f"no layer is named {pattern!r}; the first ones are {some}", key="layers", code="unknown"
+                )
         self.names = tuple(name for name in named if any(_matches(pattern, name) for pattern in patterns))
-        """The layers as the model registers them; a U-Net's middle block comes last there."""
+        """The layers in the order of registration; a U-Net's middle block is last there."""
         self._outputs: dict[str, Tensor] = {}
         self._select = select
         self._open = False
@@ -41,35 +43,37 @@ class Taps:
         ]
 
     def take(self) -> dict[str, Tensor]:
-        """The outputs of the last forward pass by name, in the order in which the layers ran; they are forgotten here.
+        """Return the outputs of the last forward pass by name, in execution order, and drop the references to them.
 
         Raises:
-            UserError: there was no forward pass since, or a layer took no part in it.
+            UserError: no forward pass since the last call, or one that skipped a layer.
         """
         missing = [name for name in self.names if name not in self._outputs]
         if missing:
             raise UserError(
-                f"record: no output of {missing[0]} ({len(missing)} of {len(self.names)} missing); run the model first,"
-                " and call record() before a compiled model runs for the first time"
+                f"no output of {missing[0]} ({len(missing)} of {len(self.names)} missing); run the model first, and"
+                " call record() before a compiled model runs for the first time",
+                key="layers",
+                code="missing",
             )
         outputs, self._outputs = self._outputs, {}
         return outputs
 
     def close(self) -> None:
-        """Take the hooks off the model."""
+        """Remove the hooks from the model."""
         for handle in self._handles:
             handle.remove()
         self._outputs = {}
 
-    def __enter__(self) -> "Taps":
+    def __enter__(self) -> "LayerRecorder":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Gradient checkpointing runs layers again in the backward pass, outside the model's own forward. Only what runs
-    # between the model's first and last hook is recorded, so every layer is there once, and nothing recomputed is kept
-    # alive.
+    # Gradient checkpointing runs layers again in the backward pass, outside the model's own forward. Only outputs
+    # between the model's first and last hook are recorded, so each layer is recorded once, and no recomputed tensor is
+    # kept alive.
     def _begin(self, *_: Any) -> None:
         self._outputs = {}
         self._open = True
@@ -80,41 +84,47 @@ class Taps:
     def _keep(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         if self._open:
             if name in self._outputs:
-                raise UserError(f"record: {name} runs more than once in a forward pass; tap the layers around it")
+                raise UserError(
+                    f"{name} runs more than once in a forward pass; record the layers around it", key="layers"
+                )
             self._outputs[name] = self._select(output)
 
-    # A copied model, as for an average of the weights, has taps of its own; outputs have a graph and cannot be copied.
+    # A copied model, such as an EMA, has a recorder of its own; outputs have a graph and cannot be copied.
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_outputs": {}, "_open": False}
 
 
-def record(model: nn.Module, layers: str | Sequence[str], select: Callable[[Any], Tensor] = first_tensor) -> Taps:
+def record(
+    model: nn.Module, layers: str | Sequence[str], select: Callable[[Any], Tensor] = first_tensor
+) -> LayerRecorder:
     """Record the outputs of some layers, with gradient, in every forward pass from now on.
 
-    Works under autocast, `torch.compile`, non-reentrant gradient checkpointing and DDP, before or after wrapping; a
-    compiled model must not have run yet.
+    Works under autocast, `torch.compile`, non-reentrant gradient checkpointing, DDP, FSDP and PEFT, before or after
+    wrapping; a compiled model must not have run yet.
 
     Args:
         model: any module.
-        layers: names as in `model.named_modules()`, or patterns: `*` stands for anything but a dot, `**` also for dots.
-            `transformer_blocks.*` are the blocks themselves, not what is in them.
-        select: picks the tensor out of what a layer returns.
+        layers: names as in `unwrapped(model).named_modules()`, or patterns: `*` matches anything but a dot, `**` also
+            dots. `transformer_blocks.*` are the blocks themselves, not their submodules.
+        select: picks the tensor out of a layer's output.
 
     Raises:
         UserError: a pattern matches no layer.
     """
-    return Taps(model, layers, select)
+    return LayerRecorder(model, layers, select)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside DDP and `torch.compile`."""
+    """The module inside DDP, FSDP, `torch.compile` and PEFT's wrapper, however they are nested."""
     while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
+        inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else None
+        for name in ("_orig_mod", "_fsdp_wrapped_module"):
+            inner = inner or model._modules.get(name)
+        if hasattr(type(model), "get_base_model"):
+            inner = model.get_base_model()  # type: ignore[operator]
+        if not isinstance(inner, nn.Module):
             return model
+        model = inner
 
 
 def _matches(pattern: str, name: str) -> bool:

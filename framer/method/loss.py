@@ -36,20 +36,20 @@ class BandTerms:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """One row a student layer: what the loss is made of, detached."""
+    """One row per student layer: the terms of the loss, detached."""
 
     layer: list[int]
     """Index into `students`."""
     negative: list[int | None]
-    """Index of the layer it is pushed away from."""
+    """Index of the negative layer; None without one."""
     loss: Tensor
-    """(n, B): the layer's loss with FAW and FAM, before the reduction over layers and lambda."""
+    """(n, B): the layer's loss with FAW and FAM, before the reduction over layers and before lambda."""
     low: BandTerms | None = None
     high: BandTerms | None = None
-    """The bands; None when the objective has none."""
+    """The bands; None for objectives without bands."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """Means over the batch as plain numbers, one flat dict a layer: for a logger or a data frame."""
+        """Return means over the batch as plain numbers, one flat dict per layer: for a logger or a data frame."""
         columns = {"loss": self.loss.mean(dim=1)}
         for band in BANDS:
             if (terms := getattr(self, band)) is not None:
@@ -63,17 +63,17 @@ class LayerTable:
 
 @dataclass(frozen=True)
 class FramerOutput:
-    """What the loss returns."""
+    """The output of `FramerLoss`."""
 
     loss: Tensor
     """Scalar with gradient, lambda included: add it to the noise-prediction loss."""
     layers: LayerTable
 
 
-class _TakePart(torch.autograd.Function):
-    """The loss itself, with a zero gradient for maps that it does not use.
+class _ZeroGradient(torch.autograd.Function):
+    """Identity on the loss, with a zero gradient for maps that it does not use.
 
-    DDP waits for the gradient of every parameter, also of an alignment head whose map the recipe leaves out.
+    DDP waits for the gradient of every parameter, also of an alignment head whose map the recipe excludes.
     """
 
     @staticmethod
@@ -97,8 +97,8 @@ class FramerLoss(nn.Module):
         a_b     = relu(s+)                                  (FAM)
         loss    = lambda * sum over i of mean over images of sum over b of w_b a_b CL_b
 
-    s+ compares with the teacher, s- with a random layer of the same image. Which loss is on which band, and every
-    other choice, is the recipe's. Other images are those of all ranks when `torch.distributed` is initialised; their
+    s+ compares with the teacher, s- with a random layer of the same image. Which loss applies to which band, and every
+    other choice, is in the recipe. Other images are those of all ranks when `torch.distributed` is initialized; their
     keys carry no gradient, so that averaging gradients over ranks gives the gradient of the whole batch.
 
     The arithmetic is float32, or float64 for float64 maps, whatever the autocast state.
@@ -110,11 +110,11 @@ class FramerLoss(nn.Module):
             recipe: a reading of the method, such as `Recipe.named("paper")`.
 
         Raises:
-            UserError: something else is given, such as a name.
+            UserError: not a Recipe, such as a name.
         """
         super().__init__()
         if not isinstance(recipe, Recipe):
-            raise UserError(f"FramerLoss: {recipe!r} is no Recipe; give Recipe.named(NAME)")
+            raise UserError(f"{recipe!r} is not a Recipe; pass Recipe.named(NAME)", key="recipe")
         self.recipe = recipe
 
     def extra_repr(self) -> str:
@@ -130,12 +130,12 @@ class FramerLoss(nn.Module):
         """Compare every student with the teacher.
 
         Args:
-            students: L maps (B, C, H, W), one a layer in the order of the network, its last layer included.
-                One that the recipe leaves out gets a gradient of zeros.
+            students: L maps (B, C, H, W), one per layer in the order of the network, its last layer included.
+                A map that the recipe excludes gets a gradient of zeros.
             teacher: the final output (B, C, H, W), in the same space as the students. No gradient flows into it.
-            negatives: L layer indices in [0, L), the negative of each student, taken as given on each rank. Those of
-                layers that are no students are not read. When absent they are drawn as `Recipe.negatives` says.
-            generator: for the draw; torch's default CPU generator when absent. All ranks use rank 0's draw.
+            negatives: L layer indices in [0, L), the negative of each student, used as given on each rank. Entries of
+                layers that are not students are not read. By default they are drawn according to `Recipe.negatives`.
+            generator: for the draw; by default torch's CPU generator. All ranks use rank 0's draw.
 
         With `torch.distributed` initialised this is a collective call: all ranks make it, with equally many images.
 
@@ -143,18 +143,22 @@ class FramerLoss(nn.Module):
             UserError: shapes differ, an index is out of range, or the recipe is undefined for so few layers or images.
         """
         if isinstance(students, Tensor):
-            raise UserError("FramerLoss: students must be a list of maps (B, C, H, W), not one tensor")
+            raise UserError("pass a list of maps (B, C, H, W), not one tensor", key="students")
         if not students or teacher.ndim != 4 or any(student.shape != teacher.shape for student in students):
             shapes = sorted({tuple(x.shape) for x in (teacher, *students)})
-            raise UserError(f"FramerLoss: students and teacher must be maps of one shape (B, C, H, W), not {shapes}")
+            raise UserError(
+                f"students and teacher must be maps of one shape (B, C, H, W), not {shapes}",
+                key="students",
+                code="mismatch",
+            )
         source = self._source(len(students))
         layers = [i for i in range(len(students)) if self.recipe.students == "all" or i != source]
         if not layers:
-            raise UserError("FramerLoss: the only student is the teacher's own layer; pass more layers")
+            raise UserError("the only student is the teacher's own layer; pass more layers", key="students")
         if self.recipe.objective == "none":
             nothing = torch.zeros(len(layers), len(teacher), device=teacher.device)
             return FramerOutput(
-                _TakePart.apply(nothing.sum(), *students), LayerTable(layers, [None] * len(layers), nothing)
+                _ZeroGradient.apply(nothing.sum(), *students), LayerTable(layers, [None] * len(layers), nothing)
             )
 
         chosen = self._negatives(layers, len(students), negatives, generator, teacher.device)
@@ -169,14 +173,14 @@ class FramerLoss(nn.Module):
             else:
                 output = self._contrast(maps, target, layers, chosen)
         unused = [x for i, x in enumerate(students) if i not in layers]
-        return replace(output, loss=_TakePart.apply(output.loss, *unused)) if unused else output
+        return replace(output, loss=_ZeroGradient.apply(output.loss, *unused)) if unused else output
 
     def _source(self, total: int) -> int:
-        """The layer that the teacher is made of."""
+        """Index of the teacher's layer."""
         teacher = self.recipe.teacher
         source = {"final": total - 1, "middle": total // 2}[teacher] if isinstance(teacher, str) else teacher
         if not 0 <= source < total:
-            raise UserError(f"recipe: teacher: there is no layer {source} among {total} students")
+            raise UserError(f"there is no layer {source} among {total} students", key="recipe.teacher")
         return source
 
     def _reduce(self, losses: Tensor) -> Tensor:
@@ -198,13 +202,13 @@ class FramerLoss(nn.Module):
             return [None] * len(layers)
         if given is not None:
             if len(given) != total or not all(0 <= j < total for j in given):
-                raise UserError(f"FramerLoss: negatives must be {total} layer indices from 0 to {total - 1}")
+                raise UserError(f"pass {total} layer indices from 0 to {total - 1}", key="negatives")
             if any(given[i] == i for i in layers):
-                raise UserError("FramerLoss: negatives: a layer cannot be its own negative")
+                raise UserError("a layer cannot be its own negative", key="negatives")
             return [int(given[i]) for i in layers]
         pools = [[j for j in layers if (j < i if kind == "earlier" else j != i)] for i in layers]
         if not any(pools):
-            raise UserError("FramerLoss: a single student has no other layer as its negative; pass more layers")
+            raise UserError("a single student has no other layer as its negative; pass more layers", key="students")
         source = generator.device if generator else "cpu"
         draws = torch.rand(len(layers), generator=generator, dtype=torch.float64, device=source).tolist()
         drawn = [pool[int(u * len(pool))] if pool else None for pool, u in zip(pools, draws, strict=True)]
@@ -218,7 +222,7 @@ class FramerLoss(nn.Module):
         alone = len(teacher) * distributed.ranks()[1] == 1
         if alone and recipe.negatives == "none" and "inter" in kinds.values():
             raise UserError(
-                "FramerLoss: one image and no negative layer leave nothing to contrast with; use more images"
+                "one image and no negative layer leave nothing to contrast with; use more images", key="students"
             )
         masks = Masks.of(teacher, recipe)
         final = View.of(teacher, masks, recipe)
@@ -255,7 +259,7 @@ class FramerLoss(nn.Module):
                 blocks.append(query.cosines(teachers, distributed.gather(negative) if hard else negative))
         to_teachers, to_negatives = torch.stack(blocks).tensor_split([total], dim=2)
 
-        # Where an image meets itself: in its own rank's keys, and in those of all ranks.
+        # Index of an image among its own rank's keys, and among those of all ranks.
         local = torch.arange(size, device=teacher.value.device)
         shared = local + distributed.ranks()[0] * size
         positive = to_teachers[:, local, shared if inter else local]
@@ -264,18 +268,18 @@ class FramerLoss(nn.Module):
             pairs = zip(queries, negatives, hardest, strict=True)
             hardest = torch.stack([own if other is None else query.cosine(other) for query, other, own in pairs])
 
-        # Only InterCL looks at other images, and at their negative layers only with hard keys.
+        # Only InterCL contrasts with other images, and with their negative layers only with hard keys.
         itself = torch.arange(total, device=local.device) == shared[:, None]
         others = [x.masked_fill(itself, -math.inf) for x in [to_teachers, to_negatives][: int(inter) + int(hard)]]
         logits = torch.cat([positive[..., None], hardest[..., None], *others], dim=2)
         rest = logits[..., 2:].detach()
-        there = rest.isfinite()
+        valid = rest.isfinite()
         return {
             "loss": (logits / recipe.temperature).logsumexp(dim=2) - positive / recipe.temperature,
             "positive": positive,
             "negative": hardest.masked_fill(hardest.isinf(), math.nan),
             # 0 / 0 where there are no others: NaN.
-            "others": rest.where(there, 0).sum(dim=2) / there.sum(dim=2),
+            "others": rest.where(valid, 0).sum(dim=2) / valid.sum(dim=2),
         }
 
 

@@ -1,4 +1,4 @@
-"""From what a model predicts to an estimate of the clean latent."""
+"""From a model's prediction to an estimate of the clean latent."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ Prediction = Literal["epsilon", "v", "flow"]
 
 
 def to_x0(output: Tensor, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """The clean latent that a prediction implies.
+    """Convert a prediction to the clean latent that it implies.
 
         epsilon:  x_t = alpha x0 + sigma eps                        ->  x0 = (x_t - sigma eps) / alpha
         v:        v = alpha eps - sigma x0, alpha^2 + sigma^2 = 1   ->  x0 = alpha x_t - sigma v
@@ -21,12 +21,12 @@ def to_x0(output: Tensor, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha:
     One-step residual models such as PiSA-SR are `epsilon` with alpha = sigma = 1.
 
     Args:
-        output: of the model or of one of its layers, (B, C, H, W).
-        kind: what it predicts.
+        output: prediction of the model or of one of its layers, (B, C, H, W).
+        kind: parametrization of the prediction.
         noisy: x_t, (B, C, H, W).
-        sigma: noise level a sample, (B,) or ().
-        alpha: signal level a sample, (B,) or (); not needed for `flow`, and > 0 for `epsilon`, which says nothing of x0
-            at pure noise.
+        sigma: noise level per sample, (B,) or ().
+        alpha: signal level per sample, (B,) or (); not needed for `flow`, and > 0 for `epsilon`, which does not
+            determine x0 at pure noise.
 
     Raises:
         UserError: an unknown kind, or no alpha where it is needed.
@@ -35,9 +35,9 @@ def to_x0(output: Tensor, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha:
     if kind == "flow":
         return noisy - sigma * output
     if kind not in ("epsilon", "v"):
-        raise UserError(f"to_x0: kind: {kind!r} is not one of epsilon, v, flow")
+        raise UserError(f"{kind!r} is not one of epsilon, v, flow", key="kind")
     if alpha is None:
-        raise UserError(f"to_x0: alpha: needed for the prediction {kind!r}")
+        raise UserError(f"required for the prediction {kind!r}", key="alpha", code="missing")
     alpha = _broadcast(alpha)
     return (noisy - sigma * output) / alpha if kind == "epsilon" else alpha * noisy - sigma * output
 
@@ -50,13 +50,13 @@ def compared(
     sigma: Tensor,
     alpha: Tensor | None = None,
 ) -> list[Tensor]:
-    """Outputs in the space in which a recipe compares them: `Recipe.space`, the other arguments as for `to_x0`.
+    """Convert outputs to the space in which a recipe compares them: `Recipe.space`; other arguments as for `to_x0`.
 
     Raises:
         UserError: an unknown space, or as `to_x0`.
     """
     if space not in get_args(Space):
-        raise UserError(f"compared: space: {space!r} is not one of {', '.join(get_args(Space))}")
+        raise UserError(f"{space!r} is not one of {', '.join(get_args(Space))}", key="space")
     if space == "output":
         return list(outputs)
     return [to_x0(output, kind, noisy, sigma, alpha) for output in outputs]

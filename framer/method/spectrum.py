@@ -1,10 +1,10 @@
-"""What is compared of a map, and how: spectra, band energies, cosines.
+"""The representation of maps that the loss compares: spectra, band energies, cosines.
 
 A map's spectrum here is its half spectrum with every coefficient scaled by the root of its multiplicity. Inner products
 over it are then those over the full spectrum, at half the work.
 
-The work is bound by memory traffic, so two gradients are written out by hand: each in as few passes as it needs, in
-place, and keeping nothing that the loss does not hold anyway.
+The computation is bound by memory traffic, so two gradients are written out: each in as few passes as possible, in
+place, and without saving tensors that the loss does not already hold.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from framer.method import bands
 from framer.method.recipe import Recipe
 
 EPS = 1e-9
-"""Added to an area or an energy that divides, as in the released code."""
+"""Added to an area or an energy in a denominator, as in the released code."""
 
 
 class _Magnitude(torch.autograd.Function):
     """v = sqrt(c) |F|, F the half spectrum and c its multiplicity.
 
-    With dL/dv = g, dL/dx is the unscaled inverse transform of F g / v. Where F is zero, so is the gradient.
+    With dL/dv = g, dL/dx is the unscaled inverse transform of F g / v. The gradient is zero where F is zero.
     """
 
     @staticmethod
@@ -90,7 +90,7 @@ class Masks:
 
     @classmethod
     def of(cls, teacher: Tensor, recipe: Recipe) -> "Masks":
-        """The masks that the recipe makes for a teacher (B, C, H, W), float32 or float64."""
+        """Compute the recipe's masks of a teacher (B, C, H, W), float32 or float64."""
         height, width = teacher.shape[-2:]
         if recipe.masks == "radial":
             low = bands.radial(height, width, recipe.cutoff, teacher.device)
@@ -114,7 +114,7 @@ class Masks:
 class Keys:
     """One band of some images as vectors without gradient.
 
-    They are not normalised: it is cheaper to divide the few similarities.
+    They are not normalized: it is cheaper to divide the few similarities.
     """
 
     value: Tensor
@@ -134,31 +134,31 @@ class Band(Keys):
     mask: Tensor | None
 
     def cosines(self, *keys: Keys) -> Tensor:
-        """Every image against every key, in [-1, 1]; gradient flows into this side only. (B, total N)."""
+        """Cosine of every image to every key, in [-1, 1]; gradient flows into this side only. (B, total N)."""
         products = _Products.apply(self.feature, self.mask, self.value, self.inverse, *(key.value for key in keys))
         return products * torch.cat([key.inverse for key in keys])  # type: ignore[no-any-return]
 
     def cosine(self, other: "Band") -> Tensor:
-        """Image by image, in [-1, 1], with gradient into both sides. (B,)."""
+        """Cosine image by image, in [-1, 1], with gradient into both sides. (B,)."""
         a, b = (x.feature if x.mask is None else x.feature * x.mask for x in (self, other))
         return torch.nn.functional.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
 
 
 @dataclass(frozen=True)
 class View:
-    """A batch of maps as the recipe compares them."""
+    """A batch of maps in the representation that the recipe compares."""
 
     low: Band
     high: Band
 
     @classmethod
     def of(cls, x: Tensor, masks: Masks, recipe: Recipe) -> "View":
-        """View maps (B, C, H, W), float32 or float64, through their teachers' masks."""
+        """Split maps (B, C, H, W), float32 or float64, by their teachers' masks."""
         scaled = magnitude(x if recipe.feature == "magnitude" else x.detach())
         feature = {"magnitude": scaled, "raw": x}.get(recipe.feature)
         if feature is None:
             feature = torch.view_as_real(torch.fft.rfft2(x) * masks.root)
-        made = {}
+        split = {}
         for band in bands.BANDS:
             mask: Tensor = getattr(masks, band)
             masked = scaled.detach() * mask
@@ -168,5 +168,5 @@ class View:
                 masked = feature.detach() if own is None else feature.detach() * own
             value = masked.flatten(1)
             norm = torch.linalg.vector_norm(value, dim=1)
-            made[band] = Band(value, torch.where(norm > 0, 1 / norm, 0), energy, feature, own)
-        return cls(**made)
+            split[band] = Band(value, torch.where(norm > 0, 1 / norm, 0), energy, feature, own)
+        return cls(**split)

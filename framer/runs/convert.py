@@ -17,7 +17,7 @@ def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | N
         backbone: name of the backbone that the weights belong to.
         form: "run", or one that the backbone's `export` knows.
         out: output folder or file, depending on the form.
-        base: folder of the base, on which a run depends.
+        base: folder of the base; a run requires it, and so do some forms of `export`.
 
     Raises:
         UserError: source or base cannot be read or do not fit, or there is no such form; nothing is written then.
@@ -27,7 +27,7 @@ def convert(source: Path, backbone: str, form: str, out: Path, *, base: Path | N
         verify_payload(source, read_card(source, "run"))
         path = source / run_dir.MODEL
     if form != "run":
-        backbone_class(backbone).export(path, out, form)
+        backbone_class(backbone).export(path, out, form, base)
         return
     if base is None or source.is_dir():
         raise UserError("a run is made from a file of published weights and a base; give both", path=source)

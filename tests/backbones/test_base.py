@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from framer.backbones.image_ops import pad_to, resized, upsample
+from framer.backbones.image_ops import LONGEST, enlarged_size, pad_to, resized, resized_8_bit, upsample, upsample_torch
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import SETTINGS, backbone_class, create, settings_of
 from framer.backbones.state_dict import load_exactly
@@ -71,8 +71,8 @@ def test_a_base_goes_out_and_in(backbone):
 def test_loading_is_strict():
     own = {"a": torch.zeros(2), "b": torch.zeros(3)}
     for given, message in (
-        ({"a": torch.ones(2)}, "file: lacks tensor 'b'"),
-        ({"a": torch.ones(2), "b": torch.ones(3), "c": torch.ones(1)}, "file: has an unknown tensor 'c'"),
+        ({"a": torch.ones(2)}, "file: missing tensor 'b'"),
+        ({"a": torch.ones(2), "b": torch.ones(3), "c": torch.ones(1)}, "file: unknown tensor 'c'"),
         ({"a": torch.ones(2), "b": torch.ones(4)}, r"file: 'b' has the shape \(4,\), not \(3,\)"),
     ):
         with pytest.raises(UserError, match=message):
@@ -93,3 +93,49 @@ def test_unknown_names_are_one_line():
 def test_a_renamed_setting_is_refused_with_its_new_name(backbone):
     with pytest.raises(UserError, match="'colour' is now named 'color'"):
         settings_of(backbone, {"restore": {"colour": "none"}})
+
+
+def test_small_images_are_enlarged_as_by_pillow_in_two_steps_of_8_bits():
+    lr = torch.randint(40, 216, (1, 3, 20, 33), generator=generator(4))
+    rgb = Image.fromarray(lr[0].permute(1, 2, 0).to(torch.uint8).numpy())
+    size = enlarged_size(20, 33, 32)
+    assert size == (32, 52)
+    first = rgb.resize(size[::-1], Image.Resampling.BICUBIC)
+    second = torch.from_numpy(np.array(first.resize((208, 128), Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    ours = resized_8_bit(resized_8_bit(lr / 255, size), (128, 208))[0] * 255
+    assert torch.equal(ours, ours.round())
+    assert (ours - second).abs().max() <= 2 and ((ours - second).abs() > 0.5).float().mean() < 0.5
+    once = resized(lr / 255, (128, 208))[0] * 255
+    assert (once - second).square().mean() > 3 * (ours - second).square().mean()
+
+
+@pytest.mark.parametrize("least", [1, 16, 128])
+def test_enlarged_sizes(least):
+    """The short side is exactly as asked, or the long one as long as it may be; nothing becomes smaller."""
+    for height in (1, 3, 16, 40, 127, 128, 600):
+        for width in (1, 5, 30, 128, 640):
+            size = enlarged_size(height, width, least)
+            if min(height, width) >= least or max(height, width) >= LONGEST * least:
+                assert size == (height, width)
+            else:
+                assert size[0] >= height and size[1] >= width
+                assert min(size) == least or max(size) == LONGEST * least
+                assert max(size) <= LONGEST * least
+                assert abs(size[0] * width - size[1] * height) <= max(height, width)
+
+
+def test_a_restore_that_changes_the_shape_is_refused(backbone, monkeypatch):
+    monkeypatch.setattr(backbone, "restore", lambda image, *_, **__: image[..., ::2, ::2])
+    with pytest.raises(UserError, match="must keep the shape"):
+        backbone.restore_image(torch.rand(1, 3, 8, 8), Draws((generator(3),), generator(3)))
+
+
+def test_torchs_bicubic_kernel_has_another_parameter():
+    """One row of an impulse, from the cubic convolution kernel with a = -0.75."""
+    lr = torch.zeros(1, 3, 9, 9)
+    lr[..., 4, 4] = 1
+    t = (torch.arange(36) + 0.5) / 4 - 4.5
+    a, x = -0.75, t.abs()
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
+    kernel = torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
+    assert torch.allclose(upsample_torch(lr)[0, 0], torch.outer(kernel, kernel).clamp(0, 1), atol=1e-5)

@@ -30,7 +30,7 @@ def test_tiles_cover_every_position_and_stay_inside(height, width, tile, data):
 def test_the_released_grid_of_a_1024_image():
     tiles = Tiles.plan(128, 128, 64, 24)
     assert sorted({top for top, _ in tiles.corners}) == [0, 40, 64] and len(tiles.corners) == 9
-    assert Tiles.plan(64, 64, 64, 24).alone
+    assert Tiles.plan(64, 64, 64, 24).single
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 130), (1, 90), (7, 3)])

@@ -68,9 +68,9 @@ def one_rank(rank, rendezvous, results):
         loss, gradients, layers = step(wrapped, x, recipe, seed=rank)
         dist.all_reduce(loss)
         found[name] = (loss / 2, gradients, layers.negative, layers.loss)
-    with record(wrapped, "model.mid") as taps:
+    with record(wrapped, "model.mid") as recorder:
         wrapped(x)
-        assert list(taps.take()) == ["model.mid"]
+        assert list(recorder.take()) == ["model.mid"]
     torch.save(found, f"{results}/{rank}.pt")
     dist.destroy_process_group()
 

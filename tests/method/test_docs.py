@@ -18,22 +18,26 @@ def load(path):
     return module
 
 
-def test_the_example_trains_and_adds_at_most_ten_lines():
-    path = ROOT / "examples/train_sd3.py"
-    added = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("# +")]
-    assert 0 < len(added) <= 10
-    losses = load(path).train(steps=12, size=16)
+@pytest.fixture(params=["train_sd3", "train_unet"])
+def example(request):
+    return ROOT / f"examples/{request.param}.py"
+
+
+def test_the_example_trains_and_adds_at_most_ten_lines(example):
+    lines = example.read_text(encoding="utf-8").splitlines()
+    assert 0 < sum(line.endswith("# +") for line in lines) <= 10 and len(lines) < 80
+    losses = load(example).train(steps=12, size=16)
     assert sum(losses[-3:]) < sum(losses[:3])
 
 
-def test_without_the_added_lines_the_example_is_the_plain_loop(tmp_path):
-    lines = (ROOT / "examples/train_sd3.py").read_text(encoding="utf-8").splitlines()
+def test_without_the_added_lines_the_example_is_the_plain_loop(example, tmp_path):
+    lines = example.read_text(encoding="utf-8").splitlines()
     plain = tmp_path / "plain.py"
     plain.write_text("\n".join(line for line in lines if not line.endswith("# +")), encoding="utf-8")
     module = load(plain)
     assert not any("framer" in name.lower() for name in vars(module))
     losses = module.train(steps=2, size=16)
-    assert len(losses) == 2 and losses[0] < load(ROOT / "examples/train_sd3.py").train(steps=1, size=16)[0]
+    assert len(losses) == 2 and losses[0] < load(example).train(steps=1, size=16)[0]
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -60,16 +60,16 @@ def net():
     return Net()
 
 
-def check(model, net, x, taps, tolerance=1e-6):
+def check(model, net, x, recorder, tolerance=1e-6):
     """Two steps, so that nothing is left over from the first."""
     for step in range(2):
         inputs = x + step
         maps, gradients = by_hand(net, inputs)
         net.zero_grad()
         output = model(inputs)
-        taken = list(taps.take().values())
+        taken = list(recorder.take().values())
         objective(output, taken).backward()
-        assert taps._outputs == {}, "the backward pass records nothing"
+        assert recorder._outputs == {}, "the backward pass records nothing"
         assert len(taken) == 3
         for a, b in zip(taken, maps, strict=True):
             assert torch.allclose(a, b, atol=tolerance) and a.requires_grad
@@ -78,9 +78,9 @@ def check(model, net, x, taps, tolerance=1e-6):
 
 
 def test_plain(net, x):
-    taps = record(net, "blocks.*")
-    assert taps.names == ("blocks.0", "blocks.1", "blocks.2")
-    check(net, net, x, taps)
+    recorder = record(net, "blocks.*")
+    assert recorder.names == ("blocks.0", "blocks.1", "blocks.2")
+    check(net, net, x, recorder)
 
 
 @pytest.mark.parametrize("early_stop", [True, False])
@@ -91,19 +91,19 @@ def test_non_reentrant_checkpointing(net, x, early_stop):
 
 
 def test_a_checkpoint_around_the_whole_model(net, x):
-    taps = record(net, "blocks.*")
+    recorder = record(net, "blocks.*")
     maps, _ = by_hand(net, x)
     output = checkpoint(net, x, use_reentrant=False)
-    taken = list(taps.take().values())
+    taken = list(recorder.take().values())
     objective(output, taken).backward()
     assert all(torch.allclose(a, b) for a, b in zip(taken, maps, strict=True))
 
 
 def test_autocast(net, x):
-    taps = record(net, "blocks.*.inner")
+    recorder = record(net, "blocks.*.inner")
     with torch.autocast("cpu", torch.bfloat16):
         output = net(x)
-        taken = list(taps.take().values())
+        taken = list(recorder.take().values())
     assert {t.dtype for t in taken} == {torch.bfloat16}
     (output.float().sum() + sum(t.float().sum() for t in taken)).backward()
     assert all(p.grad.isfinite().all() for p in net.parameters())
@@ -115,12 +115,12 @@ def test_compile(net, x, before, checkpointed):
     torch.compiler.reset()
     net.checkpointed = checkpointed
     if before:
-        taps = record(net, "blocks.*")
+        recorder = record(net, "blocks.*")
         model = torch.compile(net, backend="aot_eager")
     else:
         model = torch.compile(net, backend="aot_eager")
-        taps = record(model, "blocks.*")
-    check(model, net, x, taps)
+        recorder = record(model, "blocks.*")
+    check(model, net, x, recorder)
 
 
 def test_blocks_compiled_one_by_one(net, x):
@@ -134,10 +134,10 @@ def test_a_model_that_ran_compiled_before_recording_says_so(net, x):
     torch.compiler.reset()
     model = torch.compile(net, backend="aot_eager")
     model(x)
-    taps = record(model, "blocks.*")
+    recorder = record(model, "blocks.*")
     model(x)
     with pytest.raises(UserError, match="before a compiled model runs"):
-        taps.take()
+        recorder.take()
 
 
 def test_patterns(net):
@@ -162,13 +162,13 @@ def test_tuples_and_select(x):
 
 
 def test_missing_and_repeated_layers_are_errors(net, x):
-    taps = record(net, "blocks.*")
+    recorder = record(net, "blocks.*")
     with pytest.raises(UserError, match=r"no output of blocks\.0 \(3 of 3 missing\)"):
-        taps.take()
+        recorder.take()
     net(x)
-    taps.take()
+    recorder.take()
     with pytest.raises(UserError, match="missing"):
-        taps.take()
+        recorder.take()
     twice = nn.Sequential(net.blocks[0], net.blocks[0])
     record(twice, "0")
     with pytest.raises(UserError, match="0 runs more than once"):
@@ -176,18 +176,18 @@ def test_missing_and_repeated_layers_are_errors(net, x):
 
 
 def test_closing_takes_the_hooks_off(net, x):
-    with record(net, "blocks.*") as taps:
+    with record(net, "blocks.*") as recorder:
         net(x)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     with pytest.raises(UserError):
-        taps.take()
+        recorder.take()
 
 
 def test_a_second_forward_replaces_the_first(net, x):
-    taps = record(net, "blocks.*")
+    recorder = record(net, "blocks.*")
     net(x)
     net(x + 1)
-    assert torch.equal(taps.take()["blocks.0"], net.blocks[0](x + 1))
+    assert torch.equal(recorder.take()["blocks.0"], net.blocks[0](x + 1))
 
 
 def test_layers_come_in_the_order_in_which_they_run(x):
@@ -200,19 +200,19 @@ def test_layers_come_in_the_order_in_which_they_run(x):
             return self.last(self.first(x))
 
     net = Backwards()
-    taps = record(net, "*")
+    recorder = record(net, "*")
     net(x)
-    assert list(taps.take()) == ["first", "last"]
+    assert list(recorder.take()) == ["first", "last"]
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
-def test_a_copied_model_has_taps_of_its_own(net, x, duplicate):
+def test_a_copied_model_has_a_recorder_of_its_own(net, x, duplicate):
     pair = nn.Module()
-    pair.net, pair.taps = net, record(net, "blocks.*")
+    pair.net, pair.recorder = net, record(net, "blocks.*")
     net(x)  # what was recorded has a graph, and stays behind
     other = duplicate(pair)
     other.net(x + 1)
-    assert torch.equal(other.taps.take()["blocks.0"], net.blocks[0](x + 1))
-    assert torch.equal(pair.taps.take()["blocks.0"], net.blocks[0](x))
-    other.taps.close()
+    assert torch.equal(other.recorder.take()["blocks.0"], net.blocks[0](x + 1))
+    assert torch.equal(pair.recorder.take()["blocks.0"], net.blocks[0](x))
+    other.recorder.close()
     assert not any(m._forward_hooks for m in other.net.modules()) and net.blocks[0]._forward_hooks

@@ -326,5 +326,5 @@ def test_noise_only_is_zero_and_l2_is_the_mean_squared_difference():
 
 def test_one_tensor_is_no_list_of_students():
     maps = torch.randn(3, 2, 4, 16, 16)
-    with pytest.raises(UserError, match="students must be a list of maps"):
+    with pytest.raises(UserError, match="students: pass a list of maps"):
         FramerLoss(Recipe.named("paper"))(maps, maps[0])

@@ -1,7 +1,7 @@
-"""The blocks of DiT4SR (ICCV 2025): SD3's joint transformer block with a stream of LR tokens beside the noisy ones.
+"""The blocks of DiT4SR (ICCV 2025): SD3's joint transformer block with a second stream of LR tokens.
 
 Shapes: B images, K tokens of h x w patches (K = h * w), M text tokens, D channels. Names of parameters are those of the
-released checkpoints; whatever is new against SD3 has "control" in its name.
+released checkpoints; the parameters that SD3 does not have contain "control" in their names.
 """
 
 from typing import Literal
@@ -19,7 +19,7 @@ Key = Literal["released", "fixed"]
 Size = tuple[int, int]
 
 DEAD_IN_ATTN2 = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "norm_added_q", "norm_added_k")
-"""Parts of a second attention that only text would use: nothing reads them, but the released checkpoints hold them."""
+"""Text weights of a second attention, which has no text: unused, but part of the released checkpoints."""
 
 
 class ControlAttention(Attention):
@@ -28,7 +28,7 @@ class ControlAttention(Attention):
     The LR tokens go through the noise stream's projections and then through their own, which start at zero:
     q = W_qc(W_q l), v = W_vc(W_v l). Their key depends on `key`:
 
-    - "released": the noise key at the same position, normalised once more. The released weights were trained with
+    - "released": the noise key at the same position, normalized once more. The released weights were trained with
       it, and `to_k_control` is dead.
     - "fixed": k = W_kc(W_k l), as the paper describes it.
     """
@@ -56,23 +56,23 @@ class ControlAttention(Attention):
     def forward(  # type: ignore[override]
         self, noise: Tensor, lr: Tensor | None, text: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Attend; all streams are normalised and modulated already.
+        """Attend; all streams are normalized and modulated already.
 
         Args:
             noise: (B, K, D).
-            lr: (B, K, D), or None to leave the stream out: SD3's own attention.
+            lr: (B, K, D), or None without an LR stream: SD3's own attention.
             text: (B, M, D), or None.
 
         Returns:
-            The streams after their output projections; text is None where it is not needed any more.
+            The streams after their output projections; text is None after the last use.
         """
-        normalise_q, normalise_k = self.norm_q or nn.Identity(), self.norm_k or nn.Identity()
+        normalize_q, normalize_k = self.norm_q or nn.Identity(), self.norm_k or nn.Identity()
         q, k, v = (self._split(x) for x in self._project_noise(noise))
-        queries, keys, values = [normalise_q(q)], [normalise_k(k)], [v]
+        queries, keys, values = [normalize_q(q)], [normalize_k(k)], [v]
         if lr is not None:
             q, v, *k_lr = (self._split(x) for x in self._project_lr(lr))
-            queries.append(normalise_q(q))
-            keys.append(normalise_k(k_lr[0] if k_lr else keys[0]))
+            queries.append(normalize_q(q))
+            keys.append(normalize_k(k_lr[0] if k_lr else keys[0]))
             values.append(v)
         if text is not None:
             added_q, added_k = self.norm_added_q or nn.Identity(), self.norm_added_k or nn.Identity()
@@ -89,14 +89,14 @@ class ControlAttention(Attention):
         return noise_out, lr_out, text_out
 
     def fuse_for_inference(self, text: bool) -> None:
-        """Merge the projections in place: one product a stream, and the two in a row of the LR stream as one matrix.
+        """Merge the projections in place: one product per stream, with consecutive LR projections as one matrix.
 
             W_c (W l + b) + b_c = (W_c W) l + (W_c b + b_c)
 
-        The parameters that go into the new ones, and those that are dead, are gone afterwards.
+        The merged parameters and the unused ones are deleted.
 
         Args:
-            text: whether this attention is given text; if not, its text weights are dead.
+            text: whether this attention has text; if not, its text weights are unused.
         """
         pairs = [(self.to_q, self.to_q_control), (self.to_v, self.to_v_control)]
         if self.key == "fixed":
@@ -111,7 +111,7 @@ class ControlAttention(Attention):
             if getattr(self, name, None) is not None:
                 delattr(self, name)
 
-    # Query, key and value of a stream; of the LR stream, query, value, and a key where it has its own.
+    # Query, key and value of a stream; for the LR stream, query, value, and its own key if it has one.
     def _project_noise(self, noise: Tensor) -> tuple[Tensor, ...]:
         if fused := getattr(self, "fused_noise", None):
             return fused(noise).chunk(3, dim=2)
@@ -135,7 +135,7 @@ class ControlAttention(Attention):
 
 @torch.no_grad()
 def _composed(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """The linear map second(first(x)); multiplied in float32, whatever the dtype of the weights."""
+    """Compose second(first(x)) as one linear map, in float32 for every dtype of the weights."""
     outer = second.weight.float()
     weight, bias = outer @ first.weight.float(), outer @ first.bias.float() + second.bias.float()
     return _linear(weight.to(first.weight.dtype), bias.to(first.bias.dtype))
@@ -143,7 +143,7 @@ def _composed(first: nn.Linear, second: nn.Linear) -> nn.Linear:
 
 @torch.no_grad()
 def _stacked(layers: list[nn.Linear]) -> nn.Linear:
-    """The outputs of several linear maps of one input, one after the other."""
+    """Concatenate the outputs of several linear maps of one input."""
     return _linear(torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers]))
 
 
@@ -163,12 +163,12 @@ class ControlFeedForward(FeedForward):
         self.control_conv = zeroed(nn.Conv2d(inner, inner, kernel_size=3, padding=1, groups=inner))
 
     def forward(self, image: Tensor, size: Size | None, injection_scale: float) -> Tensor:
-        """(B, N, D) -> (B, N, D).
+        """Apply the MLP: (B, N, D) -> (B, N, D).
 
         Args:
             image: the noise tokens, followed by the LR tokens when `size` is given.
-            size: (h, w) of the token grid; None when there are no LR tokens.
-            injection_scale: factor on what is injected.
+            size: (h, w) of the token grid; None without LR tokens.
+            injection_scale: factor on the injected features.
         """
         hidden = self.net[0](image)
         if size is not None:
@@ -183,8 +183,8 @@ class ControlFeedForward(FeedForward):
 class ControlTransformerBlock(nn.Module):
     """One MM-DiT block. Noise and LR tokens share norms, modulation, gates and MLP.
 
-    With `dual` there is a second attention without the text. Its text weights are dead; the released checkpoints have
-    them, so they are here.
+    With `dual` there is a second attention without the text. Its text weights are unused; they exist since the released
+    checkpoints contain them.
     """
 
     def __init__(self, dim: int, heads: int, dim_head: int, qk_norm: str | None, key: Key, dual: bool, last: bool):
@@ -197,7 +197,7 @@ class ControlTransformerBlock(nn.Module):
         self.norm1_context: nn.Module
         self.norm2_context: nn.Module | None
         self.ff_context: nn.Module | None
-        if last:  # nothing reads the text stream after the last block
+        if last:  # the text stream ends at the last block
             self.norm1_context = AdaLayerNormContinuous(dim, dim, elementwise_affine=False, eps=1e-6)
             self.norm2_context, self.ff_context = None, None
         else:
@@ -214,7 +214,7 @@ class ControlTransformerBlock(nn.Module):
     def forward(
         self, image: Tensor, text: Tensor, temb: Tensor, size: Size | None, injection_scale: float
     ) -> tuple[Tensor, Tensor]:
-        """One block.
+        """Run one block.
 
         Args:
             image: (B, 2K, D), noise then LR tokens; (B, K, D) without an LR stream.
@@ -224,7 +224,7 @@ class ControlTransformerBlock(nn.Module):
             injection_scale: see `ControlFeedForward`.
 
         Returns:
-            `image` and `text`, updated; the last block leaves `text` as it is.
+            `image` and `text`, updated; the last block returns `text` unchanged.
         """
         normed, gate, shift_mlp, scale_mlp, gate_mlp, *dual = self.norm1(image, emb=temb)
         if self.ff_context is None:

@@ -1,4 +1,4 @@
-"""The layers of DiT4SR's transformer as FRAMER compares them: read by its own last projection, in training only."""
+"""The layers of DiT4SR's transformer for FRAMER, projected by its own last projection, in training only."""
 
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,17 @@ BLOCKS = ("transformer_blocks.*",)
 
 
 def layer_maps(model: "DiT4SR", step: "Step", space: Space) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The velocity of one forward pass, every block's map, and the teacher's, (B, C, h, w) each.
+    """Run one forward pass: the velocity, every block's map, and the teacher's, (B, C, h, w) each.
 
     Args:
         model: the backbone.
-        step: input of the network.
-        space: in which the maps are compared.
+        step: inputs of the network.
+        space: space of the maps.
     """
     network = model.transformer
-    with record(network, (*BLOCKS, "time_text_embed")) as taps:
+    with record(network, (*BLOCKS, "time_text_embed")) as recorder:
         velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
-        temb, *blocks = taps.take().values()
+        temb, *blocks = recorder.take().values()
     h, w = (side // network.patch_size for side in velocity.shape[-2:])
     with model.autocast():
         students = final_projection(network, [image[:, : h * w] for image in blocks], temb, (h, w))

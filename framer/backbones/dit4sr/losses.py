@@ -20,12 +20,12 @@ SHIFT = 3.0
 """Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
 
 KEPT_PROMPTS = 1024
-"""Embeddings that training keeps: an image comes back late, if at all."""
+"""Number of embeddings that training keeps: an image is repeated late, if at all."""
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What training needs of a batch of pairs, before anything is drawn; the standard deviations None where exact.
+    """The posteriors of a batch of pairs; the standard deviations are None where encoding is exact.
 
     Attributes:
         hr, hr_std: posterior of the HR images' latents, (B, C, h, w).
@@ -40,13 +40,13 @@ class Latents:
 
 @dataclass(frozen=True)
 class Step:
-    """What the network is given in a training step, and what it is to find.
+    """The inputs of the network in a training step, and its target.
 
     Attributes:
         noisy: z_t, (B, C, h, w).
         lr: latents of the upsampled LR images, (B, C, h, w); None without the LR stream.
         sigma: (B,).
-        text: of B prompts.
+        text: embeddings of B prompts.
         clean: z_0, (B, C, h, w).
     """
 
@@ -60,8 +60,11 @@ class Step:
     def drawn(
         cls, model: "DiT4SR", latents: Latents, prompts: tuple[str, ...], draws: Draws, *, lr_stream: bool = True
     ) -> "Step":
-        """Each sample draws from its own generator, in this order: whether the empty prompt takes the place of its
-        own, the latents of the two posteriors, sigma, and the noise."""
+        """Draw a training step.
+
+        Each sample draws from its own generator, in this order: prompt dropout, the latents of the two posteriors,
+        sigma, and the noise.
+        """
         text = _text(model, prompts, draws)
         posterior = draws.samples if model.settings.posterior == "sample" else None
         clean = drawn(latents.hr, latents.hr_std, posterior)
@@ -89,11 +92,11 @@ def flow_loss(
 
     Args:
         model: the backbone.
-        latents: of the pairs.
-        prompts: one a pair.
+        latents: posteriors of the pairs.
+        prompts: one per pair.
         draws: random numbers, see `Step.drawn`.
-        framer: the loss on the blocks; computed in training only.
-        lr_stream: False leaves the LR stream out, as in the base.
+        framer: the loss on the blocks, or None.
+        lr_stream: False for the base, which has no LR stream.
     """
     model.transformer.injection_scale = model.settings.injection_scale
     step = Step.drawn(model, latents, prompts, draws, lr_stream=lr_stream)
@@ -113,9 +116,9 @@ def _levels(draws: Draws) -> Tensor:
 
 
 def _text(model: "DiT4SR", prompts: tuple[str, ...], draws: Draws) -> Text:
-    """The prompts' embeddings, some of them replaced by those of the empty prompt."""
+    """Embed the prompts, some of them replaced by the empty prompt."""
     kept = (draws.uniform() >= model.settings.null_text).tolist()
-    said = [prompt if keep else "" for prompt, keep in zip(prompts, kept, strict=True)]
-    text = model.text.get(said, model.settings.text_tokens)
+    used = [prompt if keep else "" for prompt, keep in zip(prompts, kept, strict=True)]
+    text = model.text.get(used, model.settings.text_tokens)
     model.text.forget(but=KEPT_PROMPTS)
     return text.to(model.device, model.dtype)

@@ -5,7 +5,6 @@
 The loss is in `losses`, the sampler in `sampler`.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,15 +23,13 @@ from framer.backbones.dit4sr.sampler import Sampler
 from framer.backbones.dit4sr.settings import DiT4SRRestore, DiT4SRSettings
 from framer.backbones.dit4sr.text_encoder import ConstantText, PipelineText, PromptTable, Text, TextEncoder
 from framer.backbones.dit4sr.transformer import DiT4SRTransformer, is_control, is_dead_text, move
-from framer.backbones.dit4sr.weights_file import open_transformer, read_delta, read_published, write_delta
-from framer.backbones.image_ops import resized, upsample
+from framer.backbones.dit4sr.weights_file import export, open_transformer, read_published
+from framer.backbones.image_ops import upsample, upsample_torch
 from framer.backbones.loading import read_part
 from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
 from framer.backbones.vae import VaeCodec
 from framer.data.captions import about_objects
-from framer.data.degradation.presets import SCALE
-from framer.errors import UserError
 
 if TYPE_CHECKING:
     from framer.method import FramerLoss
@@ -40,9 +37,7 @@ if TYPE_CHECKING:
 
 
 PUBLISHED = "published"
-"""Key of `config` in a run on a pipeline folder: everything else is in that folder."""
-LONGEST = 4
-"""Times `process_size` that a side may reach when a small image is enlarged."""
+"""Key of `config` in a run on a published pipeline; the rest of the configuration is in the pipeline's folder."""
 
 
 class DiT4SR(Backbone):
@@ -52,11 +47,10 @@ class DiT4SR(Backbone):
 
     Attributes:
         codec: pixels to latents and back.
-        transformer: `network`, without what wraps it for training.
+        transformer: `network` without the wrappers of training.
         text: embeddings of prompts.
-        controlled: whether the control weights have started, here or in the checkpoint.
+        controlled: whether the control weights are initialized, by `adapt` or from a checkpoint.
         adapted: whether `adapt` was called.
-        process_size: what the base was made for: shorter images are enlarged to it, pixels.
     """
 
     name = "dit4sr"
@@ -82,11 +76,11 @@ class DiT4SR(Backbone):
 
     @classmethod
     def open(cls, folder: Path, settings: Settings) -> "DiT4SR":
-        """A pipeline folder of diffusers: vae, transformer, text encoders and tokenizers.
+        """Open a diffusers pipeline folder: vae, transformer, text encoders and tokenizers.
 
         Args:
             folder: Stable Diffusion 3.5 medium, or the same with a DiT4SR transformer in place of its own.
-            settings: of this backbone.
+            settings: this backbone's.
 
         Raises:
             UserError: a part is missing or of another model.
@@ -103,13 +97,13 @@ class DiT4SR(Backbone):
         self.codec, self.network, self.transformer, self.text = codec, network, network, PromptTable(text)
         self.controlled, self.adapted = controlled, False
         self.heads = nn.ModuleList()
-        self.process_size: int = self.config["process_size"]
+        self.process_size = self.config["process_size"]
         self.multiple = codec.factor * network.patch_size
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
-        """Move the model, and choose the precision of frozen weights and arithmetic.
+        """Move the model, and set the precision of frozen weights and arithmetic.
 
-        What trains has at least the bits of float32, and the VAE stays in it.
+        Trained weights have at least the precision of float32, and the VAE stays in float32.
         """
         self.device, self.dtype = torch.device(device), dtype
         exact = {parameter: parameter.data for parameter in self.trainable().values()} if self.adapted else {}
@@ -122,9 +116,9 @@ class DiT4SR(Backbone):
             self.text.encoder.device, self.text.encoder.dtype = device, dtype
 
     def adapt(self, stage: str) -> None:
-        """Train the control weights, but for the key projections that the released key leaves dead.
+        """Make the control weights trainable, except the key projections that the released key does not use.
 
-        They start here, unless the base is a DiT4SR already.
+        They are initialized here, unless the base is already a DiT4SR.
         """
         for parameter in self.network.live_control().values():
             parameter.data = parameter.data.to(widened(self.dtype))
@@ -139,10 +133,10 @@ class DiT4SR(Backbone):
             self.network.enable_gradient_checkpointing()
 
     def add_heads(self) -> None:
-        """None: every block is read through the model's own last projection."""
+        """Create nothing: every block is projected by the model's own last projection."""
 
     def base_state(self) -> dict[str, Tensor]:
-        """All that a plain SD3 has, and the VAE where it is random; not the control weights, which start in `adapt`."""
+        """Return the weights of a plain SD3, and of the VAE where it is random, without the control weights."""
         state = self.network.state_dict()
         base = {name: tensor for name, tensor in state.items() if not (is_control(name) or is_dead_text(name))}
         if isinstance(self.codec, VaeCodec):
@@ -153,7 +147,7 @@ class DiT4SR(Backbone):
         return dict(self.transformer.live_control())
 
     def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
-        """A delta, or the file of a whole released transformer; key projections that are not zero were trained."""
+        """Load a delta, or the file of a whole released transformer; nonzero key projections mean the fixed key."""
         state = read_published(path, self.base_state())
         trained_key = any(tensor.any() for name, tensor in state.items() if "to_k_control" in name)
         key: Key = "fixed" if trained_key else "released"
@@ -163,19 +157,17 @@ class DiT4SR(Backbone):
         return {"key": key}, list(self.settings.stages)
 
     @classmethod
-    def export(cls, path: Path, out: Path, form: str) -> None:
-        if form != "delta":
-            raise UserError(f"{form}: {cls.name} has no form of that name; there are run and delta")
-        write_delta(read_delta(path), out)
+    def export(cls, path: Path, out: Path, form: str, base: Path | None = None) -> None:
+        export(path, out, form, base)
 
     def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
-        """Load trained weights, of a run or of a delta; key projections that `key` leaves dead may be among them."""
+        """Load trained weights of a run or of a delta; they may include key projections that `key` does not use."""
         own = self.adapter_state()
         dead = self.transformer.control().keys() - own.keys()
         super().load_adapter({name: tensor for name, tensor in state.items() if name not in dead}, source)
 
     def filtered(self, caption: str) -> str:
-        """A caption as the network gets it."""
+        """Filter a caption as `settings.caption_filter` requires."""
         return about_objects(caption) if self.settings.caption_filter == "objects" else caption
 
     def velocity(
@@ -192,7 +184,7 @@ class DiT4SR(Backbone):
             noisy: z_t, (B, C, h, w).
             lr_latent: (B, C, h, w), or None.
             sigma: (B,).
-            text: of B prompts.
+            text: embeddings of B prompts.
             position_codes: as for `DiT4SRTransformer`.
         """
         dtype = self.dtype
@@ -210,10 +202,11 @@ class DiT4SR(Backbone):
     @torch.no_grad()
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Posteriors of the HR and of the upsampled LR latents; see `Latents`."""
-        # The trainer's autocast must not reach the VAE: what a cache holds is made without it.
+        enlarge = upsample_torch if self.settings.lr_kernel == "torch" else upsample
+        # The trainer's autocast must not apply to the VAE: a cache of latents is made without it.
         with torch.autocast(self.device.type, enabled=False):
             hr, hr_std = self.codec.posterior(batch.hr.to(self.device))
-            lr, lr_std = self.codec.posterior(upsample(batch.lr.to(self.device)))
+            lr, lr_std = self.codec.posterior(enlarge(batch.lr.to(self.device)))
         parts = {"hr": hr, "hr_std": hr_std, "lr": lr, "lr_std": lr_std}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -241,15 +234,15 @@ class DiT4SR(Backbone):
         return flow_loss(self, self._latents(batch), ("",) * len(batch.stems), batch.draws, None, lr_stream=False)
 
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
-        return flow_loss(self, self._latents(batch), self._said(batch), batch.draws, framer)
+        return flow_loss(self, self._latents(batch), self._batch_prompts(batch), batch.draws, framer)
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
         self.transformer.injection_scale = self.settings.injection_scale
-        step = Step.drawn(self, self._latents(batch), self._said(batch), batch.draws)
+        step = Step.drawn(self, self._latents(batch), self._batch_prompts(batch), batch.draws)
         _, students, teacher = self.layers.layer_maps(self, step, space)
         return students, teacher
 
-    def _said(self, batch: Batch) -> tuple[str, ...]:
+    def _batch_prompts(self, batch: Batch) -> tuple[str, ...]:
         return tuple(self.filtered(self.prompts.get(stem, "")) for stem in batch.stems)
 
     def restore(
@@ -261,32 +254,10 @@ class DiT4SR(Backbone):
         prompt: str = "",
         blank_lr: bool = False,
     ) -> Tensor:
-        """Euler from seeded noise, one image after the other, in tiles where it is large; see `Sampler`."""
+        """Euler steps from seeded noise, image by image, in tiles where an image is large; see `Sampler`."""
         assert isinstance(options, DiT4SRRestore)
         sampler = Sampler(self, options)
-        alone = (Draws((numbers,), draws.shared) for numbers in draws.samples)
-        pairs = zip(upsampled.split(1), alone, strict=True)
-        images = [sampler.restore(image, numbers, prompt, blank_lr=blank_lr) for image, numbers in pairs]
+        single = (Draws((numbers,), draws.shared) for numbers in draws.samples)
+        pairs = zip(upsampled.split(1), single, strict=True)
+        images = [sampler.restore(image, own, prompt, blank_lr=blank_lr) for image, own in pairs]
         return torch.cat(images).to(upsampled.device)
-
-    def restore_image(
-        self,
-        lr: Tensor,
-        draws: Draws,
-        options: RestoreSettings | None = None,
-        *,
-        prompt: str = "",
-        blank_lr: bool = False,
-    ) -> Tensor:
-        """As `Backbone.restore_image`; a small image is enlarged before and reduced after, see `process_size`."""
-        height, width = lr.shape[-2:]
-        least = self.process_size / SCALE
-        factor = min(least / min(height, width), max(1.0, LONGEST * least / max(height, width)))
-        if factor > 1:
-            size = [math.ceil(side * factor) for side in (height, width)]
-            lr = resized(lr, size).clamp(0, 1)
-        image = super().restore_image(lr, draws, options, prompt=prompt, blank_lr=blank_lr)
-        if factor > 1:
-            size = [SCALE * height, SCALE * width]
-            image = resized(image, size).clamp(0, 1)
-        return image

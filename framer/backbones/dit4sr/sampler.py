@@ -27,8 +27,8 @@ class Sampler:
 
         v = v_neg + g (v_pos - v_neg),    z <- z + (sigma_next - sigma) v
 
-    Both halves of the guidance see one LR latent, which is drawn from the VAE's posterior once. Guidance between equal
-    texts is the identity, and is left out.
+    Both halves of the guidance have the same LR latent, which is drawn from the VAE's posterior once. Guidance between
+    equal texts is the identity, and is skipped.
     """
 
     def __init__(self, model: "DiT4SR", options: DiT4SRRestore):
@@ -40,9 +40,9 @@ class Sampler:
 
         Args:
             upsampled: bicubic, (1, 3, H, W) in [0, 1]; sides are multiples of the model's.
-            draws: of the posterior, then of the noise.
-            prompt: what is said of the image.
-            blank_lr: the network sees a zero LR latent.
+            draws: random numbers of the posterior, then of the noise.
+            prompt: description of the image.
+            blank_lr: replace the LR latent by zeros.
 
         Returns:
             (1, 3, H, W), not clamped.
@@ -61,10 +61,10 @@ class Sampler:
         return match_color(model.codec.decode(latent), upsampled, options.color)
 
     def _prepare(self) -> None:
-        """Set the network as the options say. One in training keeps its form: what trains must stay as it is."""
+        """Configure the network for the options. In training, it is neither fused nor converted."""
         self.network.injection_scale = self.options.injection_scale
         if self.network.fused and not self.options.fuse:
-            raise UserError("fuse: the projections of this model are merged already; open it anew to restore without")
+            raise UserError("the projections of this model are already merged; open it again", key="fuse")
         if not self.network.training:
             if self.options.fuse:
                 self.network.fuse_for_inference()
@@ -73,16 +73,16 @@ class Sampler:
             self.model.codec.tile = self.options.vae_tile
 
     def _texts(self, prompt: str) -> tuple[Text, ...]:
-        """Negative and positive text, or one where guidance has nothing to do. All prompts are encoded at once."""
+        """Negative and positive text, or one without guidance. All prompts are encoded at once."""
         model, options = self.model, self.options
 
-        def said(text: str) -> str:
+        def complete(text: str) -> str:
             return f"{model.filtered(text)} {options.positive}".strip()
 
-        known = (said(caption) for caption in model.prompts.values())
-        model.text.learn((options.negative, said(prompt), *known), options.text_tokens)
+        known = (complete(caption) for caption in model.prompts.values())
+        model.text.learn((options.negative, complete(prompt), *known), options.text_tokens)
         model.text.encoder.free()
-        names = (options.negative, said(prompt)) if options.guidance != 1 else (said(prompt),)
+        names = (options.negative, complete(prompt)) if options.guidance != 1 else (complete(prompt),)
         texts = [model.text.get([name], options.text_tokens) for name in names]
         if len(texts) == 2 and texts[0].equal(texts[1]):
             texts = texts[1:]
@@ -117,7 +117,7 @@ class Sampler:
         count, ways = len(corners), len(texts)
         noisy, lr = (tiles.cut(image, corners).repeat(ways, 1, 1, 1) for image in (latent, lr_latent))
         codes = None
-        if self.options.positions == "global" and not tiles.alone:
+        if self.options.positions == "global" and not tiles.single:
             size = (tiles.height, tiles.width)
             codes = self.network.codes_at(size, list(corners), tiles.size).repeat(ways, 1, 1)
         text = Text.cat([text.expand(count) for text in texts])

@@ -58,6 +58,10 @@ class DiT4SRSettings(Settings):
     null_text: float = Field(default=0.2, ge=0, le=1, description="probability of the empty prompt in training")
     text_tokens: int = Field(default=77, ge=1, description="T5 tokens in training")
     posterior: Literal["sample", "mode"] = Field(default="sample", description="of the VAE, for training latents")
+    lr_kernel: Literal["torch", "pillow"] = Field(
+        default="torch",
+        description="bicubic kernel that upsamples LR in training: torch's (a = -0.75), as released, or Pillow's",
+    )
     caption_filter: Literal["objects", "none"] = Field(
         default="objects", description="drop sentences about the camera from captions, as the released code does"
     )

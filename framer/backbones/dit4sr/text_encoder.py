@@ -42,7 +42,7 @@ class Text:
         return Text(self.tokens.to(device, dtype), self.pooled.to(device, dtype))
 
     def equal(self, other: "Text") -> bool:
-        """Whether both say the same to the network."""
+        """Whether both have equal embeddings."""
         return torch.equal(self.tokens, other.tokens) and torch.equal(self.pooled, other.pooled)
 
 
@@ -53,15 +53,15 @@ class TextEncoder(Protocol):
         """Embed prompts; `tokens` are those of T5, beside `CLIP_TOKENS`. On the CPU."""
 
     def free(self) -> None:
-        """Give back the memory; the next `encode` loads anew."""
+        """Free the memory; the next `encode` loads the encoders again."""
 
 
 @dataclass(frozen=True)
 class ConstantText:
-    """In place of the encoders where there is no text to learn from: zeros, or numbers at random for measuring.
+    """A substitute for the encoders: zeros where there is no text, or random numbers for measurements.
 
     Attributes:
-        tokens: M; None for as many as the encoders give.
+        tokens: M; None for the number of the encoders.
         width, pooled: channels of the two embeddings.
         scale: standard deviation of the numbers, which are a function of the prompt; 0 for zeros.
     """
@@ -85,11 +85,11 @@ class ConstantText:
         return Text.cat(texts)
 
     def free(self) -> None:
-        """There is nothing to free."""
+        """Do nothing."""
 
 
 class PipelineText:
-    """The text encoders of a Stable Diffusion 3 pipeline folder; loaded when they are asked for.
+    """The text encoders of a Stable Diffusion 3 pipeline folder, loaded on first use.
 
     The arithmetic is that of diffusers' pipeline: the two CLIP encoders' features side by side, padded to T5's width,
     then T5's tokens; the pooled vectors side by side.
@@ -133,16 +133,18 @@ class PipelineText:
                 self.folder, transformer=None, vae=None, scheduler=None, dtype=self.dtype
             )
         except UNREADABLE as error:
-            raise UserError(f"{self.folder}: its text encoders cannot be loaded ({one_line(error)})") from None
+            raise UserError(
+                f"its text encoders cannot be loaded ({one_line(error)})", path=self.folder, code="unreadable"
+            ) from None
         return pipeline.to(self.device)
 
 
 class PromptTable:
-    """Embeddings by prompt, on the CPU: each prompt is encoded once, whatever asks for it.
+    """Embeddings by prompt, on the CPU; each prompt is encoded once.
 
     Args:
-        encoder: encodes what is not known yet.
-        stored: looks a prompt up that was encoded earlier, in a cache on disk; None where it is not there.
+        encoder: encodes prompts that are not in the table.
+        stored: looks up a prompt in a cache on disk; returns None if it is not there.
     """
 
     def __init__(self, encoder: TextEncoder, stored: Callable[[str, int], Text | None] = lambda prompt, tokens: None):
@@ -150,18 +152,18 @@ class PromptTable:
         self._known: dict[tuple[str, int], Text] = {}
 
     def get(self, prompts: Sequence[str], tokens: int) -> Text:
-        """Embeddings of some prompts, (B, ...) on the CPU. The encoders stay loaded."""
+        """Return embeddings of some prompts, (B, ...) on the CPU. The encoders stay loaded."""
         self.learn(prompts, tokens)
         return Text.cat([self._known[prompt, tokens] for prompt in prompts])
 
     def learn(self, prompts: Iterable[str], tokens: int) -> None:
-        """Encode what is not known yet, a prompt at a time: a batch must not change an embedding."""
+        """Encode new prompts, one at a time: an embedding must not depend on its batch."""
         for prompt in dict.fromkeys(prompts):
             if (prompt, tokens) not in self._known:
                 found = self.stored(prompt, tokens) or self.encoder.encode([prompt], tokens)
                 self._known[prompt, tokens] = found
 
     def forget(self, but: int) -> None:
-        """Drop the oldest embeddings, all but a number; a training set's would fill the memory."""
+        """Drop the oldest embeddings except `but` of them; those of a training set would fill the memory."""
         while len(self._known) > but:
             del self._known[next(iter(self._known))]

@@ -24,7 +24,12 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         key: the key of the LR tokens; see `ControlAttention`.
-        injection_scale: factor on what the MLPs inject. Released: trained with 1.0 by all signs, restores with 1.2.
+        injection_scale: factor on the features that the MLPs inject. Released: 1.2 in restoring; probably 1.0 in
+            training.
+
+    Raises:
+        UserError: the released key without `qk_norm`; it is a normalized key, and would be another one in the released
+            code.
     """
 
     _supports_gradient_checkpointing = True
@@ -49,6 +54,12 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         injection_scale: float = 1.2,
     ):
         super().__init__()
+        if key == "released" and qk_norm is None:
+            raise UserError(
+                "key 'released' requires qk_norm 'rms_norm'; without a norm, use key 'fixed'",
+                key="qk_norm",
+                code="conflict",
+            )
         dim = num_attention_heads * attention_head_dim
         self.patch_size, self.key, self.injection_scale = patch_size, key, injection_scale
         self.gradient_checkpointing = False
@@ -94,8 +105,8 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
             encoder_hidden_states: text, (B, M, joint_attention_dim).
             pooled_projections: pooled text, (B, pooled_projection_dim).
             timestep: 1000 sigma, (B,).
-            position_codes: where the tokens lie, (B, K, D), from `codes_at`; when absent, in the centre of the table,
-                as with an image of their own.
+            position_codes: position codes of the tokens, (B, K, D), from `codes_at`; by default those in the center of
+                the table, as for a separate image.
 
         Returns:
             v = eps - z_0, (B, C, H, W).
@@ -134,7 +145,11 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         patch, side = self.patch_size, self.pos_embed.pos_embed_max_size
         height, width = image[0] // patch, image[1] // patch
         if max(height, width) > side:
-            raise UserError(f"an image of {height} x {width} tokens, where the position codes reach {side} a side")
+            raise UserError(
+                f"an image of {height} x {width} tokens exceeds the table of {side} x {side} position codes; use"
+                " positions: local",
+                key="positions",
+            )
         table = self.pos_embed.pos_embed[0].unflatten(0, (side, side))
         codes = []
         for top, left in corners:
@@ -151,11 +166,11 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return (patches + codes).to(patches.dtype)
 
     def control(self) -> dict[str, nn.Parameter]:
-        """The parameters that Stable Diffusion 3 has not and that are trained, by name; some may be dead."""
+        """Return the parameters that DiT4SR adds to Stable Diffusion 3, by name; some may be dead."""
         return {name: parameter for name, parameter in self.named_parameters() if is_control(name)}
 
     def live_control(self) -> dict[str, nn.Parameter]:
-        """Those that get a gradient: with the released key, all but the LR stream's key projections."""
+        """Return those with a gradient: with the released key, all but the LR stream's key projections."""
         return {name: p for name, p in self.control().items() if self.key == "fixed" or "to_k_control" not in name}
 
     def use_key(self, key: Key) -> None:
@@ -167,11 +182,11 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.no_grad()
     def start_control(self, output: Start) -> None:
-        """Give the control weights their values before training: zero, but for `to_out_control`.
+        """Initialize the control weights: zeros, except `to_out_control`.
 
         Args:
-            output: `to_out_control` as a linear layer of its own at random, as in the released code, where the copy is
-                made before the base is loaded; or "cloned" from the base's output projection, as the paper shows it.
+            output: `to_out_control` with "random" weights, as in the released code, where the copy is made before the
+                base is loaded; or "cloned" from the base's output projection, as in the paper's figure.
         """
         for module in self.modules():
             if isinstance(module, ControlAttention):
@@ -184,9 +199,9 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 parameter.zero_()
 
     def fuse_for_inference(self) -> "DiT4SRTransformer":
-        """Merge projections in place; see `ControlAttention.fuse_for_inference`. Twice is once.
+        """Merge projections in place; see `ControlAttention.fuse_for_inference`. A second call does nothing.
 
-        The result has other parameters than the checkpoints: it restores, and is neither trained nor saved.
+        The result has other parameters than the checkpoints: it can restore, but not be trained or saved.
         """
         if not self.fused:
             for block in self.transformer_blocks:
@@ -201,8 +216,8 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:  # type: ignore[override]
         """As diffusers' own, under the variant `VARIANT`.
 
-        Diffusers' `SD3Transformer2DModel` reads a whole DiT4SR checkpoint under its usual file name with a warning, and
-        drops the LR stream; under this name it finds no weights.
+        Diffusers' `SD3Transformer2DModel` loads a whole DiT4SR transformer under the usual file name with a warning
+        and ignores the LR stream; with this variant it finds no weights.
         """
         super().save_pretrained(folder, **{"variant": VARIANT} | options)
 
@@ -221,12 +236,12 @@ class DiT4SRTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if found := sorted(map(str, info[problem])):
                 what = f"{problem.replace('_', ' ')}: {named(found, 1)}"
-                raise UserError(f"{folder}: not a whole DiT4SR transformer ({what})")
+                raise UserError(f"not a whole DiT4SR transformer ({what})", path=folder, code="mismatch")
         return (model, info) if wanted else model
 
 
 def move(network: nn.Module, device: torch.device | str, dtype: torch.dtype) -> None:
-    """`network.to`, without the warning that diffusers' own gives whenever a dtype is named."""
+    """`network.to`, without the warning of diffusers' own method for every dtype."""
     nn.Module.to(network, device, dtype)
 
 
@@ -236,5 +251,5 @@ def is_control(name: str) -> bool:
 
 
 def is_dead_text(name: str) -> bool:
-    """Whether a tensor is one of the second attentions' text weights, which nothing reads."""
+    """Whether a tensor is one of the second attentions' text weights, which are unused."""
     return ".attn2." in name and any(f".{part}." in name for part in DEAD_IN_ATTN2)

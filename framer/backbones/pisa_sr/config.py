@@ -1,4 +1,4 @@
-"""What PiSA-SR is built of: the tiny configuration, the full one, and the folder of a published pipeline."""
+"""Configurations of PiSA-SR, tiny and full, and the parts of a published pipeline."""
 
 import json
 from dataclasses import dataclass
@@ -67,9 +67,8 @@ class Parts:
     """The frozen parts of a backbone, and the configuration that describes them.
 
     Attributes:
-        config: JSON-able: `codec` or `vae`, `unet`, `prompt_tokens`; the sides of an image must be multiples of
-            `multiple`, and are enlarged to `process_size` where they are shorter.
-        folder: of the pipeline that has the text encoder; None where prompts are random.
+        config: JSON-able: `codec` or `vae`, `unet`, `prompt_tokens`, `multiple` and `process_size` as of `Backbone`.
+        folder: the pipeline with the text encoder; None where prompts are random.
         alphas: abar of the noise schedule, (1000,).
     """
 
@@ -81,7 +80,7 @@ class Parts:
 
     @classmethod
     def random(cls, config: dict[str, Any]) -> "Parts":
-        """With weights from torch's default generator."""
+        """Create random weights from torch's default generator."""
         codec: Codec = PixelCodec(**config["codec"]) if "codec" in config else VaeCodec(AutoencoderKL(**config["vae"]))
         channels = codec.channels
         unet = UNet2DConditionModel(**{"in_channels": channels, "out_channels": channels} | config["unet"])
@@ -92,7 +91,7 @@ class Parts:
 
     @classmethod
     def read(cls, folder: Path) -> "Parts":
-        """From a diffusers pipeline: `unet`, `vae` and `scheduler`, in float32. Its text encoder is read when needed.
+        """Read `unet`, `vae` and `scheduler` of a diffusers pipeline, in float32. Its text encoder is read when needed.
 
         Raises:
             UserError: a part is missing or damaged, or the U-Net does not predict noise from its codec's latents.
@@ -103,14 +102,20 @@ class Parts:
             scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"{folder / 'scheduler'}: cannot be read ({one_line(error)}); fetch the base again"
+                f"cannot be read ({one_line(error)}); fetch the base again",
+                path=folder / "scheduler",
+                code="unreadable",
             ) from None
         if scheduler.config.prediction_type != "epsilon":
             kind = scheduler.config.prediction_type
-            raise UserError(f"{folder}: it predicts {kind!r}, and PiSA-SR needs 'epsilon', as of the 512-pixel base")
+            raise UserError(f"it predicts {kind!r}; PiSA-SR requires 'epsilon', as in the 512-pixel base", path=folder)
         codec = VaeCodec(vae)
         if unet.config.in_channels != codec.channels or unet.config.out_channels != codec.channels:
-            raise UserError(f"{folder}: its U-Net and its VAE differ in their latent channels; not a base of PiSA-SR")
+            raise UserError(
+                "its U-Net and its VAE differ in their latent channels; not a base of PiSA-SR",
+                path=folder,
+                code="mismatch",
+            )
         config = {key: FULL[key] for key in ("multiple", "process_size", "prompt_tokens")}
         config |= {part: _config(folder / part) for part in ("vae", "unet")}
         return cls(config, unet, codec, folder, scheduler.alphas_cumprod)

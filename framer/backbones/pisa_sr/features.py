@@ -1,4 +1,4 @@
-"""The layers of PiSA-SR's U-Net as FRAMER compares them: read by 1x1 convolutions, in training only."""
+"""The layers of PiSA-SR's U-Net for FRAMER, projected by 1x1 convolutions, in training only."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -16,19 +16,19 @@ BLOCKS = ("down_blocks.*", "mid_block", "up_blocks.*")
 """The layers that FRAMER teaches, by their names in the U-Net."""
 
 Target = Literal["latents", "features"]
-"""`PiSASRSettings.framer_maps`: what the heads read out of a layer."""
+"""`PiSASRSettings.framer_maps`: the target of the heads' projection."""
 
 
 def new_heads(channels: Sequence[int], latent: int, target: Target) -> AlignmentHeads:
-    """A 1x1 convolution a block.
+    """Create one 1x1 convolution per block.
 
-    To latents: at zero, so that every student starts as the bicubic image. To the features of the last block, which
-    are the teacher then: at random, since nothing can be said of a map of zeros.
+    Projections to latents start at zero, so that every student starts as the bicubic image. Projections to the features
+    of the last block, which are the teacher then, start at random: a map of zeros has no cosine.
 
     Args:
-        channels: of the U-Net, `block_out_channels`.
-        latent: channels of a latent.
-        target: of the heads.
+        channels: `block_out_channels` of the U-Net.
+        latent: number of latent channels.
+        target: the heads' target.
     """
     widths = (*channels, channels[-1], *reversed(channels))
     if target == "latents":
@@ -36,17 +36,17 @@ def new_heads(channels: Sequence[int], latent: int, target: Target) -> Alignment
     return AlignmentHeads(widths[:-1], widths[-1])
 
 
-def readable(network: nn.Module, forward: Callable[[], Tensor], target: Target) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The residual of one forward pass, the features that have a head, and the map that the heads read out of them.
+def projected(network: nn.Module, forward: Callable[[], Tensor], target: Target) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Run one forward pass: the residual, the features that have a head, and the target map of the heads.
 
     Args:
         network: the U-Net.
-        forward: runs it once and gives the residual, (B, C, h, w).
-        target: of the heads.
+        forward: runs it once and returns the residual, (B, C, h, w).
+        target: the heads' target.
     """
-    with record(network, BLOCKS) as taps:
+    with record(network, BLOCKS) as recorder:
         residual = forward()
-        features = list(taps.take().values())
+        features = list(recorder.take().values())
     if target == "latents":
         return residual, features, residual
     *others, last = features
@@ -56,15 +56,15 @@ def readable(network: nn.Module, forward: Callable[[], Tensor], target: Target) 
 def layer_maps(
     network: nn.Module, heads: nn.Module, forward: Callable[[], Tensor], target: Target, start: Tensor, space: Space
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The residual of one forward pass, every block's map, and the teacher's, (B, C, h, w) each.
+    """Run one forward pass: the residual, every block's map, and the teacher's, (B, C, h, w) each.
 
     Args:
-        network, forward, target: as for `readable`.
-        heads: of the blocks.
+        network, forward, target: as for `projected`.
+        heads: one head per block.
         start: z_L, (B, C, h, w).
-        space: of the maps where they are latents.
+        space: space of the maps, for targets in latents.
     """
-    residual, features, wanted = readable(network, forward, target)
+    residual, features, wanted = projected(network, forward, target)
     students: list[Tensor] = heads(features, wanted.shape[-2:])
     if target == "features":
         return residual, [*students, wanted], wanted

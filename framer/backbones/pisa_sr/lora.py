@@ -1,8 +1,8 @@
-"""The two LoRA sets of PiSA-SR on a U-Net: where they sit, what they are called, and which of them act.
+"""The two LoRA sets of PiSA-SR on a U-Net: their modules, their names, and which of them are active.
 
 Each set, `pix` and `sem`, covers the same modules in three groups, and each group is one PEFT adapter, as in the
 released checkpoint: `default_{encoder,decoder,others}_{pix,sem}`. The sets stay unmerged. Merging would round an update
-of a few thousandths into half-precision weights, and the weights would then depend on which set acted last.
+of a few thousandths into half-precision weights, and the weights would then depend on which set was active last.
 """
 
 import warnings
@@ -43,12 +43,12 @@ TARGETS = (
 
 
 def adapter_name(group: Group, kind: LoraSet) -> str:
-    """The name of one PEFT adapter."""
+    """Return the name of one PEFT adapter."""
     return f"default_{group}_{kind}"
 
 
 def lora_targets(unet: nn.Module) -> dict[Group, list[str]]:
-    """The modules of a U-Net without LoRA that get it, as full dotted names, by group."""
+    """List the modules of a U-Net without LoRA that get one, as full dotted names, by group."""
     groups: dict[Group, list[str]] = {"encoder": [], "decoder": [], "others": []}
     for name, _ in unet.named_parameters():
         if "bias" in name or "norm" in name or not any(target in name for target in TARGETS):
@@ -65,31 +65,31 @@ def lora_targets(unet: nn.Module) -> dict[Group, list[str]]:
 def add_lora(
     unet: UNet2DConditionModel, kind: LoraSet, rank: int, modules: Mapping[Group, Sequence[str]] | None = None
 ) -> None:
-    """Add one set to a U-Net and let all of its sets act. B = 0, so it changes nothing yet. Nothing is trainable.
+    """Add one set to a U-Net and activate all of its sets. B = 0, so no output changes yet. Nothing is trainable.
 
     Args:
         unet: a base, or one that has the other set.
         kind: the set, which it must not have.
-        rank: of every update.
-        modules: full names by group; those of `lora_targets` when absent.
+        rank: rank of every update.
+        modules: full names by group; by default those of `lora_targets`.
     """
     if modules is None:
         modules = lora_modules(unet) or lora_targets(unet)
     for group, names in modules.items():
         config = LoraConfig(r=rank, lora_alpha=ALPHA, init_lora_weights="gaussian", target_modules=list(names))
-        with warnings.catch_warnings():  # that there is an adapter already: there are to be six
+        with warnings.catch_warnings():  # a second adapter is intended: there are six in the end
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             unet.add_adapter(config, adapter_name=adapter_name(group, kind))
     unet.set_adapters([adapter_name(group, one) for one in lora_sets(unet) for group in GROUPS])
     unet.requires_grad_(False)
-    # PEFT gives an adapter the precision of its base; what is optimised stays in float32.
+    # PEFT gives an adapter the precision of its base; trained weights stay in float32.
     for layer in _layers(unet):
         layer.lora_A.float()
         layer.lora_B.float()
 
 
 def lora_modules(unet: nn.Module) -> dict[Group, list[str]]:
-    """The modules of a U-Net that have LoRA, by group; empty when none has."""
+    """List the modules of a U-Net that have LoRA, by group; empty without LoRA."""
     groups: dict[Group, list[str]] = {}
     for name, module in unet.named_modules():
         if isinstance(module, LoraLayer):
@@ -99,13 +99,13 @@ def lora_modules(unet: nn.Module) -> dict[Group, list[str]]:
 
 
 def lora_sets(unet: nn.Module) -> tuple[LoraSet, ...]:
-    """The sets that a U-Net has."""
+    """List the sets of a U-Net."""
     adapters = {adapter for layer in _layers(unet) for adapter in layer.lora_A}
     return tuple(kind for kind in SETS if any(adapter.endswith(f"_{kind}") for adapter in adapters))
 
 
 def lora_ranks(unet: nn.Module) -> dict[LoraSet, int]:
-    """The rank of each set that a U-Net has."""
+    """Return the rank of each set of a U-Net."""
     return {
         kind: next(layer.r[name] for layer in _layers(unet) for name in layer.r if name.endswith(f"_{kind}"))
         for kind in lora_sets(unet)
@@ -113,16 +113,16 @@ def lora_ranks(unet: nn.Module) -> dict[LoraSet, int]:
 
 
 def lora_state(unet: nn.Module, kinds: Iterable[LoraSet] = SETS) -> dict[str, nn.Parameter]:
-    """The LoRA tensors of some sets, by the names of the released checkpoint."""
+    """Return the LoRA tensors of some sets, by the names of the released checkpoint."""
     ends = tuple(f"_{kind}.weight" for kind in kinds)
     return {name: p for name, p in unet.named_parameters() if ".lora_" in name and name.endswith(ends)}
 
 
 @contextmanager
-def acting(unet: nn.Module, *kinds: LoraSet) -> Iterator[None]:
-    """Let only some sets act within a block; with none it is the base.
+def active_sets(unet: nn.Module, *kinds: LoraSet) -> Iterator[None]:
+    """Activate only some sets within a block; none of them for the base.
 
-    What is trainable does not change, as it would with PEFT's own switches, which also unfreeze what they activate.
+    Unlike PEFT's own switches, which unfreeze active adapters, this does not change what is trainable.
     """
     layers = _layers(unet)
     before = [layer._active_adapter for layer in layers]

@@ -62,27 +62,31 @@ class LoraWeights:
         for name, tensor in tensors.items():
             match = _NAME.fullmatch(name)
             if not match or not isinstance(tensor, Tensor):
-                raise UserError(f"{source}: {name!r} is not a LoRA tensor of PiSA-SR")
+                raise UserError(f"{name!r} is not a LoRA tensor of PiSA-SR", path=source)
             if not tensor.is_floating_point() or not tensor.isfinite().all():
-                raise UserError(f"{source}: {name!r} holds values that are no finite floating-point numbers")
+                raise UserError(f"{name!r} contains values that are not finite floating-point numbers", path=source)
             module, side, group, kind = match.groups()
             sides.setdefault((kind, group, module), {})[side] = tensor
         ranks: dict[LoraSet, int] = {}
         modules: dict[str, dict[str, list[str]]] = {kind: {group: [] for group in GROUPS} for kind in SETS}
         for (kind, group, module), pair in sides.items():
             if len(pair) != 2:
-                raise UserError(f"{source}: {module!r} has {', '.join(pair)} of its {kind} LoRA, not both A and B")
+                raise UserError(f"{module!r} has {', '.join(pair)} of its {kind} LoRA, not both A and B", path=source)
             if not pair["A"].numel() or not pair["A"].ndim:
-                raise UserError(f"{source}: {module!r}: an A of shape {tuple(pair['A'].shape)} has no rank")
+                raise UserError(
+                    f"{module!r}: an A of shape {tuple(pair['A'].shape)} has no rank", path=source, code="mismatch"
+                )
             rank = ranks.setdefault(cast(LoraSet, kind), pair["A"].shape[0])
             if pair["A"].ndim < 2 or pair["B"].ndim < 2 or {pair["A"].shape[0], pair["B"].shape[1]} != {rank}:
                 shapes = f"A {tuple(pair['A'].shape)}, B {tuple(pair['B'].shape)}"
-                raise UserError(f"{source}: {module!r}: {shapes} is not of rank {rank} as the rest of {kind}")
+                raise UserError(
+                    f"{module!r}: {shapes} is not of rank {rank} as the rest of {kind}", path=source, code="mismatch"
+                )
             modules[kind][group].append(module)
         if "pix" not in ranks:
-            raise UserError(f"{source}: no pixel LoRA weights of PiSA-SR in it")
+            raise UserError("contains no pixel LoRA weights of PiSA-SR", path=source)
         if "sem" in ranks and any(set(modules["pix"][group]) != set(modules["sem"][group]) for group in GROUPS):
-            raise UserError(f"{source}: its pixel and semantic LoRA are on different modules")
+            raise UserError("its pixel and semantic LoRA are on different modules", path=source, code="mismatch")
         return cls(ranks, cast(dict[Group, list[str]], modules["pix"]), dict(tensors))
 
 
@@ -93,11 +97,11 @@ def read_lora(path: Path) -> LoraWeights:
         UserError: the file is missing, damaged, or holds something else.
     """
     if path.suffix == ".safetensors":
-        tensors, said = _read_safetensors(path)
+        tensors, facts = _read_safetensors(path)
         tensors.pop(EMPTY_PROMPT, None)
         weights = LoraWeights.of(tensors, str(path))
-        if (alpha := said.get("lora_alpha", ALPHA)) != ALPHA:
-            raise UserError(f"{path}: LoRA alpha {alpha}, where PiSA-SR has {ALPHA}")
+        if (alpha := facts.get("lora_alpha", ALPHA)) != ALPHA:
+            raise UserError(f"LoRA alpha {alpha}, not PiSA-SR's {ALPHA}", path=path)
         return weights
     return _read_official(path)
 
@@ -122,10 +126,18 @@ def install(unet: UNet2DConditionModel, weights: LoraWeights, source: str) -> No
         for name, tensor in weights.tensors.items():
             module, side, *_ = cast(re.Match[str], _NAME.fullmatch(name)).groups()
             if module not in shapes:
-                raise UserError(f"{source}: {module!r} is no layer of this U-Net; it is of another model")
+                raise UserError(
+                    f"{module!r} is not a layer of this U-Net; the weights are of another model",
+                    path=source,
+                    code="mismatch",
+                )
             base, at = shapes[module], 1 if side == "A" else 0
             if len(base) != tensor.ndim or tensor.shape[at] != base[at]:
-                raise UserError(f"{source}: {name!r}: {tuple(tensor.shape)} does not fit a layer of {tuple(base)}")
+                raise UserError(
+                    f"{name!r}: {tuple(tensor.shape)} does not fit a layer of {tuple(base)}",
+                    path=source,
+                    code="mismatch",
+                )
         for kind, rank in weights.ranks.items():
             add_lora(unet, kind, rank, weights.modules)
     load_exactly(lora_state(unet), weights.tensors, source)
@@ -138,7 +150,7 @@ def write_lora(weights: LoraWeights, out: Path, form: str) -> None:
         weights: what to write.
         out: a file for `safetensors` and `official`, a folder for `diffusers` and `peft`.
         form: one of `FORMS`. `safetensors`, as `read_lora` reads it; `official`, the released nine keys; `diffusers`,
-            one folder a set for `load_lora_weights`; `peft`, one folder a set for `PeftModel.from_pretrained`.
+            one folder per set for `load_lora_weights`; `peft`, one folder per set for `PeftModel.from_pretrained`.
 
     Raises:
         UserError: the official format of weights that have no semantic set.
@@ -153,52 +165,60 @@ def write_lora(weights: LoraWeights, out: Path, form: str) -> None:
 
 
 def metadata(ranks: Mapping[LoraSet, int]) -> dict[str, str]:
-    """What safetensors say of themselves: one entry, since safetensors writes several in an order that changes."""
-    said = {"lora_alpha": ALPHA, "timestep": 1} | {f"lora_rank_{kind}": rank for kind, rank in ranks.items()}
-    return {"pisa_sr": json.dumps(said)}
+    """Return the metadata of the safetensors: a single entry, since their order is not fixed."""
+    facts = {"lora_alpha": ALPHA, "timestep": 1} | {f"lora_rank_{kind}": rank for kind, rank in ranks.items()}
+    return {"pisa_sr": json.dumps(facts)}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with opened(path) as file:
-            said = json.loads((file.metadata() or {}).get("pisa_sr", "{}"))
+            facts = json.loads((file.metadata() or {}).get("pisa_sr", "{}"))
     except ValueError as error:
-        raise UserError(f"{path}: what it says of itself is no JSON ({one_line(error)})") from None
-    return read_tensors(path), said
+        raise UserError(f"its metadata is not JSON ({one_line(error)})", path=path, code="unreadable") from None
+    return read_tensors(path), facts
 
 
 def _read_official(path: Path) -> LoraWeights:
     try:
         read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # torch.load says damaged in many ways
+        raise UserError("no such file", path=path, code="missing") from None
+    except Exception as error:  # torch.load raises many types for damaged files
         reason = one_line(error)
         if isinstance(error, pickle.UnpicklingError):
             if re.search(r"GLOBAL|Unsupported (global|class)", str(error)):
-                raise UserError(f"{path}: a pickle that could run code, not tensors alone; refused") from None
+                raise UserError(
+                    "a pickle that could run code, not tensors alone; refused", path=path, code="unreadable"
+                ) from None
             reason = "not what torch.save writes"  # torch's own words recommend to load it unsafely
-        raise UserError(f"{path}: not a readable pickle of weights ({reason}); fetch it again") from None
+        raise UserError(
+            f"not a readable pickle of weights ({reason}); fetch it again", path=path, code="unreadable"
+        ) from None
     keys = [*_LISTS.values(), *_RANKS.values(), _TENSORS]
-    lacks = [key for key in keys if not isinstance(read, dict) or key not in read]
-    if lacks:
-        raise UserError(f"{path}: lacks {named(lacks, 3)}; not a released checkpoint of PiSA-SR")
+    missing = [key for key in keys if not isinstance(read, dict) or key not in read]
+    if missing:
+        raise UserError(
+            f"{named(missing, 3)} missing; not a released checkpoint of PiSA-SR", path=path, code="mismatch"
+        )
     if not isinstance(read[_TENSORS], Mapping):
-        raise UserError(f"{path}: {_TENSORS} is no mapping of tensors; not a released checkpoint of PiSA-SR")
+        raise UserError(f"{_TENSORS} is not a mapping of tensors; not a released checkpoint of PiSA-SR", path=path)
     weights = LoraWeights.of(read[_TENSORS], str(path))
     for kind, key in _RANKS.items():
         if weights.ranks.get(kind) != read[key]:
-            raise UserError(f"{path}: {key} is {read[key]!r}, its tensors have rank {weights.ranks.get(kind)}")
+            raise UserError(
+                f"{key} is {read[key]!r}, its tensors have rank {weights.ranks.get(kind)}", path=path, code="mismatch"
+            )
     for (_, group), key in _LISTS.items():
         if not isinstance(read[key], list) or sorted(map(str, read[key])) != sorted(weights.modules[group]):
-            raise UserError(f"{path}: {key} names other modules than its tensors")
+            raise UserError(f"{key} lists other modules than its tensors", path=path, code="mismatch")
     # In the order of the file, which a round trip keeps.
     return LoraWeights(weights.ranks, {group: read[_LISTS["pix", group]] for group in GROUPS}, weights.tensors)
 
 
 def _write_official(weights: LoraWeights, out: Path) -> None:
     if set(weights.ranks) != set(SETS):
-        raise UserError(f"{out}: the official format holds both LoRA sets; these weights have the pixel set alone")
+        raise UserError("the official format contains both LoRA sets; these weights have only the pixel set", path=out)
     content: dict[str, Any] = {key: list(weights.modules[group]) for (_, group), key in _LISTS.items()}
     content |= {key: weights.ranks[kind] for kind, key in _RANKS.items()}
     buffer = io.BytesIO()  # torch.save writes the name of a file into it

@@ -18,7 +18,7 @@ NEGATIVE_PROMPT = (
     "unreal engine, blurring, dirty, messy, worst quality, low quality, frames, watermark, signature, jpeg artifacts, "
     "deformed, lowres, over-smooth"
 )
-"""What the released training distils away from."""
+"""The negative prompt of the released training."""
 
 VGG = "hub/checkpoints/vgg16-397923af.pth"
 LPIPS_HEADS = "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth"
@@ -26,7 +26,7 @@ LPIPS_HEADS = "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth"
 WEIGHTS = "lpips-vgg"
 """The manifest of these two files."""
 
-_TAPS = (3, 8, 15, 22, 29)
+_DEPTHS = (3, 8, 15, 22, 29)
 _WIDTHS = (64, 128, 256, 512, 512)
 
 Teacher = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -37,17 +37,17 @@ def csd_loss(clean: Tensor, teacher: Teacher, alphas: Tensor, timestep: Tensor, 
 
         z_t  = sqrt(abar_t) z + sqrt(1 - abar_t) n,    x0(e) = (z_t - sqrt(1 - abar_t) e) / sqrt(abar_t)
         real = x0(e_neg + scale (e_pos - e_neg)),      fake  = x0(e_neg)
-        loss = MSE(z, stopgrad(z - (fake - real) / w)),    w = mean |z - real| over a sample
+        loss = MSE(z, stopgrad(z - (fake - real) / w)),    w = mean |z - real| per sample
 
-    so that its gradient is 2 (fake - real) / (w N), N the number of elements. No gradient goes through the teacher.
+    so that its gradient is 2 (fake - real) / (w N), N the number of elements. No gradient flows through the teacher.
 
     Args:
         clean: the restored latents z, (B, C, h, w).
         teacher: (z_t, t) -> noise predictions e_neg and e_pos, for the negative and the positive prompts.
         alphas: abar of the noise schedule, (T,).
-        timestep: t a sample, (B,) integers in [0, T).
+        timestep: t per sample, (B,) integers in [0, T).
         noise: n, standard normal, (B, C, h, w).
-        scale: of the guidance; 7.5 in the released script.
+        scale: guidance scale; 7.5 in the released script.
 
     Returns:
         A scalar.
@@ -65,7 +65,7 @@ def csd_loss(clean: Tensor, teacher: Teacher, alphas: Tensor, timestep: Tensor, 
 
 
 class Perceptual(nn.Module):
-    """LPIPS v0.1 on VGG-16: weighted squared differences of normalised features at five depths."""
+    """LPIPS v0.1 on VGG-16: weighted squared differences of normalized features at five depths."""
 
     def __init__(self, vgg: Path, heads: Path):
         """Read torchvision's VGG-16 and the five 1x1 heads of the LPIPS authors.
@@ -75,7 +75,7 @@ class Perceptual(nn.Module):
         """
         super().__init__()
         with torch.device("meta"):  # its unused classifier is 0.5 GB
-            self.features = vgg16(weights=None).features[: _TAPS[-1] + 1]
+            self.features = vgg16(weights=None).features[: _DEPTHS[-1] + 1]
         self.features.to_empty(device="cpu")
         state = _read(vgg)
         own = {f"features.{name}": tensor for name, tensor in self.features.state_dict().items()}
@@ -91,10 +91,10 @@ class Perceptual(nn.Module):
 
     @classmethod
     def from_weights(cls) -> "Perceptual":
-        """From the folder of weights, each file checked against the hash in its manifest.
+        """Read the files of the folder of weights, each checked against the hash in its manifest.
 
         Raises:
-            UserError: a file is missing or is another one.
+            UserError: a file is missing or has another hash.
         """
         for name, files in missing([WEIGHTS]).items():
             raise UserError(
@@ -113,19 +113,23 @@ class Perceptual(nn.Module):
         heads = iter(self.heads)
         for i, layer in enumerate(self.features):
             x, y = layer(x), layer(y)
-            if i in _TAPS:
-                total = total + ((_normalised(x) - _normalised(y)).square() * next(heads)).sum(dim=1).mean()
+            if i in _DEPTHS:
+                total = total + ((_normalized(x) - _normalized(y)).square() * next(heads)).sum(dim=1).mean()
         return total
 
     @staticmethod
     def _fill(own: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> None:
         for name, tensor in own.items():
             if name not in state or state[name].shape != tensor.shape:
-                raise UserError(f"{path}: no {name!r} of shape {tuple(tensor.shape)} in it; not weights of LPIPS")
+                raise UserError(
+                    f"no {name!r} of shape {tuple(tensor.shape)} in it; not weights of LPIPS",
+                    path=path,
+                    code="mismatch",
+                )
             tensor.data.copy_(state[name])
 
 
-def _normalised(features: Tensor) -> Tensor:
+def _normalized(features: Tensor) -> Tensor:
     """Unit length across channels. Features of zero stay zero, with a gradient of zero."""
     return features / (features.square().sum(dim=1, keepdim=True) + 1e-20).sqrt()
 
@@ -135,4 +139,4 @@ def _read(path: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return state
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: not readable weights ({one_line(error)})") from None
+        raise UserError(f"not readable weights ({one_line(error)})", path=path, code="unreadable") from None

@@ -1,6 +1,6 @@
 """PiSA-SR (CVPR 2025): a text-to-image U-Net that restores in one step, adapted by two sets of LoRA.
 
-The bicubic image is taken for a noisy latent of the last timestep, and the network's noise prediction for the residual:
+The latent of the bicubic image is the network's input, and the network's noise prediction is the residual:
 
     z_H = z_L - eps(z_L, t = 1, prompt)
 
@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from framer.backbones.base import Backbone, Batch, StepLoss, widened
 from framer.backbones.color_fix import match_color
 from framer.backbones.finite import finite
-from framer.backbones.image_ops import interpolate, pad_to, resized, upsample
+from framer.backbones.image_ops import interpolate, upsample
 from framer.backbones.pisa_sr.config import BASES, Parts
-from framer.backbones.pisa_sr.lora import LoraSet, acting, add_lora, lora_ranks, lora_sets, lora_state
+from framer.backbones.pisa_sr.lora import LoraSet, active_sets, add_lora, lora_ranks, lora_sets, lora_state
 from framer.backbones.pisa_sr.lora_file import (
     EMPTY_PROMPT,
     FORMS,
@@ -55,8 +55,6 @@ __all__ = ["PiSASR", "load_lora"]
 TIMESTEP = 1
 TRAINS: Mapping[str, LoraSet] = MappingProxyType({"pixel": "pix", "semantic": "sem"})
 """The LoRA set that each stage trains."""
-LONGEST = 4
-"""A small image is enlarged to `process_size`, but no side of it beyond this many times that."""
 
 
 class PiSASR(Backbone):
@@ -79,12 +77,12 @@ class PiSASR(Backbone):
     settings: PiSASRSettings
 
     def __init__(self, config: dict[str, Any], settings: Settings, parts: Parts | None = None):
-        """From a configuration, with random weights, or from `parts` that are there already."""
+        """Build from a configuration with random weights, or from existing `parts`."""
         super().__init__(config, settings)
         parts = parts or Parts.random(config)
         self.network, self.codec, self.folder, self.alphas = parts.unet, parts.codec, parts.folder, parts.alphas
         self.network.requires_grad_(self.folder is None)
-        self.multiple = config["multiple"]
+        self.multiple, self.process_size = config["multiple"], config["process_size"]
         self.heads = nn.ModuleList()
         self.stage = "pixel"
         self.embedded: dict[str, Tensor] = {}
@@ -97,17 +95,17 @@ class PiSASR(Backbone):
 
     @classmethod
     def open(cls, folder: Path, settings: Settings) -> "PiSASR":
-        """From the folder of a diffusers pipeline with Stable Diffusion's U-Net, VAE, scheduler and text encoder.
+        """Read a diffusers pipeline with Stable Diffusion's U-Net, VAE, scheduler and text encoder.
 
         Raises:
-            UserError: a part is missing or damaged, or it is not such a pipeline.
+            UserError: a part is missing or damaged, or it is another pipeline.
         """
         parts = Parts.read(folder)
         return cls(parts.config, settings, parts)
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> None:
         self.device, self.dtype = torch.device(device), dtype
-        lora = lora_state(self.network)  # of what trains, and of what was trained, nothing is rounded
+        lora = lora_state(self.network)  # trained weights are not rounded, also those of an earlier stage
         for name, parameter in self.network.named_parameters():
             parameter.data = parameter.data.to(self.device, widened(dtype) if name in lora else dtype)
         self.heads.to(self.device, widened(dtype))
@@ -132,9 +130,9 @@ class PiSASR(Backbone):
         trained = lora_state(self.network, [kind])
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in trained)
-            parameter.grad = None  # a gradient of the stage before would let an optimiser move what is frozen
+            parameter.grad = None  # with a gradient of the last stage, an optimizer would move frozen weights
         self.stage = stage
-        self._free_heads()
+        self._set_trainable_heads()
 
     def prepare(self, stages: Sequence[str]) -> None:
         if "semantic" in stages and self.settings.lpips:
@@ -145,23 +143,23 @@ class PiSASR(Backbone):
         return state if self.folder is None else state | {EMPTY_PROMPT: self.embed([""]).float().cpu()}
 
     def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
-        """Load what `adapter_state` gave, and add the sets that are in it where they are missing."""
+        """Load a result of `adapter_state`, and add the LoRA sets that the network is missing."""
         lora = {name: tensor for name, tensor in state.items() if name != EMPTY_PROMPT}
         install(self.network, LoraWeights.of(lora, source), source)
         if EMPTY_PROMPT in state:
             self.embedded[""] = state[EMPTY_PROMPT]
 
     def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
-        """The released `pisa_sr.pkl`, or what `export` writes in a file."""
+        """Load the released `pisa_sr.pkl`, or a file of `export`."""
         weights = read_lora(path)
         install(self.network, weights, str(path))
         ranks = {f"rank_{kind}": rank for kind, rank in weights.ranks.items()}
         return ranks, [stage for stage, kind in TRAINS.items() if kind in weights.ranks]
 
     @classmethod
-    def export(cls, path: Path, out: Path, form: str) -> None:
+    def export(cls, path: Path, out: Path, form: str, base: Path | None = None) -> None:
         if form not in FORMS:
-            raise UserError(unknown("form", form, FORMS))
+            raise UserError(unknown("form", form, ("run", *FORMS)), key="--to", code="unknown")
         write_lora(read_lora(path), out, form)
 
     @property
@@ -169,23 +167,23 @@ class PiSASR(Backbone):
         return metadata(lora_ranks(self.network))
 
     def add_heads(self) -> None:
-        """A 1x1 convolution a block, to where `framer_maps` says; see `new_heads`."""
+        """One 1x1 convolution per block, to the target `framer_maps`; see `new_heads`."""
         channels = self.config["unet"]["block_out_channels"]
         self.heads = self.layers.new_heads(channels, self.codec.channels, self.settings.framer_maps)
         self.heads.to(self.device)
-        self._free_heads()
+        self._set_trainable_heads()
 
-    def _free_heads(self) -> None:
+    def _set_trainable_heads(self) -> None:
         self.heads.requires_grad_(self.stage in self.settings.framer_stages)
 
     # The network
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings, (n, tokens, width). Those that come again in every step are kept."""
+        """Embed prompts, (n, tokens, width). Embeddings that every step needs are kept."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.embedded]
-        made = dict(zip(new, self._encode_text(new).split(1), strict=True)) if new else {}
-        self.embedded |= {prompt: made[prompt] for prompt in ("", NEGATIVE_PROMPT) if prompt in made}
-        known = self.embedded | made
+        encoded = dict(zip(new, self._encode_text(new).split(1), strict=True)) if new else {}
+        self.embedded |= {prompt: encoded[prompt] for prompt in ("", NEGATIVE_PROMPT) if prompt in encoded}
+        known = self.embedded | encoded
         return torch.cat([known[prompt].to(self.device, widened(self.dtype)) for prompt in prompts])
 
     def _encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -205,7 +203,7 @@ class PiSASR(Backbone):
         return ClipText(self.folder).to(self.device, self.dtype)
 
     def residual(self, latent: Tensor, text: Tensor | None = None) -> Tensor:
-        """eps(z, t = 1, text) of the sets that act, (B, C, h, w) float32; the empty prompt where there is no text."""
+        """eps(z, t = 1, text) of the active LoRA sets, (B, C, h, w) float32; by default with the empty prompt."""
         return self._noise(latent, TIMESTEP, self.embed([""] * len(latent)) if text is None else text)
 
     def _noise(self, latent: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
@@ -216,10 +214,10 @@ class PiSASR(Backbone):
     # Training
 
     def pretraining_loss(self, batch: Batch) -> StepLoss:
-        """Mean squared error of removing Gaussian noise of a level that the network is not told.
+        """Mean squared error of removing Gaussian noise of unknown level.
 
-        The noise is white at the resolution of LR and comes to that of HR as LR does, by bicubic interpolation. Its
-        level is uniform in [0, noise] a sample, in units of the pixel range [-1, 1].
+        The noise is white at the resolution of LR and is upsampled to that of HR like LR, by bicubic interpolation. Its
+        level is uniform in [0, noise] per sample, in units of the pixel range [-1, 1].
         """
         height, width = batch.hr.shape[-2:]
         sigma = batch.draws.uniform().reshape(-1, 1, 1, 1) * self.config["noise"]
@@ -230,12 +228,13 @@ class PiSASR(Backbone):
         return StepLoss(loss, {"l2": loss.detach()})
 
     def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
-        """L2 in the pixel stage; L2, LPIPS and CSD in the semantic one; images in [-1, 1]. A weight of 0 costs nothing.
+        """L2 in the pixel stage; L2, LPIPS and CSD in the semantic one; images in [-1, 1].
 
-        The U-Net is told the tags of the photograph, or nothing with the probability `prompt_drop`; CSD is always told.
+        A term of weight 0 is not computed. The U-Net's prompt is the photograph's tags, or empty with the probability
+        `prompt_drop`; CSD always has the tags.
         """
         settings, draws = self.settings, batch.draws
-        tags, text, start = self._told(batch)
+        tags, text, start = self._conditioning(batch)
         distilled: Tensor | None = None
         if framer and self.stage in settings.framer_stages:
             residual, students, teacher = self._layers(start, text, framer.recipe.space)
@@ -259,8 +258,8 @@ class PiSASR(Backbone):
             total, terms["framer"] = total + distilled, distilled
         return StepLoss(total, {name: term.detach() for name, term in terms.items()})
 
-    def _told(self, batch: Batch) -> tuple[list[str], Tensor, Tensor]:
-        """Tags, what the U-Net is told of them, and z_L."""
+    def _conditioning(self, batch: Batch) -> tuple[list[str], Tensor, Tensor]:
+        """Tags, their embeddings after prompt dropout, and z_L."""
         settings, draws = self.settings, batch.draws
         tags = [self.prompts.get(stem, "") for stem in batch.stems]
         dropped = (draws.uniform() < settings.prompt_drop).tolist()
@@ -269,7 +268,7 @@ class PiSASR(Backbone):
         return tags, text, start
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
-        _, text, start = self._told(batch)
+        _, text, start = self._conditioning(batch)
         return self._layers(start, text, space)[1:]
 
     def _layers(self, start: Tensor, text: Tensor, space: "Space") -> tuple[Tensor, list[Tensor], Tensor]:
@@ -280,16 +279,16 @@ class PiSASR(Backbone):
         return maps
 
     def fit_heads(self, batches: Iterable[Batch]) -> None:
-        def seen(batch: Batch) -> tuple[list[Tensor], Tensor]:
-            _, text, start = self._told(batch)
+        def projected(batch: Batch) -> tuple[list[Tensor], Tensor]:
+            _, text, start = self._conditioning(batch)
             forward, target = lambda: self.residual(start, text), self.settings.framer_maps
-            _, features, teacher = self.layers.readable(self.network, forward, target)
+            _, features, teacher = self.layers.projected(self.network, forward, target)
             return features, teacher
 
-        self.layers.AlignmentHeads.fit(self.heads, map(seen, batches))
+        self.layers.AlignmentHeads.fit(self.heads, map(projected, batches))
 
     def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
-        """The teacher is the base itself: this network without LoRA, not a second copy of it."""
+        """Classifier score distillation with the base as its teacher: this network without LoRA, not a copy."""
         settings, total = self.settings, len(self.alphas)
         low, high = int(settings.csd_from * total), int(settings.csd_to * total)
         timestep = (low + draws.uniform() * (high - low)).long().to(self.device)
@@ -297,7 +296,7 @@ class PiSASR(Backbone):
         text = self.embed([*[NEGATIVE_PROMPT] * len(tags), *tags])
 
         def teacher(noisy: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-            with acting(self.network):
+            with active_sets(self.network):
                 negative, positive = self._noise(torch.cat([noisy] * 2), torch.cat([at] * 2), text).chunk(2)
             return negative, positive
 
@@ -316,43 +315,15 @@ class PiSASR(Backbone):
 
     # Restoring
 
-    @torch.no_grad()
-    def restore_image(
-        self,
-        lr: Tensor,
-        draws: Draws,
-        options: RestoreSettings | None = None,
-        *,
-        prompt: str = "",
-        blank_lr: bool = False,
-    ) -> Tensor:
-        """Restore images of any size to exactly 4x, as `Backbone.restore_image`, with the colors of LR.
-
-        As in the released code, an image whose short side is below `process_size` is enlarged to it, restored, and
-        brought back; but none is made very long by that.
-        """
-        options = options or self.settings.restore
+    def finish(self, image: Tensor, upsampled: Tensor, options: RestoreSettings) -> Tensor:
         assert isinstance(options, PiSASRRestore)
-        upsampled = upsample(lr.to(self.device))
-        height, width = size = upsampled.shape[-2:]
-        least = self.config["process_size"]
-        factor = min(least / min(size), max(1.0, LONGEST * least / max(size)))
-        if factor > 1:
-            enlarged = [round(side * factor) for side in size]
-            upsampled = resized(lr.to(self.device), enlarged).clamp(0, 1)
-        bottom, right = (-side % self.multiple for side in upsampled.shape[-2:])
-        image = self.restore(pad_to(upsampled, bottom, right), draws, options, prompt=prompt, blank_lr=blank_lr)
-        image = image[..., : upsampled.shape[-2], : upsampled.shape[-1]].clamp(0, 1)
-        image = match_color(image, upsampled, options.color)
-        if factor > 1:
-            image = resized(image, (height, width))
-        return image.clamp(0, 1).cpu()
+        return match_color(image, upsampled, options.color)
 
     @torch.no_grad()
     def restore(
         self, upsampled: Tensor, draws: Draws, options: RestoreSettings, *, prompt: str = "", blank_lr: bool = False
     ) -> Tensor:
-        """As `Backbone.restore`. The released model restores with the empty prompt whatever the image shows."""
+        """As `Backbone.restore`. Like the released model, it always restores with the empty prompt."""
         assert isinstance(options, PiSASRRestore)
         if isinstance(self.codec, VaeCodec):
             self.codec.tile = options.vae_tile
@@ -360,11 +331,11 @@ class PiSASR(Backbone):
         start = torch.zeros_like(start) if blank_lr else start
         height, width = start.shape[-2:]
         if height * width <= options.tile**2:
-            return self._restored(start, self._weighed(start, options))
+            return self._restored(start, self._weighted_residual(start, options))
         tiles = Tiles.plan(height, width, options.tile, options.overlap)
 
         def residual(image: Tensor) -> Tensor:
-            return tiles.blend(lambda at: self._weighed(tiles.cut(image, at), options), options.tile_batch)
+            return tiles.blend(lambda at: self._weighted_residual(tiles.cut(image, at), options), options.tile_batch)
 
         return self._restored(start, torch.cat([residual(image) for image in start.split(1)]))
 
@@ -372,13 +343,13 @@ class PiSASR(Backbone):
         """The image of a latent without its residual; (B, 3, H, W)."""
         return finite(self._decode(start - finite(residual, "step 1 of 1")), "the decoded image")
 
-    def _weighed(self, latent: Tensor, options: PiSASRRestore) -> Tensor:
+    def _weighted_residual(self, latent: Tensor, options: PiSASRRestore) -> Tensor:
         """lambda_pix eps_pix + lambda_sem (eps_both - eps_pix), in as few passes as the weights allow."""
         pix, sem = options.lambda_pix, options.lambda_sem
         if lora_sets(self.network) != ("pix", "sem"):
             return pix * self.residual(latent)
         if pix == sem:
             return sem * self.residual(latent)
-        with acting(self.network, "pix"):
+        with active_sets(self.network, "pix"):
             pixel = self.residual(latent)
         return pix * pixel + sem * (self.residual(latent) - pixel) if sem else pix * pixel

@@ -1,4 +1,4 @@
-"""From prompts to what the U-Net attends to."""
+"""Embeddings of prompts for the U-Net's cross-attention."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ class ClipText(nn.Module):
         """Read `tokenizer` and `text_encoder` of a diffusers pipeline.
 
         Raises:
-            UserError: they are not there or cannot be read.
+            UserError: they are missing or cannot be read.
         """
         super().__init__()
         try:
@@ -28,12 +28,14 @@ class ClipText(nn.Module):
             )
         except UNREADABLE as error:
             reason = one_line(error)
-            raise UserError(f"{folder}: its tokenizer and text_encoder cannot be read ({reason})") from None
+            raise UserError(
+                f"its tokenizer and text_encoder cannot be read ({reason})", path=folder, code="unreadable"
+            ) from None
         self.encoder.requires_grad_(False).eval()
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings (n, tokens, width) of n prompts, padded or cut to the encoder's number of tokens."""
+        """Embed n prompts, padded or cut to the encoder's number of tokens: (n, tokens, width)."""
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from framer.backbones.base import Batch
 from framer.backbones.dit4sr.model import DiT4SR
 from framer.backbones.dit4sr.settings import DiT4SRRestore
+from framer.backbones.dit4sr.weights_file import open_transformer
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import settings_of
 from framer.errors import UserError
@@ -223,6 +224,8 @@ def test_published_weights_become_a_run_and_a_delta(folder, tmp_path, key):
     assert all(torch.equal(p, run.adapter_state()[name]) for name, p in trained.adapter_state().items())
     convert(tmp_path / "runs/r", "dit4sr", "delta", tmp_path / "delta.safetensors")
     convert(tmp_path / "delta.safetensors", "dit4sr", "run", tmp_path / "runs/again", base=folder)
+    convert(tmp_path / "runs/r", "dit4sr", "whole", tmp_path / "whole", base=folder)
+    assert open_transformer(tmp_path / "whole", key)[1]
     weights = [(tmp_path / "runs" / name / "model.safetensors").read_bytes() for name in ("r", "again")]
     assert weights[0] == weights[1]
     save_file(whole | {"proj_out.bias": torch.ones(16)}, tmp_path / "other.safetensors")

@@ -137,7 +137,7 @@ def test_an_image_beyond_the_position_codes_needs_local_positions(model):
     lr = torch.rand(1, 3, 4, 132, generator=generator(2))
     options = {**PLAIN, "steps": 1}
     assert model.restore_image(lr, draws(), DiT4SRRestore(**options)).shape == (1, 3, 16, 528)
-    with pytest.raises(UserError, match="the position codes reach 64 a side"):
+    with pytest.raises(UserError, match="exceeds the table of 64 x 64 position codes"):
         model.restore_image(lr, draws(), DiT4SRRestore(**options, positions="global"))
 
 

@@ -149,7 +149,7 @@ def test_position_codes_of_tiles_are_those_of_the_image():
     grid = whole[0].unflatten(0, (6, 8))
     tiles = network.codes_at((12, 16), [(0, 0), (4, 6)], (8, 10))
     assert torch.equal(tiles[0], grid[:4, :5].flatten(0, 1)) and torch.equal(tiles[1], grid[2:6, 3:8].flatten(0, 1))
-    with pytest.raises(UserError, match="an image of 25 x 5 tokens, where the position codes reach 24 a side"):
+    with pytest.raises(UserError, match="25 x 5 tokens exceeds the table of 24 x 24"):
         network.codes_at((50, 10), [(0, 0)], (8, 8))
 
 
@@ -178,3 +178,10 @@ def test_it_reads_nothing_else_silently(tmp_path):
     SD3Transformer2DModel(**SMALL).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"not a whole DiT4SR transformer .missing keys: .* and 65 more"):
         DiT4SRTransformer.from_pretrained(tmp_path)
+
+
+def test_the_released_key_needs_a_norm():
+    with pytest.raises(UserError) as error:
+        DiT4SRTransformer(**SMALL | {"qk_norm": None})
+    assert (error.value.key, error.value.code) == ("qk_norm", "conflict")
+    DiT4SRTransformer(**SMALL | {"qk_norm": None}, key="fixed")

@@ -6,7 +6,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
 from framer.backbones.pisa_sr.config import FULL, TINY, Parts
-from framer.backbones.pisa_sr.lora import acting, add_lora, lora_modules, lora_sets, lora_state, lora_targets
+from framer.backbones.pisa_sr.lora import active_sets, add_lora, lora_modules, lora_sets, lora_state, lora_targets
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_a_switch_of_sets_changes_neither_weights_nor_what_trains(unet):
     for p in lora_state(unet, ["sem"]).values():
         p.requires_grad_(True)
     trains = {name for name, p in unet.named_parameters() if p.requires_grad}
-    with acting(unet, "pix"):
+    with active_sets(unet, "pix"):
         assert active(unet) == {"default_encoder_pix"}
         assert {name for name, p in unet.named_parameters() if p.requires_grad} == trains
-    with pytest.raises(RuntimeError), acting(unet):
+    with pytest.raises(RuntimeError), active_sets(unet):
         assert active(unet) == set()
         raise RuntimeError
     assert active(unet) == {"default_encoder_pix", "default_encoder_sem"}

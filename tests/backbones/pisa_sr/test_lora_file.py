@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from framer.backbones.pisa_sr.config import TINY
-from framer.backbones.pisa_sr.lora import acting, add_lora, lora_modules, lora_state
+from framer.backbones.pisa_sr.lora import active_sets, add_lora, lora_modules, lora_state
 from framer.backbones.pisa_sr.lora_file import EMPTY_PROMPT, FORMS, LoraWeights, metadata, read_lora, write_lora
 from framer.backbones.pisa_sr.model import load_lora
 from framer.backbones.random import generator
@@ -110,17 +110,17 @@ def test_diffusers_reads_its_folders(trained, tmp_path):
     unet.set_adapters(["pixel", "semantic"])
     assert torch.allclose(output(unet), output(trained), atol=1e-5)
     unet.set_adapters(["pixel"])
-    with acting(trained, "pix"):
+    with active_sets(trained, "pix"):
         assert torch.allclose(output(unet), output(trained), atol=1e-5)
 
 
 def test_peft_reads_its_folders(trained, tmp_path):
     write_lora(weights(trained), tmp_path / "lora", "peft")
     model = PeftModel.from_pretrained(new_unet(), tmp_path / "lora/pixel", adapter_name="pixel")
-    with acting(trained, "pix"):
+    with active_sets(trained, "pix"):
         assert torch.allclose(output(model), output(trained), atol=1e-5)
     merged = model.merge_and_unload()
-    with acting(trained, "pix"):
+    with active_sets(trained, "pix"):
         assert torch.allclose(output(merged), output(trained), atol=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_the_embedding_that_a_run_keeps_is_no_lora(trained, tmp_path):
     save_file(tensors(trained) | {EMPTY_PROMPT: PROMPT}, tmp_path / "run.safetensors", metadata({"pix": 4, "sem": 6}))
     assert read_lora(tmp_path / "run.safetensors").tensors.keys() == lora_state(trained).keys()
     save_file(tensors(trained), tmp_path / "alpha.safetensors", {"pisa_sr": '{"lora_alpha": 4}'})
-    with pytest.raises(UserError, match=r"alpha\.safetensors: LoRA alpha 4, where PiSA-SR has 8"):
+    with pytest.raises(UserError, match=r"alpha\.safetensors: LoRA alpha 4, not PiSA-SR's 8"):
         read_lora(tmp_path / "alpha.safetensors")
 
 
@@ -136,7 +136,7 @@ def test_the_pixel_set_alone_is_no_official_checkpoint(trained, tmp_path):
     alone = LoraWeights.of({k: v for k, v in tensors(trained).items() if "_pix." in k}, "here")
     write_lora(alone, tmp_path / "a.safetensors", "safetensors")
     assert read_lora(tmp_path / "a.safetensors").ranks == {"pix": 4}
-    with pytest.raises(UserError, match=r"a\.pkl: the official format holds both LoRA sets"):
+    with pytest.raises(UserError, match=r"a\.pkl: the official format contains both LoRA sets"):
         write_lora(alone, tmp_path / "a.pkl", "official")
     assert not (tmp_path / "a.pkl").exists()
 
@@ -191,18 +191,18 @@ A, B = "conv_in.lora_A.default_encoder_pix.weight", "conv_in.lora_B.default_enco
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: [1, 2], "lacks unet_lora_encoder_modules_pix"),
-        (lambda c: {k: v for k, v in c.items() if k != "lora_rank_unet_sem"}, "lacks lora_rank_unet_sem"),
+        (lambda c: [1, 2], "unet_lora_encoder_modules_pix.* missing"),
+        (lambda c: {k: v for k, v in c.items() if k != "lora_rank_unet_sem"}, "lora_rank_unet_sem missing"),
         (lambda c: c | {"state_dict_unet": 3}, "state_dict_unet is no mapping"),
         (lambda c: c | {"lora_rank_unet_pix": 8}, "lora_rank_unet_pix is 8, its tensors have rank 4"),
-        (lambda c: c | {"unet_lora_others_modules_sem": []}, "unet_lora_others_modules_sem names other modules"),
+        (lambda c: c | {"unet_lora_others_modules_sem": []}, "unet_lora_others_modules_sem lists other modules"),
         (lambda c: drop(c, A), "'conv_in' has B of its pix LoRA, not both A and B"),
         (lambda c: put(c, A, torch.zeros(8, 4, 3, 3)), "is not of rank 8 as the rest of pix"),
         (lambda c: put(put(c, A, torch.zeros(2, 4, 3, 3)), B, torch.zeros(64, 2, 1, 1)), "is not of rank 2"),
         (lambda c: put(c, A, torch.full((4, 4, 3, 3), torch.nan)), "no finite floating-point numbers"),
         (lambda c: put(c, "conv_in.weight", torch.zeros(3)), "'conv_in.weight' is not a LoRA tensor"),
         (lambda c: put(c, A, torch.zeros(4, 9, 3, 3)), r"(4, 9, 3, 3) does not fit a layer of (64, 4, 3, 3)"),
-        (lambda c: rename(c, "conv_in", "conv_inn"), "'conv_inn' is no layer of this U-Net"),
+        (lambda c: rename(c, "conv_in", "conv_inn"), "'conv_inn' is not a layer of this U-Net"),
     ],
 )
 def test_what_is_no_released_checkpoint_is_refused(trained, tmp_path, change, message):
@@ -235,7 +235,7 @@ def test_sets_on_different_modules_are_refused(trained):
 def test_other_ranks_than_those_of_the_u_net_are_refused(trained, released):
     unet = new_unet()
     add_lora(unet, "pix", 4)
-    with pytest.raises(UserError, match="has an unknown tensor"):
+    with pytest.raises(UserError, match="unknown tensor"):
         load_lora(unet, released)
     add_lora(unet, "sem", 4)
     before = tensors(unet)

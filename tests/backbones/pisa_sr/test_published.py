@@ -113,7 +113,7 @@ def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pip
     assert isinstance(model, PiSASR)
     lr = torch.rand(1, 3, 10, 30)
     options = settings_of("pisa_sr", {"restore": SMALL}).restore
-    model.config["process_size"] = 64
+    model.process_size = 64
     assert model.restore_image(lr, draws(), options).shape == (1, 3, 40, 120)
     assert "text" not in model.__dict__  # the encoder was never read
 
@@ -151,7 +151,7 @@ def test_conversions_that_cannot_be_are_one_line(pipeline, tmp_path):
         ((tmp_path / "x.pkl", "pisa_sr", "onnx", tmp_path / "out"), "unknown form 'onnx'"),
         ((tmp_path / "x.pkl", "pisa_sr", "peft", tmp_path / "out"), "x.pkl: not a readable pickle"),
         ((tmp_path, "pisa_sr", "peft", tmp_path / "out"), "card.json: not there"),
-        ((tmp_path / "x.pkl", "dit4sr", "peft", tmp_path / "out"), "dit4sr has no form of that name"),
+        ((tmp_path / "x.pkl", "dit4sr", "peft", tmp_path / "out"), "unknown form 'peft'"),
     ):
         with pytest.raises(UserError, match=message):
             convert(*arguments)

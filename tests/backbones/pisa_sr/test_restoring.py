@@ -81,7 +81,7 @@ def test_adjusted_residuals_equal_those_of_merged_networks(tiny, pix, sem):
     pixel, both = residual(merged(tiny, 1, 0), prompt), residual(merged(tiny, 1, 1), prompt)
     expected = pix * pixel + sem * (both - pixel)
     with torch.no_grad():
-        found = tiny._weighed(LATENT, options(lambda_pix=pix, lambda_sem=sem))
+        found = tiny._weighted_residual(LATENT, options(lambda_pix=pix, lambda_sem=sem))
     assert (pixel - both).abs().max() > 0.1
     assert (found - expected).abs().max() <= 1e-5 * max(1.0, both.abs().max().item())
 
@@ -174,7 +174,7 @@ def test_tiles_are_blended_by_their_weights_whatever_the_batch(latent_diffusion)
     with torch.no_grad():
         for top, left in tiles.corners:
             at = (..., slice(top, top + 12), slice(left, left + 12))
-            total[at] += weight * latent_diffusion._weighed(latent[at], given)
+            total[at] += weight * latent_diffusion._weighted_residual(latent[at], given)
             norm[at[1:]] += weight
         found = []
         for batch in (1, 3, 100):

@@ -104,9 +104,9 @@ class PixelUNet(Backbone):
         if framer is None:
             loss = self._distance(start - self.residual(start), clean)
             return StepLoss(loss, {"charbonnier": loss.detach()})
-        with record(self.network, BLOCKS) as taps:
+        with record(self.network, BLOCKS) as recorder:
             residual = self.residual(start)
-            maps = [*self.heads(list(taps.take().values()), residual.shape[-2:]), residual]
+            maps = [*self.heads(list(recorder.take().values()), residual.shape[-2:]), residual]
         one = torch.ones(())  # x_L = x_H + residual: alpha = sigma = 1
         *students, teacher = compared(maps, framer.recipe.space, "epsilon", start, one, one)
         loss = self._distance(start - residual, clean)
