@@ -1,7 +1,7 @@
-"""The yardstick of `bench_method.py`: the recipe `released`, layer by layer, in the plainest autograd that does it.
+"""The reference of `bench_method.py`: the recipe `released`, layer by layer, in the plainest autograd that does it.
 
-One full `fft2` a map, shifted; masks over the full spectrum; every band's features masked and normalised by themselves.
-Kept apart from the package, and never optimised.
+One full `fft2` per map, shifted; masks over the full spectrum; the features of each band masked and normalized separately.
+Independent of the package, and not optimized.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ def magnitude(x: Tensor) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    """One vector of length 1 an image. (B, C * H * W)."""
+    """One vector of length 1 per image. (B, C * H * W)."""
     return F.normalize(x.flatten(1), dim=1)
 
 
 def weight(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """The frequency-adaptive weight of a band, detached. (B,)."""
+    """The frequency-adaptive weight in one band, detached. (B,)."""
     area = mask.sum(dim=(2, 3)) + 1e-9
     own = ((student.detach() * mask).sum(dim=(2, 3)) / area).mean(dim=1)
     final = ((teacher * mask).sum(dim=(2, 3)) / area).mean(dim=1)

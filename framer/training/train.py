@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from framer.backbones.base import Backbone
-from framer.backbones.registry import FRAMER
+from framer.backbones.registry import FRAMER, SETTINGS
+from framer.backbones.rehearsal import rehearse
 from framer.data.captions import training_prompts
 from framer.provenance.hashing import derive_seed, digest
 from framer.runs import run_dir
@@ -52,11 +53,18 @@ def train(
         if cache:
             backbone.remember(cache.prompt)
 
+        prepare, (first, *_) = stages_of(job, backbone, heads=framer is not None), job.stages
+
+        def begin(stage: str) -> None:
+            prepare(stage)
+            if stage == first and job.backbone not in SETTINGS:  # the tests cover those of this package
+                rehearse(backbone, framer, analysis=bool(job.snapshots))
+
         snapshots = Snapshots(out, job.snapshots)
         task = Task(
             job=job,
             backbone=backbone,
-            begin=stages_of(job, backbone, heads=framer is not None),
+            begin=begin,
             batch_loss=lambda batch: backbone.training_loss(batch, framer),
             weights=backbone.adapter_state,
             data=data,

@@ -56,7 +56,7 @@ def test_the_method_page_names_every_field_and_every_recipe():
 
 
 def test_the_benchmark_compares_with_the_same_loss():
-    """The yardstick is a second implementation in torch, over full spectra."""
+    """The reference is a second implementation in torch, over full spectra."""
     plain = load(ROOT / "bench/plain_framer.py").plain_released
     generator = torch.Generator().manual_seed(0)
     teacher = torch.randn(3, 3, 8, 9, generator=generator, dtype=torch.float64)
