@@ -1,6 +1,6 @@
 """The reference of `bench_method.py`: the recipe `released`, layer by layer, in the plainest autograd that does it.
 
-One full `fft2` per map, shifted; masks over the full spectrum; the features of each band masked and normalized separately.
+One full `fft2` per map, shifted; masks over the full spectrum; each band's features masked and normalized separately.
 Independent of the package, and not optimized.
 """
 
@@ -36,7 +36,7 @@ def plain_released(students: Sequence[Tensor], teacher: Tensor, negatives: Seque
 
 
 def magnitude(x: Tensor) -> Tensor:
-    """Centred magnitude spectrum, as large as the map."""
+    """Centered magnitude spectrum, as large as the map."""
     return torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1)).abs()
 
 

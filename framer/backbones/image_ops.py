@@ -49,7 +49,7 @@ def enlarged_size(height: int, width: int, least: int) -> tuple[int, int]:
     enlarged less, until its long side is `LONGEST` times `least`; large images keep their size.
 
     Args:
-        height, width: of the image, pixels.
+        height, width: size of the image, pixels.
         least: the shortest side that needs no enlarging, pixels.
     """
     short, long = sorted((height, width))

@@ -137,7 +137,7 @@ class FramerLoss(nn.Module):
                 layers that are not students are not read. By default they are drawn according to `Recipe.negatives`.
             generator: for the draw; by default torch's CPU generator. All ranks use rank 0's draw.
 
-        With `torch.distributed` initialised this is a collective call: all ranks make it, with equally many images.
+        With `torch.distributed` initialized this is a collective call: all ranks make it, with equally many images.
 
         Raises:
             UserError: shapes differ, an index is out of range, or the recipe is undefined for so few layers or images.

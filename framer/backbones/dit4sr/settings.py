@@ -48,7 +48,7 @@ class DiT4SRSettings(Settings):
     stages = ("control",)
 
     key: Literal["released", "fixed"] = Field(
-        default="released", description="key of the LR tokens: the noise key, normalised twice, or their own"
+        default="released", description="key of the LR tokens: the noise key, normalized twice, or their own"
     )
     injection_scale: float = Field(default=1.0, ge=0, description="factor on what the MLPs inject, in training")
     control_out: Literal["random", "cloned"] = Field(

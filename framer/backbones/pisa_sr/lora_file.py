@@ -41,7 +41,7 @@ class LoraWeights:
     """Both LoRA sets, or the pixel set alone.
 
     Attributes:
-        ranks: of each set that is there.
+        ranks: LoRA rank per set.
         modules: full names by group; the same for all sets.
         tensors: float, on the CPU, by the names of the released file: A (rank, inputs[, kernel]), B (outputs, rank[, 1,
             1]).

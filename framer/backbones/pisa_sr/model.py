@@ -63,12 +63,12 @@ class PiSASR(Backbone):
     The tiny base differs from Stable Diffusion in three ways. It is pretrained as a blind Gaussian denoiser in the
     residual form above: a U-Net of this size that predicts DDPM noise learns nothing in a minute that a LoRA could use.
     Its `conv_out` starts at zero, so that the untrained model returns its bicubic input. And the biases of `conv_in`
-    start at unit variance: group normalisation then keeps the amplitude of an image whose values are small beside them,
+    start at unit variance: group normalization then keeps the amplitude of an image whose values are small beside them,
     which a regression of pixels needs.
 
     Attributes:
         codec: pixels to latents.
-        folder: of the published pipeline; None where the weights are our own or random.
+        folder: the published pipeline; None for our own or random weights.
     """
 
     name = "pisa_sr"

@@ -32,7 +32,7 @@ class PiSASRRestore(RestoreSettings):
 
 
 class PiSASRSettings(Settings):
-    """PiSA-SR. Defaults are those of the released training script; docs/reproduction.md says where it is silent."""
+    """PiSA-SR. Defaults are those of the released training script; docs/reproduction.md lists where it is silent."""
 
     backbone = "framer.backbones.pisa_sr.model:PiSASR"
     layers = "framer.backbones.pisa_sr.features"
@@ -49,10 +49,10 @@ class PiSASRSettings(Settings):
     csd_guidance: float = Field(default=7.5, ge=0, description="guidance scale of the CSD teacher")
     csd_from: float = Field(default=0.02, ge=0, le=1, description="least timestep of CSD, as a fraction")
     csd_to: float = Field(default=0.5, ge=0, le=1, description="timesteps of CSD stay below this fraction")
-    prompt_drop: float = Field(default=0.5, ge=0, le=1, description="share of samples whose tags the U-Net is not told")
+    prompt_drop: float = Field(default=0.5, ge=0, le=1, description="share of samples whose prompt is empty")
     posterior: Literal["mode", "sample"] = Field(default="sample", description="latent of the LR image in training")
     framer_stages: list[Literal["pixel", "semantic"]] = Field(
-        default=["pixel", "semantic"], description="stages in which the FRAMER loss acts; the paper does not say"
+        default=["pixel", "semantic"], description="stages of the FRAMER loss; not stated in the paper"
     )
     framer_maps: Literal["latents", "features"] = Field(
         default="latents",
