@@ -32,7 +32,6 @@ from framer.backbones.pisa_sr.lora_file import (
     FORMS,
     LoraWeights,
     install,
-    load_lora,
     metadata,
     read_lora,
     write_lora,
@@ -49,8 +48,6 @@ from framer.errors import UserError, unknown
 if TYPE_CHECKING:
     from framer.method import FramerLoss
     from framer.method.recipe import Space
-
-__all__ = ["PiSASR", "load_lora"]
 
 TIMESTEP = 1
 TRAINS: Mapping[str, LoraSet] = MappingProxyType({"pixel": "pix", "semantic": "sem"})

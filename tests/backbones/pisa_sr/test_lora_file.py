@@ -9,10 +9,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from framer.backbones.pisa_sr import load_lora
 from framer.backbones.pisa_sr.config import TINY
 from framer.backbones.pisa_sr.lora import active_sets, add_lora, lora_modules, lora_state
 from framer.backbones.pisa_sr.lora_file import EMPTY_PROMPT, FORMS, LoraWeights, metadata, read_lora, write_lora
-from framer.backbones.pisa_sr.model import load_lora
 from framer.backbones.random import generator
 from framer.errors import UserError
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from framer.backbones.base import Batch
 from framer.backbones.image_ops import upsample
+from framer.backbones.pisa_sr import load_lora
 from framer.backbones.pisa_sr.lora import lora_state, lora_targets
-from framer.backbones.pisa_sr.model import load_lora
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create
 from framer.errors import UserError
