@@ -191,15 +191,15 @@ A, B = "conv_in.lora_A.default_encoder_pix.weight", "conv_in.lora_B.default_enco
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: [1, 2], "unet_lora_encoder_modules_pix.* missing"),
+        (lambda c: [1, 2], "and 6 more missing"),
         (lambda c: {k: v for k, v in c.items() if k != "lora_rank_unet_sem"}, "lora_rank_unet_sem missing"),
-        (lambda c: c | {"state_dict_unet": 3}, "state_dict_unet is no mapping"),
+        (lambda c: c | {"state_dict_unet": 3}, "state_dict_unet is not a mapping"),
         (lambda c: c | {"lora_rank_unet_pix": 8}, "lora_rank_unet_pix is 8, its tensors have rank 4"),
         (lambda c: c | {"unet_lora_others_modules_sem": []}, "unet_lora_others_modules_sem lists other modules"),
         (lambda c: drop(c, A), "'conv_in' has B of its pix LoRA, not both A and B"),
         (lambda c: put(c, A, torch.zeros(8, 4, 3, 3)), "is not of rank 8 as the rest of pix"),
         (lambda c: put(put(c, A, torch.zeros(2, 4, 3, 3)), B, torch.zeros(64, 2, 1, 1)), "is not of rank 2"),
-        (lambda c: put(c, A, torch.full((4, 4, 3, 3), torch.nan)), "no finite floating-point numbers"),
+        (lambda c: put(c, A, torch.full((4, 4, 3, 3), torch.nan)), "not finite floating-point numbers"),
         (lambda c: put(c, "conv_in.weight", torch.zeros(3)), "'conv_in.weight' is not a LoRA tensor"),
         (lambda c: put(c, A, torch.zeros(4, 9, 3, 3)), r"(4, 9, 3, 3) does not fit a layer of (64, 4, 3, 3)"),
         (lambda c: rename(c, "conv_in", "conv_inn"), "'conv_inn' is not a layer of this U-Net"),
