@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-IMPATIENT = str(Path(__file__).parent / "impatient")
-"""For the PYTHONPATH of a process that is not to wait before it tries again."""
+from tests.fixtures.clone import ROOT
+
+IMPATIENT = os.pathsep.join((str(Path(__file__).parent / "impatient"), str(ROOT)))
+"""PYTHONPATH of a process of this tree that does not wait before it tries again."""
 COMMIT = "c0ffee" + "0" * 34
 
 
