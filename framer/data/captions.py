@@ -100,10 +100,13 @@ def captions_of(stems: Iterable[str], captions: Mapping[str, str], missing: Miss
 
 
 def about_objects(caption: str) -> str:
-    """A caption without its sentences that hold one of `UNWANTED`, in any case; sentences end in . ? or !"""
-    sentences = re.findall(r"[^.?!]+[.?!]*", caption)
-    kept = (one.strip() for one in sentences if not any(word in one.lower() for word in UNWANTED))
-    return " ".join(one for one in kept if one)
+    """Drop the sentences of a caption that hold one of `UNWANTED`, in any case.
+
+    A sentence ends with each single `.`, `?` or `!`, also within a number or an ellipsis, and the kept ones are joined
+    as they were split, with nothing in between: this is the filter of DiT4SR's released code.
+    """
+    sentences = re.findall(r"[^.?!]*[.?!]|[^.?!]+$", caption)
+    return "".join(one for one in sentences if not any(word in one.lower() for word in UNWANTED)).strip()
 
 
 def _text(path: Path) -> str:

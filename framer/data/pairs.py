@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from scipy.ndimage import correlate1d
 
 from framer.data.captions import photograph_name
 from framer.data.degradation.pipeline import apply, draw, target
@@ -13,8 +15,16 @@ from framer.data.image_folder import verify
 from framer.data.images import image_size, list_images, read_rgb
 from framer.errors import UserError
 
+Crops = Literal["any", "textured"]
+Augmentation = Literal["flip", "flip_rotate"]
+
 MEMORY = 2**30
 """Decoded photographs are kept in memory up to this many bytes in all."""
+
+LEAST_AREA, LEAST_BYTES = 384 * 384, 100 * 1024
+"""Photographs with fewer pixels, or in smaller files, are not used where crops must be textured."""
+TRIES, TEXTURE = 50, 0.2
+"""How often a crop is drawn anew where it must be textured, and the mean gradient that it must exceed."""
 
 
 def to_tensor(rgb: np.ndarray) -> torch.Tensor:
@@ -46,6 +56,23 @@ def mirrored(image: np.ndarray, side: int) -> np.ndarray:
     return image
 
 
+def texture(crop: np.ndarray) -> float:
+    """Mean magnitude of the 3x3 Sobel gradient over pixels and channels.
+
+    Args:
+        crop: (H, W, C), uint8.
+
+    Returns:
+        In units of the [0, 1] range; the kernels are not normalized, so that a step edge of height 1 gives up to 4.
+    """
+    image = crop.astype(np.float32) / 255
+    slopes = [
+        correlate1d(correlate1d(image, [-1, 0, 1], along, mode="mirror"), [1, 2, 1], across, mode="mirror")
+        for along, across in ((0, 1), (1, 0))
+    ]
+    return float(np.hypot(*slopes).mean())
+
+
 class Epochs:
     """An endless order of finitely many pairs: each once an epoch, every epoch in another order."""
 
@@ -69,12 +96,26 @@ def endless(k: int) -> int:
 class TrainingPairs:
     """An endless stream of training pairs, each a pure function of (seed, its number).
 
-    Pair number k takes its photograph, crop, flip, quarter turns and degradation from `numpy.random.default_rng([seed,
-    k])`. Whoever trains, with whatever batches and workers, sees the same pairs under the same numbers. A photograph
-    that is smaller than the crop is first continued by its mirror image, as BasicSR's and Real-ESRGAN's loaders do.
+    Pair number k takes its photograph, flip, crop, quarter turns and degradation from `numpy.random.default_rng([seed,
+    k])`, so that it does not depend on batches, workers and ranks. A photograph that is smaller than the crop is
+    continued by its mirror image.
+
+    With `crops="textured"` the photographs and crops are selected as in the data loader of DiT4SR's and FRAMER's
+    released code: photographs below `LEAST_AREA` or `LEAST_BYTES` are not drawn, and a crop is drawn up to `TRIES`
+    times, until its `texture` exceeds `TEXTURE`; the last one is used as it is.
     """
 
-    def __init__(self, folders: list[Path], crop: int, preset: str, seed: int, order: Callable[[int], int] = endless):
+    def __init__(
+        self,
+        folders: list[Path],
+        crop: int,
+        preset: str,
+        seed: int,
+        order: Callable[[int], int] = endless,
+        *,
+        crops: Crops = "any",
+        augmentation: Augmentation = "flip",
+    ):
         """
         Args:
             folders: HR photographs, each a folder of a set (`SET/HR`); the sets are joined in this order.
@@ -82,10 +123,13 @@ class TrainingPairs:
             preset: a name in `framer.data.degradation.presets.PRESETS`.
             seed: non-negative.
             order: number of the pair at each place of the stream.
+            crops: "any", or "textured" ones only.
+            augmentation: "flip" mirrors half of the crops horizontally; "flip_rotate" also turns them by 0 to 3
+                quarter turns.
 
         Raises:
-            UserError: a folder holds no image, an image is not the one that its set's index lists, or there is no such
-                preset.
+            UserError: a folder holds no image, an image is not the one that its set's index lists, the preset is
+                unknown, or no photograph is large enough for textured crops.
         """
         self.degradation = Degradation.named(preset)
         for folder in folders:
@@ -94,6 +138,12 @@ class TrainingPairs:
             raise UserError(f"crop: {crop} is no multiple of {SCALE}")
         self.paths = [path for folder in folders for path in list_images(folder).values()]
         self.crop, self.seed, self.order = crop, seed, order
+        self.textured, self.rotated = crops == "textured", augmentation == "flip_rotate"
+        if self.textured:
+            self.paths = [path for path in self.paths if _is_large(path)]
+            if not self.paths:
+                least = f"{LEAST_AREA} pixels and {LEAST_BYTES // 1024} KiB"
+                raise UserError(f"crops: no photograph has {least}; set crops: any", code="missing")
         pixels = 0
         for path in self.paths:
             width, height = image_size(path)
@@ -118,11 +168,15 @@ class TrainingPairs:
         rng = np.random.default_rng([self.seed, k])
         index = int(rng.integers(len(self.paths)))
         photograph = self._photograph(index)
-        top, left = (int(rng.integers(side - self.crop + 1)) for side in photograph.shape[:2])
-        crop = photograph[top : top + self.crop, left : left + self.crop]
-        if rng.random() < 0.5:
-            crop = crop[:, ::-1]
-        hr = target(to_tensor(np.rot90(crop, int(rng.integers(4)))), self.degradation)
+        flipped = rng.random() < 0.5
+        for _ in range(TRIES if self.textured else 1):
+            top, left = (int(rng.integers(side - self.crop + 1)) for side in photograph.shape[:2])
+            crop = photograph[top : top + self.crop, left : left + self.crop]
+            if self.textured and texture(crop) > TEXTURE:
+                break
+        crop = crop[:, ::-1] if flipped else crop
+        crop = np.rot90(crop, int(rng.integers(4))) if self.rotated else crop
+        hr = target(to_tensor(crop), self.degradation)
         return photograph_name(self.paths[index]), apply(hr, draw(self.degradation, rng, self.crop, self.crop)), hr
 
     def _photograph(self, index: int) -> np.ndarray:
@@ -132,3 +186,8 @@ class TrainingPairs:
         if self._kept is not None:
             self._kept[index] = photograph
         return photograph
+
+
+def _is_large(path: Path) -> bool:
+    width, height = image_size(path)
+    return width * height >= LEAST_AREA and path.stat().st_size >= LEAST_BYTES

@@ -1,7 +1,7 @@
 """What each stage of a study does, resolved to plain values."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from framer.data.captions import Captions
 from framer.method.recipe import Recipe
@@ -28,7 +28,7 @@ class TrainingData:
     """Where training pairs come from: HR photographs, degraded on the fly.
 
     Attributes:
-        sets, degradation: as in the study.
+        sets, degradation, crops, augmentation: as in the study.
         pairs: how many there are; None for never the same twice.
         seed: of the pairs when there are so many, and all runs share them; otherwise each run has its own.
     """
@@ -37,6 +37,8 @@ class TrainingData:
     degradation: str
     pairs: int | None = None
     seed: int = 0
+    crops: Literal["any", "textured"] = "any"
+    augmentation: Literal["flip", "flip_rotate"] = "flip"
 
 
 @dataclass(frozen=True)

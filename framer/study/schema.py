@@ -52,6 +52,12 @@ class DataConfig(Strict):
 
     sets: list[Name] = Field(min_length=1)
     degradation: str = Field(description="a preset of framer.data.degradation.presets")
+    crops: Literal["any", "textured"] = Field(
+        "any", description="textured: draw flat crops anew and skip small photographs, as DiT4SR's released code does"
+    )
+    augmentation: Literal["flip", "flip_rotate"] = Field(
+        "flip", description="mirror crops horizontally, as all released codes do; flip_rotate adds quarter turns"
+    )
 
     pairs: int | None = Field(
         None, ge=1, description="train on so many pairs again and again; absent: never the same twice"

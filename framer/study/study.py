@@ -306,7 +306,7 @@ class Study:
     def _data(self, backbone: str) -> TrainingData:
         data = self.config.backbones[backbone].data
         seed = derive_seed(self.config.seed, "pairs", backbone) if data.pairs else 0
-        return TrainingData(tuple(data.sets), data.degradation, data.pairs, seed)
+        return TrainingData(tuple(data.sets), data.degradation, data.pairs, seed, data.crops, data.augmentation)
 
     def restore_job(self, row: str) -> RestoreJob:
         """What `framer restore` does for a row, on every set alike."""

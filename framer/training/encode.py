@@ -49,7 +49,9 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
         path.unlink()
     backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
     backbone.to(device_for(backbone), DTYPES[job.precision])
-    source = TrainingPairs(data, job.crop, job.data.degradation, job.data.seed)
+    source = TrainingPairs(
+        data, job.crop, job.data.degradation, job.data.seed, crops=job.data.crops, augmentation=job.data.augmentation
+    )
     prompts = dict.fromkeys(("", *training_prompts(job.captions, data).values()))
 
     filtered = list(dict.fromkeys(backbone.filtered(prompt) for prompt in prompts))

@@ -137,7 +137,15 @@ class Training:
         pairs: TrainingPairs | EncodedStream = (
             EncodedStream(task.encoded, order)
             if task.encoded
-            else TrainingPairs(task.data, settings.crop, job.data.degradation, drawn, order)
+            else TrainingPairs(
+                task.data,
+                settings.crop,
+                job.data.degradation,
+                drawn,
+                order,
+                crops=job.data.crops,
+                augmentation=job.data.augmentation,
+            )
         )
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         batches = Batches(pairs, settings, seeds, rank, ranks)

@@ -67,8 +67,53 @@ def test_pairing_is_by_stem_and_a_missing_one_is_an_error_or_empty():
 
 def test_sentences_about_the_camera_go():
     text = "A dog on grass! The background is BLURRED. Is it a close-up? Two trees.  A red ball"
-    assert about_objects(text) == "A dog on grass! Two trees. A red ball"
+    assert about_objects(text) == "A dog on grass! Two trees.  A red ball"
     assert about_objects("Prominent. Dense forest.") == "" == about_objects("")
+
+
+PROMPTS = [
+    "A USB 1.1 port. The port is in focus.",
+    "Two dogs, one black. In the background, a blurred tree. The sky is blue.",
+    "A sign reads 'STOP!'. It is red.",
+    "No sentence end",
+    "Wait... what? A dense forest... and a lake.",
+    "The U.S. flag.  Two spaces before.",
+    "\nA new line.\tA tab. ",
+    "The image is black and white. A man stands.",
+    "A cat!A dog?A bird.",
+    "Prominent.",
+    "v2.0 of a board, with 3.3 V pins, is located at the left.",
+    "A close-up. Of a leaf.",
+    "It costs $4.99. The position is clear.",
+    "A house.The house is old.",
+    "FOCUS is on the bird. The bird sings!",
+    "...",
+    " Leading space. Trailing space ",
+    "A depth of field effect. A boat on the water",
+    "e.g. a cup, i.e. a mug.",
+    "The focal point is a clock. It shows 10.30 a.m. on a wall.",
+]
+
+
+def released(caption: str) -> str:
+    """The filter written out, letter by letter."""
+    kept, sentence = "", ""
+    for position, letter in enumerate(caption):
+        sentence += letter
+        if letter in ".?!" or position == len(caption) - 1:
+            if not any(word in sentence.lower() for word in UNWANTED):
+                kept += sentence
+            sentence = ""
+    return kept.strip()
+
+
+@pytest.mark.parametrize("caption", PROMPTS)
+def test_sentences_are_joined_as_they_were_split(caption):
+    assert about_objects(caption) == released(caption)
+
+
+def test_numbers_with_points_stay_whole():
+    assert about_objects(PROMPTS[0]) == "A USB 1.1 port."
 
 
 @settings(deadline=None)
