@@ -78,7 +78,7 @@ def test_what_an_edit_trains_again(package: Path) -> None:
 
     # Messages and descriptions: nothing.
     edit(package, "method/loss.py", lambda text: text.replace('UserError(f"', 'UserError(f"Reworded: '))
-    edit(package, "errors.py", lambda text: text.replace("known: ", "there are: "))
+    edit(package, "errors.py", lambda text: text.replace("hint} known: ", "hint} there are: "))
     edit(
         package,
         "backbones/dit4sr/settings.py",

@@ -94,7 +94,7 @@ def test_what_only_people_read_does_not_count(copy: Path) -> None:
     edit(copy, "training/train.py", lambda text: text.replace("(\n", "(  # why\n"))
     edit(copy, "backbones/dit4sr/settings.py", lambda text: text.replace('description="', 'description="Reworded: '))
     edit(copy, "method/loss.py", lambda text: text.replace('UserError(f"', 'UserError(f"Reworded: '))
-    edit(copy, "errors.py", lambda text: text.replace("known: ", "there are: "))
+    edit(copy, "errors.py", lambda text: text.replace("hint} known: ", "hint} there are: "))
     edit(copy, "errors.py", add)
     assert changed(before, ask(copy)) == set()
 
