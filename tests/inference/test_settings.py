@@ -12,15 +12,16 @@ from framer.cli import main
 from framer.data.images import write_png
 from framer.provenance.cards import read_card
 from framer.training.options import Session
+from tests.fixtures.photographs import write_photographs
 from tests.fixtures.snakemake import snakemake
-from tests.fixtures.trainings import base_job, photographs, run_job, train_here
+from tests.fixtures.trainings import base_job, run_job, train_here
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of PiSA-SR, `runs/r`, and one LR image."""
     root = tmp_path_factory.mktemp("settings")
-    photographs(root)
+    write_photographs(root)
     for job, out in ((base_job("pisa_sr", 1), "bases/pisa_sr"), (run_job("pisa_sr", 1, None), "runs/r")):
         train_here(root, job, root / out, Session(progress=False))
     write_png(root / "lr/a.png", np.full((5, 7, 3), 90, np.uint8))
