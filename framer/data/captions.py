@@ -1,4 +1,4 @@
-"""Captions of images: one CSV `image,caption` a folder of images, by file stem, or one text file an image.
+"""Captions of images: one CSV `image,caption` per folder of images, by file stem, or one text file per image.
 
 A caption belongs to the image of its stem, never to a place in a list.
 """
@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from framer.data.images import list_images
+from framer.data.images import OTHER_SUFFIXES, SUFFIXES, list_images, stem_of
 from framer.errors import UserError, named
 from framer.provenance.files import csv_text, write_text
 
@@ -31,7 +31,7 @@ UNWANTED = (
     "locate",
     "position",
 )
-"""DiT4SR drops every sentence that holds one of these: it speaks of the camera or of where things are."""
+"""DiT4SR drops every sentence with one of these words: it describes the camera or where things are."""
 
 
 def read_captions(path: Path) -> dict[str, str]:
@@ -39,34 +39,39 @@ def read_captions(path: Path) -> dict[str, str]:
 
     Args:
         path: a CSV with the columns `image` (a file name, or its stem) and `caption`; or a folder with one `STEM.txt`
-            an image, the form in which DiT4SR's authors publish theirs.
+            per image, the form in which DiT4SR's authors publish theirs.
 
     Raises:
         UserError: it is neither, or has two captions of one stem; names the line.
     """
     if path.is_dir():
-        texts = {file.stem: _one_line(_text(file)) for file in sorted(path.glob("*.txt"))}
+        texts = {stem_of(file.name): _one_line(_text(file)) for file in sorted(path.glob("*.txt"))}
         if not texts:
-            raise UserError(
-                f"{path}: holds no .txt file; name a CSV of captions or a folder with one STEM.txt an image"
-            )
+            message = "holds no .txt file; name a CSV of captions or a folder with one STEM.txt per image"
+            raise UserError(message, path=path, code="missing")
         return texts
     reader = csv.DictReader(StringIO(_text(path)), strict=True)
     captions: dict[str, str] = {}
     try:
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UserError(f"{path}: the first line must be '{','.join(COLUMNS)}'")
+            raise UserError(f"the first line must be '{','.join(COLUMNS)}'", path=path)
         for row in reader:
-            where = f"{path}: line {reader.line_num}"
+            line = f"line {reader.line_num}"
             if row.keys() != set(COLUMNS) or row["caption"] is None:
-                raise UserError(f"{where}: not two columns; quote a caption that has a comma")
-            stem = Path(row["image"]).stem
+                raise UserError("not two columns; quote a caption that has a comma", path=path, key=line)
+            stem = _stem(row["image"])
             if stem in captions:
-                raise UserError(f"{where}: a second caption of {stem!r}; keep one")
+                raise UserError(f"a second caption of {stem!r}; keep one", path=path, key=line, code="conflict")
             captions[stem] = row["caption"]
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: not valid CSV ({error})") from None
+        message = f"not valid CSV ({error})"
+        raise UserError(message, path=path, key=f"line {reader.line_num}", code="unreadable") from None
     return captions
+
+
+def _stem(image: str) -> str:
+    """The stem of a file name, or of a stem, whose dots are its own: `shot.1.png` and `shot.1` are one image."""
+    return stem_of(image) if Path(image).suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) else stem_of(f"{image}.png")
 
 
 def captions_file(folder: Path, name: str) -> Path:
@@ -93,9 +98,10 @@ def captions_of(stems: Iterable[str], captions: Mapping[str, str], missing: Miss
         UserError: images have no caption and `missing` is "error"; up to five are named.
     """
     wanted = list(stems)
-    lost = [stem for stem in wanted if stem not in captions]
-    if lost and missing == "error":
-        raise UserError(f"{source}: no caption of {named(lost)}; add them, or set missing: empty")
+    without = [stem for stem in wanted if stem not in captions]
+    if without and missing == "error":
+        message = f"no caption of {named(without)}; add them, or set missing: empty"
+        raise UserError(message, path=source, code="missing")
     return {stem: captions.get(stem, "") for stem in wanted}
 
 
@@ -113,9 +119,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make it with: framer caption") from None
+        raise UserError("no such file; make it with: framer caption", path=path, code="missing") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable UTF-8 text ({error})") from None
+        raise UserError(f"not a readable UTF-8 text ({error})", path=path, code="unreadable") from None
 
 
 def _one_line(text: str) -> str:
@@ -124,7 +130,7 @@ def _one_line(text: str) -> str:
 
 def photograph_name(path: Path) -> str:
     """SET/STEM of a file in a folder of a set: stems repeat between sets."""
-    return f"{path.parent.parent.name}/{path.stem}"
+    return f"{path.parent.parent.name}/{stem_of(path.name)}"
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ def training_prompts(captions: Captions | None, data: Sequence[Path]) -> dict[st
         assert captions is not None
         source = captions_file(Path(captions.folder), folder.parent.name)
         of_set = image_prompts(source, folder, captions.missing)
-        prompts |= {photograph_name(folder / stem): text for stem, text in of_set.items()}
+        prompts |= {f"{folder.parent.name}/{stem}": text for stem, text in of_set.items()}
     return prompts
 
 

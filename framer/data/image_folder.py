@@ -6,33 +6,52 @@ datasets/<id>/card.json              written last
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framer.data.images import INDEX, SUFFIXES, Entry, image_size, list_images, read_index, write_index
+from framer.data.images import (
+    INDEX,
+    SUFFIXES,
+    Entry,
+    image_size,
+    left_out,
+    list_images,
+    read_index,
+    stem_of,
+    write_index,
+)
 from framer.errors import UserError, named
 from framer.provenance.cards import CARD, read_card, verify_payload, write_card
 from framer.provenance.hashing import sha256_file
 from framer.provenance.journal import journal_of
+from framer.provenance.output import refuse_others
 
 if TYPE_CHECKING:
     from framer.data.manifest import Manifest, Source
 
 KIND = "images"
 HASHED = 500
-"""Folders of up to so many images are hashed before they are used; of larger ones the sizes in pixels are compared."""
+"""Folders of up to this many images are hashed before use; of larger ones the sizes in pixels are compared."""
 
 
 @contextmanager
 def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
-    """A scratch folder with one subfolder a part, to be filled and sealed; moved into place when the block ends well.
+    """A scratch folder with one subfolder per part, to be filled and sealed; moved into place when the block succeeds.
 
-    What `folder` held is replaced then; when the block fails, it is not touched. The card goes first and comes back
-    last, so that a folder is never taken for complete in between.
+    The images that the index of `folder` lists are replaced then; when the block fails, they are not touched. The card
+    goes first and comes back last, so that a folder is never taken for complete in between.
+
+    Raises:
+        UserError: a part holds files that the index does not list; code "refused".
     """
+    listed = {entry.name for entry in read_index(folder)} if (folder / INDEX).is_file() else set()
+    for part in manifest.folders:
+        if not (folder / part).is_symlink():
+            refuse_others(folder / part, {name.removeprefix(f"{part}/") for name in listed})
     scratch = folder / ".part"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -43,7 +62,7 @@ def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
         for name in (*manifest.folders, INDEX, CARD):
             old = folder / name
             if old.is_symlink():
-                old.unlink()  # what it leads to is the user's
+                old.unlink()  # its target is the user's
             elif old.is_dir():
                 old.replace(scratch / f"old-{name}")
             (scratch / name).replace(old)
@@ -64,20 +83,20 @@ def seal(
     Args:
         folder: `datasets/<id>`, or the scratch folder that will replace it.
         manifest: what the folders must hold.
-        source: where the images are from.
+        source: where the images come from.
         progress: show a bar.
         hashed: every image must have the sha256 that the manifest lists, where it lists one.
         facts: more for the card, such as the card of the set it was made from.
 
     Raises:
-        UserError: an image is missing, too many, unreadable or not the one that the manifest names.
+        UserError: an image is missing, extra, unreadable or not the one that the manifest lists.
     """
     names = check(folder, manifest)
     entries = write_index(folder, names, progress)
     try:
-        _check_sizes(manifest, entries)
+        _check_sizes(manifest, folder, entries)
         if hashed:
-            _check_hashes(manifest, entries)
+            _check_hashes(manifest, folder, entries)
     except UserError:
         (folder / INDEX).unlink()
         raise
@@ -93,14 +112,18 @@ def check(folder: Path, manifest: "Manifest") -> list[str]:
     parts = {part: list_images(folder / part) for part in manifest.folders}
     if manifest.paired and parts["LR"].keys() != parts["HR"].keys():
         alone = parts["LR"].keys() ^ parts["HR"].keys()
-        raise UserError(f"{manifest.id}: only in one of LR and HR: {named(sorted(alone))}; pairs have one file stem")
+        message = f"only in one of LR and HR: {named(sorted(alone))}; pairs have one file stem"
+        raise UserError(message, path=folder, code="mismatch")
     for part, expected in _counts(manifest).items():
         found = len(parts[part])
         if found != expected:
-            raise UserError(f"{manifest.id}/{part}: holds {found} images, where the manifest says {expected}")
+            rest = f"; left out: {others}" if (others := left_out(folder / part)) else ""
+            message = f"holds {found} images, where the manifest has {expected}{rest}"
+            raise UserError(message, path=folder / part, code="mismatch")
     for part, images in manifest.images.items():
-        if missing := {Path(name).stem if _suffixed(name) else name for name in images} - parts[part].keys():
-            raise UserError(f"{manifest.id}/{part}: {named(sorted(missing))} is not there, which the manifest names")
+        if missing := {stem_of(name) if _suffixed(name) else name for name in images} - parts[part].keys():
+            message = f"no {named(sorted(missing))}, which the manifest lists"
+            raise UserError(message, path=folder / part, code="missing")
     return [f"{part}/{path.name}" for part, images in parts.items() for path in images.values()]
 
 
@@ -108,12 +131,11 @@ def _suffixed(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def _check_hashes(manifest: "Manifest", entries: list[Entry]) -> None:
+def _check_hashes(manifest: "Manifest", folder: Path, entries: list[Entry]) -> None:
     listed = {f"{part}/{name}": sha256 for part, images in manifest.images.items() for name, sha256 in images.items()}
     if wrong := {e.name for e in entries if listed.get(e.name) not in (e.sha256, None)}:
-        raise UserError(
-            f"{manifest.id}: {named(sorted(wrong))}: not the sha256 that the manifest lists; bring the original files"
-        )
+        message = f"{named(sorted(wrong))}: not the sha256 that the manifest lists; use the original files"
+        raise UserError(message, path=folder, code="mismatch")
 
 
 def _counts(manifest: "Manifest") -> dict[str, int]:
@@ -124,21 +146,19 @@ def _counts(manifest: "Manifest") -> dict[str, int]:
     return dict.fromkeys(manifest.folders, manifest.count) if manifest.count else {}
 
 
-def _check_sizes(manifest: "Manifest", entries: list[Entry]) -> None:
+def _check_sizes(manifest: "Manifest", folder: Path, entries: list[Entry]) -> None:
     if not manifest.paired:
         return
-    sizes = {(Path(e.name).parent.name, Path(e.name).stem): (e.width, e.height) for e in entries}
+    sizes = {(Path(e.name).parent.name, stem_of(e.name)): (e.width, e.height) for e in entries}
     for (part, stem), (width, height) in sizes.items():
         lr = sizes["LR", stem]
         if part == "HR" and (width, height) != (lr[0] * manifest.scale, lr[1] * manifest.scale):
-            raise UserError(
-                f"{manifest.id}/HR: {stem} is {width} x {height}, but LR is {lr[0]} x {lr[1]}; "
-                f"HR must be exactly {manifest.scale} times as large"
-            )
+            message = f"{stem} is {width}x{height}, LR is {lr[0]}x{lr[1]}; HR must be exactly {manifest.scale} times LR"
+            raise UserError(message, path=folder / "HR", code="mismatch")
 
 
 def complete(folder: Path, manifest: "Manifest") -> bool:
-    """Whether a set is there, of this manifest, with every image of its index. Images are not hashed again."""
+    """Whether a set exists, of this manifest, with every image of its index. Images are not hashed again."""
     try:
         card = read_card(folder, KIND)
         verify_payload(folder, card)
@@ -147,6 +167,22 @@ def complete(folder: Path, manifest: "Manifest") -> bool:
         return bool(card.get("source") in known and listed == set(check(folder, manifest)))
     except UserError:
         return False
+
+
+def carded(folder: Path) -> Path | None:
+    """The folder whose card describes a folder of images: the set that it is a part of, else itself; None without.
+
+    A card in a part of a set is not the set's, and does not count.
+    """
+    for top in (folder.parent, folder):
+        if not (top / CARD).is_file():
+            continue
+        try:
+            if top == folder or "set" in read_card(top, KIND):
+                return top
+        except UserError:
+            continue  # next to other outputs
+    return None
 
 
 @dataclass(frozen=True)
@@ -176,20 +212,20 @@ class Listing:
 
 
 def listing(folder: Path) -> Listing:
-    """Compare the names of a folder's images with the index in it, or beside it where the folder is a part of a set.
+    """Compare the names of a folder's images with the index of its set, or its own, and print what is left out.
 
     Raises:
         UserError: an image is missing or not listed, the index is not the card's, or the folder is unfinished.
     """
-    if journal_of(folder / INDEX).is_file() and not (folder / CARD).is_file():
-        raise UserError(
-            "not all of its images are there yet; repeat the framer restore that was interrupted",
-            path=folder,
-            code="missing",
-        )
-    top, prefix = (folder, "") if (folder / CARD).is_file() else (folder.parent, f"{folder.name}/")
-    if not (top / CARD).is_file():
-        return Listing(top, {})
+    if others := left_out(folder):
+        print(f"framer: {folder}: left out: {others}", file=sys.stderr)
+    top = carded(folder)
+    if top is None:
+        if journal_of(folder / INDEX).is_file():
+            message = "not all of its images are there yet; repeat the framer restore that was interrupted"
+            raise UserError(message, path=folder, code="missing")
+        return Listing(folder, {})
+    prefix = "" if top == folder else f"{folder.name}/"
     verify_payload(top, read_card(top, KIND))
     listed = {entry.name.removeprefix(prefix): entry for entry in read_index(top) if entry.name.startswith(prefix)}
     if prefix and not listed:

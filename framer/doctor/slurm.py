@@ -163,7 +163,10 @@ def _locks(root: Path) -> Finding:
     results = root / "results"
     try:
         where = results if results.is_dir() else root
-        with tempfile.TemporaryDirectory(dir=where, prefix=".doctor-") as folder, exclusive(Path(folder, "run/hidden")):
+        with (
+            tempfile.TemporaryDirectory(dir=where, prefix=".doctor-") as folder,
+            exclusive(Path(folder, ".lock"), results),
+        ):
             pass
     except (UserError, OSError) as error:
         return Finding("locks", "WRONG", one_line(error))

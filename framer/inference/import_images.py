@@ -7,15 +7,16 @@ from tqdm import tqdm
 
 from framer.data.degradation.presets import SCALE
 from framer.data.image_folder import verify
-from framer.data.images import list_images, read_rgb, write_png
-from framer.errors import UserError
-from framer.inference.output_folder import check, clear, seal
+from framer.data.images import image_size, list_images, read_rgb
+from framer.errors import UserError, named
+from framer.inference.output_folder import check, check_output, check_outputs, filling
+from framer.provenance.cards import lock
 from framer.provenance.code import fingerprint
-from framer.provenance.hashing import digest, sha256_file
+from framer.provenance.hashing import digest
 
 
 def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
-    """Take over what another method restored: `out/STEM.png` for every LR image, then an index and a card.
+    """Import what another method restored: `out/STEM.png` for every LR image, then an index and a card.
 
     Args:
         images: folder of the restored images, named as the LR images.
@@ -24,29 +25,27 @@ def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
         progress: show a bar.
 
     Raises:
-        UserError: an image is missing, one too many, cannot be read, or is not four times as large as its LR image.
+        UserError: an image is missing, extra, cannot be read, or is not four times as large as its LR image; `out`
+            holds files of others, or another process writes it. Nothing is changed then.
     """
+    check_output(out, (images, lr))
     verify(lr)
     inputs, found = list_images(lr), list_images(images)
-    if lacking := sorted(inputs.keys() - found.keys()):
-        raise UserError(f"{images}: no image for {', '.join(lacking[:5])} of {lr}; put {len(lacking)} more there")
+    if missing := sorted(inputs.keys() - found.keys()):
+        message = f"no image for {named(missing)} of {lr}; add {len(missing)}"
+        raise UserError(message, path=images, code="missing")
     if extra := sorted(found.keys() - inputs.keys()):
-        raise UserError(f"{images}: {', '.join(extra[:5])}: not in {lr}; remove {len(extra)}")
-    check(found)
-    hashes: dict[str, str] = {}
-    clear(out)
-    try:
+        raise UserError(f"{named(extra)}: not in {lr}; remove {len(extra)}", path=images, code="mismatch")
+    check_outputs(inputs, SCALE)
+    hashes = check(found)
+    for stem, path in inputs.items():
+        (width, height), expected = image_size(found[stem]), tuple(SCALE * side for side in image_size(path))
+        if (width, height) != expected:
+            message = f"{width}x{height} pixels, not {expected[0]}x{expected[1]}, four times its LR image"
+            raise UserError(message, path=found[stem], code="mismatch")
+    code = fingerprint("import-images")
+    with filling(out, {"imported": code, "lock": lock()}, hashes, (images, lr)) as folder:
         for stem in tqdm(inputs, f"import {images}", unit="image", file=sys.stderr, disable=not progress):
-            rgb, low = read_rgb(found[stem]), read_rgb(inputs[stem])
-            height, width = (SCALE * side for side in low.shape[:2])
-            if rgb.shape[:2] != (height, width):
-                size = f"{rgb.shape[1]}x{rgb.shape[0]}"
-                raise UserError(f"{found[stem]}: {size} pixels, not {width}x{height}, four times its LR image")
-            hashes[stem] = sha256_file(found[stem])
-            write_png(out / f"{stem}.png", rgb)
-    except BaseException:
-        # Without an index or a journal, the next call would not know that they are ours.
-        for stem in hashes:
-            (out / f"{stem}.png").unlink(missing_ok=True)
-        raise
-    seal(out, inputs, fingerprint("import-images"), checkpoint="supplied", inputs=digest(hashes))
+            if stem not in folder.done:
+                folder.write(stem, read_rgb(found[stem]))
+        folder.seal(code, checkpoint="supplied", inputs=digest(hashes))

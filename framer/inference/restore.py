@@ -16,11 +16,12 @@ from framer.backbones.random import Draws, generator
 from framer.backbones.registry import settings_of
 from framer.backbones.settings import RestoreSettings
 from framer.data.captions import Missing, image_prompts
+from framer.data.degradation.presets import SCALE
 from framer.data.image_folder import listing
 from framer.data.images import list_images, read_hashed
 from framer.data.pairs import to_rgb, to_tensor
 from framer.errors import UserError
-from framer.inference.output_folder import Filling, check
+from framer.inference.output_folder import check, check_output, check_outputs, filling
 from framer.provenance.cards import lock, versions
 from framer.provenance.code import fingerprint
 from framer.provenance.hashing import digest, sha256_file
@@ -62,12 +63,13 @@ def restore(
 
     Raises:
         UserError: the checkpoint or an image cannot be read, the model cannot restore an image, an image changes
-            meanwhile, or `out` is `lr`.
+            meanwhile, or `out` is an input or holds files of others.
     """
+    sources = (lr, None if checkpoint == "bicubic" else Path(checkpoint), captions)
+    check_output(out, sources)
     images = list_images(lr)
     listed = listing(lr)
-    if out.resolve() == lr.resolve():
-        raise UserError(f"{out}: --out is the folder of the LR images, which would be overwritten; name another")
+    check_outputs(images, SCALE)
     deterministic(threads)
     model: Backbone | None = None
     options: RestoreSettings | None = None
@@ -108,21 +110,21 @@ def restore(
     inputs = {stem: entries[path].sha256 for stem, path in images.items()} if entries else check(images)
     used = versions(PACKAGES)
     task = facts | {"code": code, "lock": lock(), "versions": used, "device": device}
-    folder = Filling(out, task, {stem: [inputs[stem], prompts.get(stem, "")] for stem in images})
-    bar = tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress)
-    for stem, path in bar:
-        if stem in folder.done:
-            if entries:
-                listed.require(path, sha256_file(path))
-            continue
-        pixels, sha256 = read_hashed(path)
-        listed.require(path, sha256)
-        if sha256 != inputs[stem]:
-            raise UserError("changed while the folder was restored; run again", path=path, code="changed")
-        image = to_tensor(pixels).unsqueeze(0)
-        try:
-            folder.write(stem, to_rgb(sr(stem, image)[0]))
-        except UserError as error:
-            raise UserError(str(error), path=path, code=error.code) from None
+    parts = {stem: [inputs[stem], prompts.get(stem, "")] for stem in images}
     facts |= {"captions": digest(prompts)} if captions and model else {}
-    folder.seal(code, **facts, inputs=digest(inputs), versions=used)
+    with filling(out, task, parts, sources) as folder:
+        for stem, path in tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress):
+            if stem in folder.done:
+                if entries:
+                    listed.require(path, sha256_file(path))
+                continue
+            pixels, sha256 = read_hashed(path)
+            listed.require(path, sha256)
+            if sha256 != inputs[stem]:
+                raise UserError("changed while the folder was restored; run again", path=path, code="changed")
+            image = to_tensor(pixels).unsqueeze(0)
+            try:
+                folder.write(stem, to_rgb(sr(stem, image)[0]))
+            except UserError as error:
+                raise UserError(str(error), path=path, code=error.code) from None
+        folder.seal(code, **facts, inputs=digest(inputs), versions=used)

@@ -1,4 +1,4 @@
-"""What a job has finished so far, one line a part of it, so that a job that is killed goes on where it was."""
+"""What a job has finished so far, one line per part, so that a job that is killed resumes where it was."""
 
 import json
 from pathlib import Path
@@ -8,18 +8,18 @@ from framer.provenance.hashing import digest
 
 
 class Journal:
-    """A hidden file beside the file that the job writes at its end. The job's bytes do not hang on it.
+    """A hidden file beside the file that the job writes at its end. The job's bytes do not depend on it.
 
-    Its first line names the work; lines of other work are of no use, and the first new line replaces them. Any other
-    line is a name and a value. Of two with one name the later holds, and one that was cut short counts as not there.
+    Its first line identifies the work; lines of other work are ignored, and the first new line replaces them. Every
+    other line is a name and a value. Of two with one name the later counts, and damaged lines are ignored.
     """
 
     def __init__(self, out: Path, task: Any):
         """
         Args:
-            out: the file to be.
-            task: JSON-able; all that the values hang on beside what they say of themselves, such as settings, weights,
-                code and versions.
+            out: the file that the job will write.
+            task: JSON-able; everything that the values depend on and do not state themselves, such as settings,
+                weights, code and versions.
         """
         self.path = journal_of(out)
         self._head = digest(task)
@@ -38,7 +38,7 @@ class Journal:
             file.write(("" if ours else self._head) + "\n" + json.dumps([name, value]))
 
     def remove(self) -> None:
-        """The job is done."""
+        """Delete it: the job is done."""
         self.path.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
@@ -50,25 +50,26 @@ class Journal:
 
 
 def journal_of(out: Path) -> Path:
-    """Where the journal of a file to be lies."""
+    """Where the journal of an output lies."""
     return out.with_name(f".{out.name}.journal")
 
 
 def entries(out: Path) -> dict[str, Any]:
-    """The values that the journal of a file holds by name, whatever work they are of."""
+    """The values in the journal of a file by name, whatever work they belong to."""
     return _parsed(journal_of(out))[1]
 
 
 def _parsed(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         head, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "", {}
     found = {}
     for line in lines:
         try:
             name, value = json.loads(line)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             continue
-        found[name] = value
+        if isinstance(name, str):
+            found[name] = value
     return head, found

@@ -19,6 +19,7 @@ from framer.backbones.base import Backbone
 from framer.backbones.loading import read_tensors, write_tensors
 from framer.backbones.registry import backbone_class, code_modules, from_config, settings_of
 from framer.config_file import Strict
+from framer.data.image_folder import carded
 from framer.errors import UserError, one_line, unknown
 from framer.provenance.cards import CARD, lock, read_card, verify_payload, versions, write_card
 from framer.provenance.code import fingerprint
@@ -272,9 +273,8 @@ def data_digests(folders: list[Path]) -> dict[str, str]:
     """Identity of the training data: set or folder name to the digest of its card, or of its files without one."""
     digests = {}
     for folder in folders:
-        cards = [at / CARD for at in (folder, folder.parent) if (at / CARD).is_file()]
-        if cards:
-            digests[cards[0].parent.name] = sha256_file(cards[0])
+        if top := carded(folder):
+            digests[top.name] = sha256_file(top / CARD)
         else:
             files = sorted(path for path in folder.iterdir() if path.is_file())
             digests[folder.name] = digest({path.name: sha256_file(path) for path in files})

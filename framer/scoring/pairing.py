@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from framer.data.images import list_images, opened, paired
+from framer.data.images import is_wide, list_images, opened, orientation, paired
 from framer.errors import UserError, named
 from framer.scoring.protocols import Metric
 
@@ -60,9 +60,9 @@ def decoded_size(path: Path) -> tuple[int, int]:
     """
     with opened(path) as image:
         # Pillow decodes all of a PNG to look for orientation behind its pixels: that is found when it is decoded.
-        turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
+        turned = image.format != "PNG" and orientation(image) >= 5
         clear = "transparency" in image.info
-        mode, size, wide = image.mode, image.size, any(";16" in str(tile.args) for tile in image.tile)
+        mode, size, wide = image.mode, image.size, is_wide(image)
     if mode != "RGB" or wide or clear:
         names = {
             "RGB": "16-bit RGB" if wide else "RGB with a transparent color",

@@ -67,7 +67,7 @@ class Saved:
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Lock a run's folder against other trainers for a block. The first rank holds the lock."""
-    with exclusive(out / FOLDER) if is_first_rank() else nullcontext():
+    with exclusive(out / ".lock", out) if is_first_rank() else nullcontext():
         yield
 
 

@@ -94,7 +94,9 @@ def test_killed_in_the_middle_of_an_image_it_ends_with_the_same_bytes(study, tmp
     run(study, tmp_path / "once")
     out = tmp_path / "out"
     killed(partial(run_until, 3, die_in_the_middle), study, out)
-    assert {".c.png.abc_1234.png", ".index.csv.journal", "a.png", "b.png"} == {path.name for path in out.iterdir()}
+    assert {".c.png.abc_1234.png", ".index.csv.journal", ".lock", "a.png", "b.png"} == {
+        path.name for path in out.iterdir()
+    }
     written.clear()
     run(study, out)
     assert written == ["c", "d"]

@@ -56,3 +56,14 @@ def test_a_journal_is_removed_once_and_again(out: Path) -> None:
     journal.remove()
     journal.remove()
     assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["7", "null", '["a"]', "[1, 2]", "[" * 100000, '{"a": 1}', '{"a": 1, "b": 2}', "\0"])
+def test_damaged_lines_are_ignored(tmp_path: Path, line: str) -> None:
+    journal = Journal(tmp_path / "x", 1)
+    journal.append("kept", 1)
+    with journal.path.open("a") as file:
+        file.write("\n" + line)
+    journal.append("later", 2)
+    assert {"kept": 1, "later": 2}.items() <= journal.read().items()
+    assert all(isinstance(name, str) for name in journal.read())

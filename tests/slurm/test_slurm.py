@@ -128,10 +128,10 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
             assert (got["cpu"], got["gres/gpu"], got["node"]) == ("4", "2", "1")
             assert got["mem"] == "3000M"
 
-            wait(process, lambda: (state / "lock").is_file(), "the lock")
+            wait(process, lambda: (root / RUN / ".lock").is_file(), "the lock")
             refused = framer(root, "nodes")
             assert refused.returncode == 2
-            assert re.search(rf"Slurm job {first['JobId']}, process \d+ on \S+ .* is training it", refused.stderr)
+            assert re.search(rf"Slurm job {first['JobId']}, process \d+ on \S+ .* is writing it", refused.stderr)
 
             wait(process, lambda: "images/s" in log(root), "the first steps")
             subprocess.run(["scancel", first["JobId"]], check=True)

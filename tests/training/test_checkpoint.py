@@ -275,7 +275,7 @@ def test_starting_anew_deletes_what_there_was(root, whole, unfinished):
 def test_a_second_trainer_is_refused_and_told_who_is_there(root, tmp_path):
     processes = start(root, run_job("pisa_sr", steps=500), tmp_path / "run", EACH)
     wait_for_step(tmp_path / "run", 1, processes)
-    with pytest.raises(UserError, match=rf"run: process {processes[0].pid} on .* is training it"):
+    with pytest.raises(UserError, match=rf"run: process {processes[0].pid} on .* is writing it"):
         train_here(root, run_job("pisa_sr"), tmp_path / "run", QUIET)
     processes[0].kill()  # and the lock ends with it
     codes(processes)
