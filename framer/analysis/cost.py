@@ -30,6 +30,7 @@ from framer.data.degradation.presets import SCALE
 from framer.method.loss import FramerLoss
 from framer.provenance.cards import read_card
 from framer.provenance.files import csv_text, write_text
+from framer.provenance.output import claimed_file
 from framer.runs import run_dir
 from framer.runs.runtime import DTYPES, deterministic, device_for, peak_bytes
 from framer.study.jobs import CostJob, TrainJob
@@ -102,7 +103,8 @@ def measure(job: CostJob, jobs: dict[str, TrainJob], runs: Path, out: Path, prog
         if arm not in too_large
         for quantity, value in zip(QUANTITIES, _summary(blocks, jobs[job.runs[arm]]), strict=True)
     ]
-    write_text(out, csv_text(COLUMNS, rows))
+    with claimed_file(out, lambda path: path.read_bytes().startswith(",".join(COLUMNS).encode())):
+        write_text(out, csv_text(COLUMNS, rows))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Record the data of the paper's analysis figures, on trained runs and fixed draws of images, timesteps, noise."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +23,9 @@ from framer.errors import UserError
 from framer.method.analysis import band_densities, layer_similarity, layer_weights, sample_similarity
 from framer.method.bands import BANDS
 from framer.method.recipe import Recipe
-from framer.provenance.cards import CARD, read_card, versions, write_card
+from framer.provenance.cards import read_card, versions, write_card
 from framer.provenance.hashing import digest
+from framer.provenance.output import OutputFolder, claimed
 from framer.runs.run_dir import PACKAGES, data_digests, load_run
 from framer.runs.runtime import DTYPES, deterministic, device_for, seeded
 from framer.runs.snapshots import load_moment
@@ -121,17 +121,31 @@ def analyse(job: AnalyseJob, datasets: Path, runs: Path, out: Path, progress: bo
     captions = captions_file(Path(job.captions.folder), job.set) if job.captions else None
     prompts = image_prompts(captions, folder / "LR", job.captions.missing if job.captions else "error")
     cards = {run: digest(read_card(runs / run, "run")) for run in job.needed}
-    clear(out)
+    with claimed(out, "analysis", inputs=(folder / "LR", folder / "HR", *(runs / run for run in job.needed))) as output:
+        output.clear()
+        _record(job, folder, runs, output, prompts, cards, progress)
+
+
+def _record(
+    job: AnalyseJob,
+    folder: Path,
+    runs: Path,
+    out: OutputFolder,
+    prompts: dict[str, str],
+    cards: dict[str, str],
+    progress: bool,
+) -> None:
     moments = len(job.compared) * len(job.snapshots) + ("paper" in job.compared) * (len(job.snapshots) + 1)
     total = len(job.runs) + moments
     with tqdm(total=total, desc=f"analyse {job.backbone}", unit="model", file=sys.stderr, disable=not progress) as bar:
         _record_ends(job, folder, runs, out, prompts, bar.update)
         _record_weights(job, folder, runs, out, prompts, bar.update)
         _restore_early(job, folder, runs, out, prompts, bar.update)
+    at = out.folder
     write_card(
-        out,
+        at,
         "analysis",
-        sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.suffix in (".npz", ".png")),
+        sorted(path.relative_to(at).as_posix() for path in at.rglob("*.*") if path.suffix in (".npz", ".png")),
         job=job.as_dict(),
         runs=cards,
         data=data_digests([folder / "LR"]),
@@ -141,7 +155,7 @@ def analyse(job: AnalyseJob, datasets: Path, runs: Path, out: Path, progress: bo
 
 
 def _record_ends(
-    job: AnalyseJob, folder: Path, runs: Path, out: Path, prompts: dict[str, str], done: Callable[[], object]
+    job: AnalyseJob, folder: Path, runs: Path, out: OutputFolder, prompts: dict[str, str], done: Callable[[], object]
 ) -> None:
     """Densities and similarities of images in the first run, similarities of layers in all of them."""
     similarity = []
@@ -165,11 +179,14 @@ def _record_ends(
         done()
     labels = {"band": BANDS, "arm": tuple(job.runs)}
     arrays.write(
-        out / "layers.npz", {"similarity": np.stack(similarity)}, labels, about | {"run": ", ".join(job.runs.values())}
+        out.file("layers.npz"),
+        {"similarity": np.stack(similarity)},
+        labels,
+        about | {"run": ", ".join(job.runs.values())},
     )
 
 
-def _record_finals(finals: Tensor, out: Path, about: dict[str, str]) -> None:
+def _record_finals(finals: Tensor, out: OutputFolder, about: dict[str, str]) -> None:
     """The final layer's maps (N, C, h, w): their magnitudes, and how alike those of two images are."""
     bands = band_densities(finals, READING.cutoff)
     values = {
@@ -177,14 +194,14 @@ def _record_finals(finals: Tensor, out: Path, about: dict[str, str]) -> None:
         "deviation": np.stack([bands[band].std.numpy() for band in BANDS]),
         "edges": bands[BANDS[0]].edges.numpy(),
     }
-    arrays.write(out / "densities.npz", values, {"band": BANDS}, about)
+    arrays.write(out.file("densities.npz"), values, {"band": BANDS}, about)
     alike = sample_similarity(finals, READING)
     values = {"similarity": np.stack([alike[band].double().numpy() for band in BANDS])}
-    arrays.write(out / "images.npz", values, {"band": BANDS}, about)
+    arrays.write(out.file("images.npz"), values, {"band": BANDS}, about)
 
 
 def _record_weights(
-    job: AnalyseJob, folder: Path, runs: Path, out: Path, prompts: dict[str, str], done: Callable[[], object]
+    job: AnalyseJob, folder: Path, runs: Path, out: OutputFolder, prompts: dict[str, str], done: Callable[[], object]
 ) -> None:
     """FAW and FAM in the run of the recipe `paper`, at every snapshot and at the end."""
     if "paper" not in job.compared:
@@ -200,7 +217,7 @@ def _record_weights(
         done()
     labels = {"band": BANDS, "moment": (*(f"step {step}" for step in job.snapshots), "end")}
     about = _about(job, run, "those that were trained with the run" if _parts(model.heads) else "")
-    arrays.write(out / "weights.npz", {name: np.stack(kept) for name, kept in weights.items()}, labels, about)
+    arrays.write(out.file("weights.npz"), {name: np.stack(kept) for name, kept in weights.items()}, labels, about)
 
 
 def _weights(students: list[Tensor], teacher: Tensor) -> dict[str, dict[str, Tensor]]:
@@ -209,12 +226,12 @@ def _weights(students: list[Tensor], teacher: Tensor) -> dict[str, dict[str, Ten
 
 
 def _restore_early(
-    job: AnalyseJob, folder: Path, runs: Path, out: Path, prompts: dict[str, str], done: Callable[[], object]
+    job: AnalyseJob, folder: Path, runs: Path, out: OutputFolder, prompts: dict[str, str], done: Callable[[], object]
 ) -> None:
     """The first images by every snapshot of the compared recipes, and their HR."""
     shown = paired(folder / "LR", folder / "HR")[:EARLY_IMAGES]
     for stem, _, hr in shown if job.compared else ():
-        write_png(out / EARLY / HR / f"{stem}.png", read_rgb(hr))
+        write_png(out.file(f"{EARLY}/{HR}/{stem}.png"), read_rgb(hr))
     for recipe, run in job.compared.items():
         for step in job.snapshots:
             model = load_moment(runs / run, step)
@@ -223,7 +240,7 @@ def _restore_early(
             for stem, lr, _ in shown:
                 image, draws = to_tensor(read_rgb(lr)), Draws((generator(job.sampling, stem),), generator(job.sampling))
                 restored = model.restore_image(image.unsqueeze(0), draws, options, prompt=prompts.get(stem, ""))
-                write_png(out / EARLY / recipe / str(step) / f"{stem}.png", to_rgb(restored[0]))
+                write_png(out.file(f"{EARLY}/{recipe}/{step}/{stem}.png"), to_rgb(restored[0]))
             done()
 
 
@@ -251,11 +268,3 @@ def _about(job: AnalyseJob, run: str, heads: str) -> dict[str, str]:
 
 def _parts(heads: nn.Module) -> bool:
     return next(heads.parameters(), None) is not None
-
-
-def clear(out: Path) -> None:
-    """Delete the files of an earlier call."""
-    (out / CARD).unlink(missing_ok=True)
-    for name in arrays.KNOWN:
-        (out / f"{name}.npz").unlink(missing_ok=True)
-    shutil.rmtree(out / EARLY, ignore_errors=True)

@@ -14,12 +14,15 @@ from framer.errors import UserError
 from framer.hub.remote_file import NoSpace, Remote, Unavailable
 from framer.provenance.cards import CARD, read_card
 from framer.provenance.hashing import sha256_file
+from framer.provenance.lock import exclusive
 
 
 def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool = True) -> None:
-    """Make `datasets/<id>/`: image folders, `index.csv`, `card.json`. What is complete is left as it is.
+    """Make `datasets/<id>/`: image folders, `index.csv`, `card.json`.
 
-    What the user dropped there comes first, folders or an archive; then the manifest's sources in their order.
+    A complete set is left as it is. Files of others in its folders are refused; another process that fetches the same
+    set is waited for. What the user dropped there comes first, folders or an archive; then the manifest's sources in
+    their order.
 
     Args:
         manifest: of the set.
@@ -30,8 +33,15 @@ def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool 
         UserError: the set cannot be had, or is not what its manifest says; what was there before is unchanged.
     """
     folder = datasets / manifest.id
-    if complete(folder, manifest) or _take_dropped(manifest, folder, progress):
+    if complete(folder, manifest):
         return
+    with exclusive(folder / ".lock", folder, wait=True):
+        # Another process may have fetched it meanwhile.
+        if not complete(folder, manifest) and not _take_dropped(manifest, folder, progress):
+            _from_sources(manifest, folder, progress)
+
+
+def _from_sources(manifest: Manifest, folder: Path, progress: bool) -> None:
     reasons = []
     for source in manifest.sources:
         try:

@@ -48,11 +48,13 @@ def staging(folder: Path, manifest: "Manifest") -> Iterator[Path]:
     Raises:
         UserError: a part holds files that the index does not list; code "refused".
     """
-    listed = {entry.name for entry in read_index(folder)} if (folder / INDEX).is_file() else set()
+    scratch = folder / ".part"
+    # A call that was killed while it moved the folders left the index of the new ones in the scratch folder.
+    indices = [at for at in (folder, scratch) if (at / INDEX).is_file()]
+    listed = {entry.name for at in indices for entry in read_index(at)}
     for part in manifest.folders:
         if not (folder / part).is_symlink():
             refuse_others(folder / part, {name.removeprefix(f"{part}/") for name in listed})
-    scratch = folder / ".part"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         for part in manifest.folders:

@@ -1,5 +1,6 @@
 """Captions of a folder of images by a vision-language model of transformers."""
 
+import json
 import sys
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,13 +12,14 @@ from tqdm import tqdm
 
 from framer.backbones.loading import UNREADABLE
 from framer.data.captions import write_captions
-from framer.data.images import list_images, read_rgb
+from framer.data.images import left_out, list_images, read_rgb
 from framer.errors import UserError, one_line
 from framer.provenance.cards import CARD, lock, versions
 from framer.provenance.code import fingerprint
 from framer.provenance.files import write_json
 from framer.provenance.hashing import derive_seed, digest, sha256_file
-from framer.provenance.journal import Journal
+from framer.provenance.journal import Journal, journal_of
+from framer.provenance.output import claimed_file
 from framer.runs.runtime import deterministic, seeded
 
 MODEL = "llava-hf/llava-1.5-13b-hf"
@@ -67,6 +69,30 @@ def caption(
     """
     if out.suffix != ".csv":
         raise UserError("captions are written as CSV; name a file that ends in .csv", path=out, key="--out")
+    if others := left_out(images):
+        print(f"framer: {images}: left out: {others}", file=sys.stderr)
+    with claimed_file(out, is_caption_file, (images,)), claimed_file(sidecar_of(out), is_caption_file, (images,)):
+        _caption(images, out, model, question, tokens, seed, threads, progress)
+
+
+def is_caption_file(path: Path) -> bool:
+    """Whether a CSV or its sidecar was written by `caption`, going by the sidecar or a journal."""
+    if journal_of(path.with_suffix(".csv")).is_file():
+        return True
+    try:
+        return {"captions", "model", "question", "inputs"} <= json.loads(sidecar_of(path).read_bytes()).keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file beside captions that records how they were made."""
+    return path.with_suffix(".json")
+
+
+def _caption(
+    images: Path, out: Path, model: str, question: str, tokens: int, seed: int, threads: int, progress: bool
+) -> None:
     code, files = fingerprint("caption"), list_images(images)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":  # sampling has no deterministic kernels on GPUs
@@ -96,7 +122,7 @@ def caption(
         captions[stem] = text
     write_captions(out, captions)
     facts = {"captions": sha256_file(out), **task, "inputs": digest(inputs)}
-    write_json(out.with_suffix(".json"), facts)
+    write_json(sidecar_of(out), facts)
     journal.remove()
 
 

@@ -95,7 +95,7 @@ def refuse_others(folder: Path, listed: Collection[str]) -> None:
     others = list(islice(_others(folder, listed), SHOWN))
     if others:
         message = f"holds {named(others)}, not written by this command; name an empty folder or move them away"
-        raise UserError(message, path=folder, key="--out", code="refused")
+        raise UserError(message, path=folder, code="refused")
 
 
 def _others(folder: Path, listed: Collection[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from framer.data.images import list_images, read_rgb
 from framer.provenance.cards import CARD
 from framer.provenance.files import atomic
+from framer.provenance.output import claimed
 from framer.report import analysis_figures
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import claims
@@ -51,11 +52,11 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     for name, source in analysis_jobs.figures(study, absent or {}).items():
         if (source.parent / CARD).is_file():  # it is written last
             drawn[name] = partial(analysis_figures.draw, study, source.parent.name, source)
-    with matplotlib.rc_context(STYLE):
+    with claimed(out, "figures", inputs=(study.path,)) as folder, matplotlib.rc_context(STYLE):
         for name, make in drawn.items():
             figure = make()
             for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-                with atomic(out / f"{name}.{kind}") as part:
+                with atomic(folder.file(f"{name}.{kind}")) as part:
                     figure.savefig(part, format=kind, metadata=metadata)
 
 

@@ -17,6 +17,7 @@ from framer.errors import UserError
 from framer.provenance.cards import CARD, MEASURED, lock
 from framer.provenance.files import write_text
 from framer.provenance.hashing import digest, sha256_file
+from framer.provenance.output import claimed_file
 from framer.report.catalog import captions
 from framer.report.cells import Table, tables
 from framer.report.claims import claims, summary
@@ -29,6 +30,8 @@ from framer.report.training_curves import read_curves, svg
 from framer.study.study import Study
 
 FOLDER = Path(__file__).parent
+MARK = b'<meta name="generator" content="framer report">'
+"""In the head of every report, so that it is known as one."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
             study_digest=sha256_file(study.path)[:12],
         )
     )
-    write_text(out, html)
+    with claimed_file(out, lambda path: MARK in path.read_bytes()[:4096], (study.path,)):
+        write_text(out, html)
 
 
 def _environment() -> jinja2.Environment:

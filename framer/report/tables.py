@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from framer.provenance.files import csv_text, write_text
+from framer.provenance.output import claimed
 from framer.report import render_table
 from framer.report.ablation_table import ablation_grids
 from framer.report.cells import Cell, Table, tables
@@ -46,12 +47,14 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     ledger = Ledger.read()
     found = tables(study, absent or {}, datasets, ledger)
     judged = [claims(study, table, ledger) for table in found]
-    for name, grids in grids_of(study, found, judged, absent or {}).items():
-        write_text(out / f"{name}.md", "\n".join(render_table.markdown(one) for one in grids) or f"{TABLES[name]}\n")
-        write_text(out / f"{name}.tex", "\n".join(render_table.latex(one) for one in grids) or f"% {TABLES[name]}\n")
-        write_text(out / f"{name}.html", render_table.page(grids))
-    write_text(out / "main.csv", tidy([cell for table in found for cell in table.cells]))
-    write_text(out / "claims.csv", tidy_claims([claim for of_table in judged for claim in of_table]))
+    with claimed(out, "tables", inputs=(study.path,)) as folder:
+        for name, grids in grids_of(study, found, judged, absent or {}).items():
+            title = TABLES[name]
+            write_text(folder.file(f"{name}.md"), "\n".join(map(render_table.markdown, grids)) or f"{title}\n")
+            write_text(folder.file(f"{name}.tex"), "\n".join(map(render_table.latex, grids)) or f"% {title}\n")
+            write_text(folder.file(f"{name}.html"), render_table.page(grids))
+        write_text(folder.file("main.csv"), tidy([cell for table in found for cell in table.cells]))
+        write_text(folder.file("claims.csv"), tidy_claims([claim for of_table in judged for claim in of_table]))
 
 
 def grids_of(

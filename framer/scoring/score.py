@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from framer.provenance.cards import lock, versions
 from framer.provenance.code import fingerprint
 from framer.provenance.hashing import sha256_file
 from framer.provenance.journal import Journal
+from framer.provenance.output import claimed_file
 from framer.scoring import fid
 from framer.scoring.pairing import Pair, check, pair_up
 from framer.scoring.protocols import Metric, Protocol
-from framer.scoring.score_file import WHOLE_SET, write_scores
+from framer.scoring.score_file import WHOLE_SET, is_score_file, write_scores
 from framer.scoring.scorer import Scored, Scorer, packages
 from framer.weights import store
 
@@ -86,7 +88,20 @@ def score(
             raise UserError("scores go to a .csv file; its sidecar takes the same name with .json", path=out)
         if outs.count(out) > 1:
             raise UserError("named twice; each folder and protocol needs a file of its own", path=out, code="conflict")
+    with ExitStack() as held:
+        for task in tasks:
+            for out in task.outs.values():
+                for path in (out, out.with_suffix(".json")):
+                    held.enter_context(claimed_file(path, is_score_file, (task.sr, task.hr)))
+        return _score(tasks, metrics, threads, origin or {}, progress)
+
+
+def _score(
+    tasks: Sequence[Task], metrics: list[str], threads: int, origin: dict[str, str], progress: bool
+) -> list[Summary]:
     plans = [_Plan(task, metrics) for task in tasks]
+    for plan in plans:
+        plan.keep_scores()
     computed = unique(metric for plan in plans for metric in plan.computed)
     hashes = store.verified(name for metric in computed for name in metric.weights)
     scorer = Scorer(computed)
@@ -101,7 +116,7 @@ def score(
             for pair, scored in zip(unit.pairs, results, strict=True):
                 plans[unit.task].take(pair, scored)
             bar.update(len(results))
-    return [summary for plan in plans for summary in plan.write(origin or {})]
+    return [summary for plan in plans for summary in plan.write(origin)]
 
 
 def unique(metrics: Iterable[Metric]) -> list[Metric]:
@@ -124,6 +139,14 @@ class _Plan:
         self.listings = [listing(folder) for folder in (task.sr, task.hr) if folder]
         check(self.pairs, self.computed)
         self.done: dict[str, Scored] = {}
+
+    def keep_scores(self) -> None:
+        """Refuse to replace scores by a file without any."""
+        for name, out in self.task.outs.items():
+            reasons = [self.reasons.get(metric.id) for metric in self.selected[name]]
+            if all(reasons) and out.is_file() and out.read_text(encoding="utf-8").count("\n") > 1:
+                message = f"no metric can be computed ({reasons[0]}); the scores in it are kept"
+                raise UserError(message, path=out, code="missing")
 
     def resume(self, hashes: dict[str, str], on_gpu: bool) -> None:
         """Take the results of an interrupted job on the same kind of device, for files that have not changed."""

@@ -119,6 +119,15 @@ METHODS = Path("results") / "published" / "scores"
 """Folder of the scores of methods that no study restores: METHOD/SET/PROTOCOL.csv."""
 
 
+def is_score_file(path: Path) -> bool:
+    """Whether a CSV or its sidecar was written by `write_scores`, going by the sidecar."""
+    try:
+        sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return {"metrics", "unavailable", "images", "count", "scores"} <= sidecar.keys()
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
 def write_scores(out: Path, rows: Iterable[tuple[str, str, float]], sidecar: dict[str, Any]) -> None:
     """Write a score file and its sidecar. The CSV comes last: where it is, the scores are complete.
 

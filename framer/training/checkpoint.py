@@ -13,8 +13,8 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from torch import Tensor
 
 from framer.backbones.loading import write_tensors
 from framer.errors import UserError
+from framer.provenance import output
 from framer.provenance.hashing import sha256_file
-from framer.provenance.lock import exclusive
+from framer.runs.snapshots import SNAPSHOTS, adapter_file, heads_file
 from framer.training.launch import is_first_rank
 from framer.training.options import Resume
 
@@ -65,9 +66,26 @@ class Saved:
 
 
 @contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """Lock a run's folder against other trainers for a block. The first rank holds the lock."""
-    with exclusive(out / ".lock", out) if is_first_rank() else nullcontext():
+def claimed(out: Path, kind: str, steps: Iterable[int], inputs: Iterable[Path | None]) -> Iterator[None]:
+    """Hold the folder of a run or base for a block. The first of the processes that train together holds it.
+
+    Args:
+        out: the folder.
+        kind: "run" or "base".
+        steps: after which snapshots are kept.
+        inputs: files and folders that are read.
+
+    Raises:
+        UserError: as `framer.provenance.output.claimed`.
+    """
+    if not is_first_rank():
+        yield
+        return
+    kept = {f"{SNAPSHOTS}/{name(step)}" for step in steps for name in (adapter_file, heads_file)}
+    # What Snakemake leaves of a finished run whose card it has deleted.
+    left = {f"{SNAPSHOTS}/{path.name}" for path in (out / FINISHED / SNAPSHOTS).glob("*")}
+    known = {*WRITTEN, *left} if (out / FINISHED).is_dir() or (out / FOLDER).is_dir() else set()
+    with output.claimed(out, kind, names=(*WRITTEN, *sorted(kept)), known=known, inputs=inputs):
         yield
 
 

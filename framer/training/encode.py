@@ -21,8 +21,9 @@ from framer.backbones.random import Draws, generator
 from framer.data.captions import training_prompts
 from framer.data.pairs import TrainingPairs
 from framer.errors import UserError
-from framer.provenance.cards import CARD, lock, versions, write_card
+from framer.provenance.cards import lock, versions, write_card
 from framer.provenance.files import atomic, csv_text, write_json, write_text
+from framer.provenance.output import OutputFolder, claimed
 from framer.runs import run_dir
 from framer.runs.runtime import DTYPES, deterministic, device_for
 from framer.study.jobs import EncodeJob
@@ -42,12 +43,16 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
     Raises:
         UserError: base, data, captions or settings cannot be used, or an encoding is not finite.
     """
+    with claimed(out, "encoded", inputs=(base, *data)) as folder:
+        _encode(job, base, data, folder, progress)
+
+
+def _encode(job: EncodeJob, base: Path, data: list[Path], folder: OutputFolder, progress: bool) -> None:
     deterministic(job.threads)
+    out = folder.folder
     made = {"code": run_dir.code_of("encode", job.backbone), "lock": lock()}
-    (out / CARD).unlink(missing_ok=True)  # a folder with a card is complete
-    for path in out.glob("*.safetensors"):
-        path.unlink()
     backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
+    folder.clear()
     backbone.to(device_for(backbone), DTYPES[job.precision])
     source = TrainingPairs(
         data, job.crop, job.data.degradation, job.data.seed, crops=job.data.crops, augmentation=job.data.augmentation
@@ -57,8 +62,8 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
     filtered = list(dict.fromkeys(backbone.filtered(prompt) for prompt in prompts))
     bars = {"unit": "prompt", "file": sys.stderr, "disable": not progress}
     texts = tqdm(range(len(filtered)), "text", **bars)
-    files = _write(out, "prompts", lambda k: backbone.encode_prompt(filtered[k]), texts)
-    write_json(out / PROMPTS, filtered)
+    files = _write(folder, "prompts", lambda k: backbone.encode_prompt(filtered[k]), texts)
+    write_json(folder.file(PROMPTS), filtered)
     backbone.free_text()
 
     names: list[str] = []
@@ -73,14 +78,16 @@ def encode(job: EncodeJob, base: Path, data: list[Path], out: Path, progress: bo
             raise UserError(str(error), path=name, code=error.code) from None
 
     bars["unit"] = "pair"
-    files += _write(out, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
-    write_text(out / PAIRS, csv_text(("pair", "photograph"), enumerate(names)))
+    files += _write(folder, "pairs", pair, tqdm(range(job.data.pairs or 0), f"encode {out.name}", **bars))
+    write_text(folder.file(PAIRS), csv_text(("pair", "photograph"), enumerate(names)))
 
     facts = {"job": job.as_dict(), "base": sha256, "data": run_dir.data_digests(data)}
     write_card(out, "encoded", [PAIRS, PROMPTS, *files], **facts, **made, versions=versions(run_dir.PACKAGES))
 
 
-def _write(out: Path, kind: str, make: Callable[[int], Mapping[str, Tensor]], numbers: Iterator[int]) -> list[str]:
+def _write(
+    folder: OutputFolder, kind: str, make: Callable[[int], Mapping[str, Tensor]], numbers: Iterator[int]
+) -> list[str]:
     """Write shards and return their file names."""
     files: list[str] = []
     rows: list[Mapping[str, Tensor]] = []
@@ -88,7 +95,7 @@ def _write(out: Path, kind: str, make: Callable[[int], Mapping[str, Tensor]], nu
     def flush() -> None:
         if rows:
             files.append(shard_name(kind, len(files)))
-            with atomic(out / files[-1]) as part:
+            with atomic(folder.file(files[-1])) as part:
                 write_tensors(part, {key: torch.stack([row[key].cpu() for row in rows]) for key in rows[0]}, {})
             rows.clear()
 

@@ -28,7 +28,7 @@ def pretrain(
         TrainingInterrupted: by a signal or a time limit; `out` has a checkpoint.
         UserError: data, settings or a checkpoint cannot be used, another trainer is in `out`, or the loss diverges.
     """
-    with claimed(out), accelerated(job, session) as accelerator:
+    with claimed(out, "base", (), (*data, heldout)), accelerated(job, session) as accelerator:
         with seeded(job.seeds["init"]):
             backbone = create(job.backbone, job.base, job.settings)
         task = Task(

@@ -45,7 +45,8 @@ def train(
         UserError: base, data, settings or a checkpoint cannot be used, another trainer is in `out`, the loss diverges,
             or the FRAMER loss reaches no parameter.
     """
-    with claimed(out), accelerated(job, session) as accelerator:
+    steps = (*job.snapshots, sum(stage.steps for stage in job.stages.values()))
+    with claimed(out, "run", steps, (base, *data, heldout, encoded)), accelerated(job, session) as accelerator:
         backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
         framer = pkgutil.resolve_name(FRAMER)(job.recipe) if job.recipe else None
         backbone.prompts = training_prompts(job.captions, data)

@@ -13,6 +13,7 @@ from framer.hub.download import disk_error, download, hub_errors, patiently, req
 from framer.hub.remote_file import HubFile, Unavailable
 from framer.provenance.cards import CARD, read_card, verify_payload, write_card
 from framer.provenance.hashing import sha256_file
+from framer.provenance.lock import exclusive
 from framer.weights.manifest import WeightsManifest
 
 # Files that `from_pretrained` reads for safetensors; pickles, half precision and copies of text encoders for other
@@ -37,10 +38,12 @@ def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = No
     Raises:
         UserError: it cannot be downloaded, or differs from its manifest or card; existing files are unchanged.
     """
-    if manifest.pipeline:
-        _fetch_pipeline(manifest, out or folder / manifest.id)
-    else:
-        _fetch_files(manifest, folder)
+    home = (out if manifest.pipeline else None) or folder / manifest.id
+    with exclusive(home / ".lock", home, wait=True):
+        if manifest.pipeline:
+            _fetch_pipeline(manifest, home)
+        else:
+            _fetch_files(manifest, folder)
 
 
 def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:

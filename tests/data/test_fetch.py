@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from framer.data.image_folder import complete, staging
 from framer.data.images import list_images, paired, read_index, read_rgb
 from framer.data.manifest import Manifest
 from framer.errors import UserError
+from framer.provenance.lock import exclusive
 from tests.fixtures.clone import ROOT
 
 
@@ -76,9 +78,35 @@ def test_fetching_again_touches_nothing(photos):
 def test_fetching_repairs_what_is_gone_and_gives_the_same_bytes(photos):
     before = tree(photos)
     (photos / "photos" / "test" / "coffee.png").unlink()
-    (photos / "photos" / "train" / "extra.png").write_bytes(before["photos/test/coffee.png"])
+    extra = photos / "photos" / "train" / "extra.png"
+    extra.write_bytes(before["photos/test/coffee.png"])
+    with pytest.raises(UserError) as caught:
+        fetch(Manifest.load("photos", photos), photos, progress=False)
+    assert (caught.value.path, caught.value.code) == (str(extra.parent), "refused")
+    extra.unlink()
     fetch(Manifest.load("photos", photos), photos, progress=False)
     assert tree(photos) == before
+
+
+def test_a_second_fetch_waits_and_uses_the_files_of_the_first(datasets, fetched, capsys):
+    folder = datasets / "photos"
+    with exclusive(folder / ".lock", folder):
+        second = threading.Thread(target=fetch, args=(Manifest.load("photos", datasets), datasets, False))
+        second.start()
+        while "waiting" not in capsys.readouterr().err:
+            assert second.is_alive()
+        shutil.copytree(fetched / "photos", folder, dirs_exist_ok=True)
+        times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    second.join()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == times
+    assert not (folder / ".lock").exists()
+
+
+def test_a_second_degrade_is_refused(photos):
+    folder = photos / "photos-crop128"
+    with exclusive(folder / ".lock", folder), pytest.raises(UserError) as caught:
+        degrade_set(Manifest.load("photos-crop128", photos), photos, progress=False)
+    assert (caught.value.path, caught.value.code) == (str(folder), "busy")
 
 
 def test_a_changed_photograph_is_refused_and_nothing_changes(photos):
@@ -128,13 +156,13 @@ def test_a_dropped_set_is_verified_and_indexed_in_place(datasets, noise_image):
         (lambda d, make: shutil.rmtree(d / "HR"), "put the images into"),
         (
             lambda d, make: make(d / "HR" / "b.png", 40, 44),
-            "mine/HR: b is 40 x 44, but LR is 10 x 12; HR must be exactly 4",
+            "mine/HR: b is 40x44, LR is 10x12; HR must be exactly 4",
         ),
-        (lambda d, make: (d / "LR" / "a.png").write_bytes(b"x"), "LR/a.png: not a readable image"),
+        (lambda d, make: (d / "LR" / "a.png").write_bytes(b"x"), "LR/a.png: not a "),
         (lambda d, make: make(d / "LR" / "a.jpg", 10, 12), "a.jpg and a.png have one stem"),
         (
             lambda d, make: [make(d / p / "c.png", 4, 4) for p in ("LR", "HR")],
-            "holds 3 images, where the manifest says 2",
+            "holds 3 images, where the manifest has 2",
         ),
     ],
 )

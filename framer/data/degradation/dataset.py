@@ -15,6 +15,7 @@ from framer.errors import UserError
 from framer.provenance.cards import CARD, lock, read_card
 from framer.provenance.code import fingerprint
 from framer.provenance.hashing import derive_seed, sha256_file
+from framer.provenance.lock import exclusive
 
 
 def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool = True) -> None:
@@ -36,7 +37,7 @@ def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress:
         return
     verify(origin)
     photographs = list_images(origin / source.split)
-    with staging(datasets / manifest.id, manifest) as scratch:
+    with exclusive(folder / ".lock", folder), staging(folder, manifest) as scratch:
         for stem, path in tqdm(photographs.items(), f"degrade {manifest.id}", unit="image", disable=not progress):
             _degrade_photograph(source, stem, path, scratch)
         seal(scratch, manifest, source, made_from=made_from, code=fingerprint("degrade"), lock=lock())
