@@ -79,7 +79,7 @@ def test_a_cache_is_complete_and_the_same_again(root, cache, tmp_path):
     assert (cache / "card.json").read_bytes() == (tmp_path / "again/card.json").read_bytes()
     card = read_card(cache, "encoded")
     verify_payload(cache, card)
-    assert {path.name for path in cache.iterdir()} == {*card["payload"], "card.json"}
+    assert {path.name for path in cache.glob("[!.]*")} == {*card["payload"], "card.json"}
     assert {key: tuple(t.shape) for key, t in load_file(cache / "pairs-00000.safetensors").items()} == {
         "hr": (5, 48, 8, 8),
         "lr": (5, 48, 8, 8),
