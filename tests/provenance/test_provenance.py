@@ -73,7 +73,7 @@ def test_a_card_stands_for_its_payload(tmp_path: Path) -> None:
     ("spoil", "words"),
     [
         (lambda folder: (folder / "weights").write_bytes(b"weightz"), "sha256 is not the one"),
-        (lambda folder: (folder / "weights").unlink(), "missing, though"),
+        (lambda folder: (folder / "weights").unlink(), "missing, although"),
         (lambda folder: (folder / "card.json").unlink(), "incomplete"),
         (lambda folder: (folder / "card.json").write_text("{"), "not a card"),
         (lambda folder: (folder / "card.json").write_text("[]"), "not a card"),
