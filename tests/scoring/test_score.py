@@ -186,6 +186,11 @@ def test_the_command_says_what_came_of_it(pairs: tuple[Path, Path], weights: Pat
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{out}: psnr 3") or printed.out.startswith(f"{out}: psnr 2")
     assert "framer: n/a: MUSIQ needs weights that are not on this machine" in printed.err
+    before = Path(out).read_bytes()
+    assert main([*command, "--metrics", "musiq"]) == 2  # the scores of before are not emptied
+    assert Path(out).read_bytes() == before
+    Path(out).unlink()
+    capsys.readouterr()
     assert main([*command, "--metrics", "musiq"]) == 0
     assert capsys.readouterr().out == f"{out}: no metric could be computed\n"
     for wrong, words in [
