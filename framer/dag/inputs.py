@@ -5,9 +5,10 @@ from pathlib import Path
 
 from framer.dag.scope import Scope
 from framer.provenance.cards import CARD
+from framer.study.grid import OWN_BASES
 from framer.study.jobs import PretrainJob
 from framer.study.layout import dataset_card, model_captions
-from framer.study.study import OWN_BASES, Study
+from framer.study.study import Study
 from framer.weights.store import folder, pipeline
 
 

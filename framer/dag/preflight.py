@@ -10,8 +10,8 @@ from framer.errors import UserError, named
 from framer.provenance.cards import CARD
 from framer.scoring.protocols import Protocol
 from framer.study.availability import how_to_supply
+from framer.study.grid import OWN_BASES
 from framer.study.layout import DATASETS
-from framer.study.study import OWN_BASES
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import pipeline
 

@@ -15,7 +15,8 @@ from framer.report.statistics import Interval, over_images, over_seeds
 from framer.scoring.protocols import Metric, Protocol
 from framer.scoring.score_file import Array, Scores, read_methods, read_scores
 from framer.study.availability import how_to_supply, not_available
-from framer.study.study import OWN_BASES, Study
+from framer.study.grid import OWN_BASES
+from framer.study.study import Study
 
 PAPER_NAMES = {
     ("pisa_sr", False): "PiSA-SR",

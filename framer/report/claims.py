@@ -22,7 +22,8 @@ from framer.report.statistics import (
     sign_flip,
 )
 from framer.scoring.score_file import Array
-from framer.study.study import OWN_BASES, Study
+from framer.study.grid import OWN_BASES
+from framer.study.study import Study
 
 
 class Verdict(Enum):

@@ -18,7 +18,8 @@ from framer.provenance.cards import CARD
 from framer.provenance.hashing import digest
 from framer.scoring.protocols import Metric
 from framer.scoring.score_file import Scores
-from framer.study.study import OWN_BASES, Study
+from framer.study.grid import OWN_BASES
+from framer.study.study import Study
 from framer.weights.store import files, pipeline
 
 Tree = dict[str, Any]

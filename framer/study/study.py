@@ -1,4 +1,4 @@
-"""The grid that a study spans: arms, seeds, sets, protocols. Read by the Snakefile and the command line alike.
+"""A study: its grid and what each stage of it does. Read by the Snakefile and the command line alike.
 
 One YAML file under `config/` is one study. `Study.load` reads exactly that file and validates all of it before any
 job starts; the `*_job` methods resolve what each stage needs to know and nothing more, so that a change of the
@@ -6,8 +6,7 @@ scoring protocol never trains anything again.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,10 @@ from framer.data.captions import Captions
 from framer.data.manifest import Manifest
 from framer.errors import UserError, unknown
 from framer.provenance.hashing import derive_seed
-from framer.study.arms import ArmConfig
+from framer.study.grid import StudyGrid
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
-from framer.study.layout import Paths, model_captions
-from framer.study.schema import BackboneConfig, Optimisation, StudyConfig
-
-OWN_BASES = ("tiny", "random")
-"""Bases that need no download."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row's worth of restored images: an arm at one seed, or a method that has none.
-
-    Attributes:
-        id: ARM-sSEED, or ARM.
-        arm: whose row it is.
-        seed: of training; of published weights that of sampling.
-        run: the folder of the model under `runs`: ARM-sSEED where it is trained, ARM of published weights.
-    """
-
-    id: str
-    arm: str
-    seed: int | None
-    run: str | None
+from framer.study.layout import model_captions
+from framer.study.schema import Optimisation, StudyConfig
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -51,15 +30,12 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-class Study:
-    """A validated study and everything that follows from it."""
+class Study(StudyGrid):
+    """A validated study: its grid, the manifests of its sets, and the job of every stage."""
 
     def __init__(self, path: Path, config: StudyConfig, manifests: dict[str, Manifest]):
-        self.path, self.config, self.manifests = path, config, manifests
-        self.arms = config.arms | config.ablation_arms
-        self.name = path.stem
-        self.paths = Paths(self.name)
-        self.out = self.paths.out
+        super().__init__(path, config)
+        self.manifests = manifests
         self._train_jobs: dict[str, TrainJob] = {}
 
     @classmethod
@@ -81,18 +57,20 @@ class Study:
 
         for name in config.sets:
             if load("sets", name).test_folder is None:
-                raise UserError(f"{path}: sets: {name} has no LR images to restore; name a test set")
+                raise UserError(f"{name} has no LR images to restore; name a test set", path=path, key="sets")
         if config.heldout and not load("heldout.set", config.heldout.set).paired:
-            raise UserError(f"{path}: heldout.set: {config.heldout.set} has no pairs of LR and HR; name a paired set")
+            message = f"{config.heldout.set} has no pairs of LR and HR; name a paired set"
+            raise UserError(message, path=path, key="heldout.set")
         if config.analysis and not load("analysis.set", config.analysis.set).paired:
-            raise UserError(f"{path}: analysis.set: {config.analysis.set} has no pairs of LR and HR; name a paired set")
+            message = f"{config.analysis.set} has no pairs of LR and HR; name a paired set"
+            raise UserError(message, path=path, key="analysis.set")
         for backbone, settings in config.backbones.items():
             key = f"backbones.{backbone}.data.sets"
             for name in settings.data.sets:
                 if load(key, name).training_folder is None:
-                    raise UserError(f"{path}: {key}: {name} has no HR images to train on; name a training set")
+                    raise UserError(f"{name} has no HR images to train on; name a training set", path=path, key=key)
                 if name in config.sets:
-                    raise UserError(f"{path}: {key}: {name} is tested on as well; train on other images")
+                    raise UserError(f"{name} is tested on as well; train on other images", path=path, key=key)
         return cls(path, config, manifests)
 
     def training_folders(self, job: PretrainJob | EncodeJob, datasets: Path) -> list[Path]:
@@ -103,74 +81,8 @@ class Study:
         """The set on which the held-out loss is measured."""
         return datasets / self.config.heldout.set if self.config.heldout else None
 
-    @cached_property
-    def rows(self) -> dict[str, Row]:
-        """All rows by id, in the order of the tables: a trained arm has one a seed."""
-        rows = {}
-        for name, arm in self.arms.items():
-            if arm.backbone is None and arm.of is None:
-                rows[name] = Row(name, name, None, None)
-            elif arm.checkpoint:
-                for seed in arm.seeds or [0]:
-                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, name)
-            else:
-                for seed in self.seeds_of(name):
-                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, f"{arm.of or name}-s{seed}")
-        return rows
-
-    def seeds_of(self, arm: str) -> list[int]:
-        """The training seeds of an arm that is trained; a control has those of the arm whose model it takes."""
-        config = self.arms[arm]
-        return config.seeds or (self.seeds_of(config.of) if config.of else self.config.seeds)
-
-    @cached_property
-    def runs(self) -> list[str]:
-        """The rows that are trained; a row that restores with another's model is none."""
-        return [row.id for row in self.rows.values() if row.run == row.id]
-
-    @property
-    def released(self) -> dict[str, str]:
-        """The arms that restore with published weights: the id of these, by arm, which is also the run's name."""
-        return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint}
-
-    @property
-    def supplied(self) -> list[str]:
-        """The arms whose images others restored; each is its own only row."""
-        return [name for name, arm in self.arms.items() if arm.images]
-
-    @cached_property
-    def ablation_arms(self) -> frozenset[str]:
-        """Arms that stand in the ablation grid alone."""
-        return frozenset(self.config.ablation_arms)
-
-    def sets_of(self, row: str) -> list[str]:
-        """The test sets that a row restores, in the order of the tables."""
-        chosen = self.arms[self.rows[row].arm].sets
-        return [name for name in self.config.sets if chosen is None or name in chosen]
-
-    @property
-    def tiny(self) -> bool:
-        """Whether all networks are tiny: they run on CPUs, and nothing is fetched. A study without backbones is not."""
-        return {backbone.base for backbone in self.config.backbones.values()} == {"tiny"}
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Every row with each of its test sets: all that is restored and scored."""
-        return [(row, name) for row in self.rows for name in self.sets_of(row)]
-
-    @property
-    def bases(self) -> list[str]:
-        """The bases that the study makes itself; published ones are fetched."""
-        own = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].base in OWN_BASES]
-        return list(dict.fromkeys(self.base_of(run) for run in own))
-
-    def arm(self, row: str) -> ArmConfig:
-        """The arm whose model restores a row."""
-        arm = self.arms[self.rows[row].arm]
-        return self.arms[arm.of] if arm.of else arm
-
     def differences(self, arm: str, other: str) -> list[str]:
-        """In what two arms differ besides the recipe of the FRAMER loss, as "key: ours, not theirs".
+        """The differences of two arms besides the recipe of the FRAMER loss, as "key: ours, not theirs".
 
         Everything that reaches training and restoring is compared as it was resolved, at the training seeds that both
         arms have; not what is kept on the way, which changes nothing of the end. None for a fair comparison.
@@ -190,25 +102,15 @@ class Study:
         return list(dict.fromkeys(found))
 
     def _resolved(self, arm: str) -> Callable[[int], dict[str, Any]]:
-        """All that an arm's training and restoring are told at a seed, flat."""
+        """The settings of an arm's training and restoring at a seed, by dotted keys."""
         if arm not in {self.rows[run].arm for run in self.runs}:
-            raise UserError(f"{self.path}: arms.{arm}: is not trained; no comparison of its training")
+            raise UserError("is not trained; choose an arm that the study trains", path=self.path, key=f"arms.{arm}")
 
         def at(seed: int) -> dict[str, Any]:
             run = f"{arm}-s{seed}"
             return flat(self.train_job(run).as_dict()) | flat(self.restore_job(run).as_dict(), "restore.")
 
         return at
-
-    def backbone(self, row: str) -> tuple[str, BackboneConfig] | None:
-        """The backbone's name and settings behind a row, or None for bicubic."""
-        name = self.arm(row).backbone
-        return (name, self.config.backbones[name]) if name else None
-
-    def base_of(self, run: str) -> str:
-        """The base that a run starts from: one a backbone, and an untrained one where an arm asks for it."""
-        arm = self.arm(run)
-        return f"{arm.backbone}-untrained" if arm.untrained else str(arm.backbone)
 
     def pretrain_job(self, base: str) -> PretrainJob:
         """What `framer pretrain` does for a base.
@@ -217,7 +119,7 @@ class Study:
             UserError: the study trains no base of that name.
         """
         if base not in self.bases:
-            raise UserError(f"{self.path}: {unknown('base', base, self.bases)}")
+            raise UserError(unknown("base", base, self.bases), path=self.path, code="unknown")
         name = base.removesuffix("-untrained")
         pretrain = self.config.backbones[name].pretrain
         stages = {"base": pretrain} if pretrain else {}
@@ -235,7 +137,7 @@ class Study:
             UserError: no run of that name.
         """
         if run not in self.runs:
-            raise UserError(f"{self.path}: {unknown('run', run, self.runs)}")
+            raise UserError(unknown("run", run, self.runs), path=self.path, code="unknown")
         # The workflow asks many times for each of hundreds.
         if run not in self._train_jobs:
             self._train_jobs[run] = self._train_job(run)
@@ -257,14 +159,15 @@ class Study:
         """
         encoded = [name for name, config in self.config.backbones.items() if config.data.encode]
         if backbone not in encoded:
-            raise UserError(f"{self.path}: {unknown('backbone with data.encode', backbone, encoded)}")
+            raise UserError(unknown("backbone with data.encode", backbone, encoded), path=self.path, code="unknown")
         config = self.config.backbones[backbone]
         settings = settings_of(backbone, config.settings).training
         training = self._training(backbone, settings, "train", 0, config.train, untrained=False)
         kept = ("backbone", "base", "settings", "data", "captions", "threads")
         crops = {stage.crop for stage in config.train.values()}
         if len(crops) > 1:
-            raise UserError(f"{self.path}: backbones.{backbone}.data.encode: all stages must have one crop")
+            message = "the stages have different crops; give all of them one crop, or drop encode"
+            raise UserError(message, path=self.path, key=f"backbones.{backbone}.data.encode", code="conflict")
         return EncodeJob(**{key: training[key] for key in kept}, crop=crops.pop(), precision=config.numerics.precision)
 
     def captions(self, backbone: str, *, restoring: bool = False) -> Captions | None:
@@ -320,16 +223,3 @@ class Study:
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),
             threads=self.config.threads,
         )
-
-    @property
-    def analysed_seed(self) -> int:
-        """The training seed whose runs are analysed."""
-        analysis = self.config.analysis
-        return self.config.seeds[0] if analysis is None or analysis.seed is None else analysis.seed
-
-    def snapshots(self, run: str) -> tuple[int, ...]:
-        """After how many steps a run keeps its adapter: none, but for the recipes that the analysis compares."""
-        analysis, arm = self.config.analysis, self.arm(run)
-        if analysis is None or arm.untrained or self.rows[run].seed != self.analysed_seed:
-            return ()
-        return tuple(analysis.snapshots) if arm.recipe and arm.recipe.name in analysis.compared else ()

@@ -103,11 +103,11 @@ def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, keys, value, wo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"seed: 1\nseed: 2\n", "there twice"),
+        (b"seed: 1\nseed: 2\n", "twice"),
         (b"a: [", "not valid YAML"),
         (b"", "empty; write KEY: VALUE"),
         (b"- 1\n", "not a mapping"),
-        (b"? [a, b]\n: 1\n", "a key is no plain word"),
+        (b"? [a, b]\n: 1\n", "a key is not a plain word"),
         (b"title: \xff\xfe\n", "not UTF-8"),
     ],
 )

@@ -1,0 +1,129 @@
+"""The grid that a study spans: arms, seeds, sets; which of them are trained, and from which base."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from framer.study.arms import ArmConfig
+from framer.study.layout import Paths
+from framer.study.schema import BackboneConfig, StudyConfig
+
+OWN_BASES = ("tiny", "random")
+"""Bases that need no download."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row's worth of restored images: an arm at one seed, or a method that has none.
+
+    Attributes:
+        id: ARM-sSEED, or ARM.
+        arm: whose row it is.
+        seed: of training; of published weights that of sampling.
+        run: the folder of the model under `runs`: ARM-sSEED where it is trained, ARM of published weights.
+    """
+
+    id: str
+    arm: str
+    seed: int | None
+    run: str | None
+
+
+class StudyGrid:
+    """All rows of a study's tables, with what each is made of."""
+
+    def __init__(self, path: Path, config: StudyConfig):
+        self.path, self.config = path, config
+        self.arms = config.arms | config.ablation_arms
+        self.name = path.stem
+        self.paths = Paths(self.name)
+        self.out = self.paths.out
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """All rows by id, in the order of the tables: a trained arm has one a seed."""
+        rows = {}
+        for name, arm in self.arms.items():
+            if arm.backbone is None and arm.of is None:
+                rows[name] = Row(name, name, None, None)
+            elif arm.checkpoint:
+                for seed in arm.seeds or [0]:
+                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, name)
+            else:
+                for seed in self.seeds_of(name):
+                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, f"{arm.of or name}-s{seed}")
+        return rows
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """The training seeds of an arm that is trained; a control has those of the arm whose model it takes."""
+        config = self.arms[arm]
+        return config.seeds or (self.seeds_of(config.of) if config.of else self.config.seeds)
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """The rows that are trained; a row that restores with another's model is none."""
+        return [row.id for row in self.rows.values() if row.run == row.id]
+
+    @property
+    def released(self) -> dict[str, str]:
+        """The arms that restore with published weights: the id of these, by arm, which is also the run's name."""
+        return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint}
+
+    @property
+    def supplied(self) -> list[str]:
+        """The arms whose images others restored; each is its own only row."""
+        return [name for name, arm in self.arms.items() if arm.images]
+
+    @cached_property
+    def ablation_arms(self) -> frozenset[str]:
+        """Arms that stand in the ablation grid alone."""
+        return frozenset(self.config.ablation_arms)
+
+    def sets_of(self, row: str) -> list[str]:
+        """The test sets that a row restores, in the order of the tables."""
+        chosen = self.arms[self.rows[row].arm].sets
+        return [name for name in self.config.sets if chosen is None or name in chosen]
+
+    @property
+    def tiny(self) -> bool:
+        """Whether all networks are tiny: they run on CPUs, and nothing is fetched. A study without backbones is not."""
+        return {backbone.base for backbone in self.config.backbones.values()} == {"tiny"}
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every row with each of its test sets: all that is restored and scored."""
+        return [(row, name) for row in self.rows for name in self.sets_of(row)]
+
+    @property
+    def bases(self) -> list[str]:
+        """The bases that the study makes itself; published ones are fetched."""
+        own = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].base in OWN_BASES]
+        return list(dict.fromkeys(self.base_of(run) for run in own))
+
+    def arm(self, row: str) -> ArmConfig:
+        """The arm whose model restores a row."""
+        arm = self.arms[self.rows[row].arm]
+        return self.arms[arm.of] if arm.of else arm
+
+    def backbone(self, row: str) -> tuple[str, BackboneConfig] | None:
+        """The backbone's name and settings behind a row, or None for bicubic."""
+        name = self.arm(row).backbone
+        return (name, self.config.backbones[name]) if name else None
+
+    def base_of(self, run: str) -> str:
+        """The base that a run starts from: one a backbone, and an untrained one where an arm asks for it."""
+        arm = self.arm(run)
+        return f"{arm.backbone}-untrained" if arm.untrained else str(arm.backbone)
+
+    @property
+    def analysed_seed(self) -> int:
+        """The training seed whose runs are analysed."""
+        analysis = self.config.analysis
+        return self.config.seeds[0] if analysis is None or analysis.seed is None else analysis.seed
+
+    def snapshots(self, run: str) -> tuple[int, ...]:
+        """After how many steps a run keeps its adapter: none, but for the recipes that the analysis compares."""
+        analysis, arm = self.config.analysis, self.arm(run)
+        if analysis is None or arm.untrained or self.rows[run].seed != self.analysed_seed:
+            return ()
+        return tuple(analysis.snapshots) if arm.recipe and arm.recipe.name in analysis.compared else ()
