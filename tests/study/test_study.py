@@ -103,7 +103,7 @@ def test_a_mistake_is_one_line_with_file_and_key(tmp_path: Path, keys, value, wo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"seed: 1\nseed: 2\n", "twice"),
+        (b"seed: 1\nseed: 2\n", "key 'seed' is repeated"),
         (b"a: [", "not valid YAML"),
         (b"", "empty; write KEY: VALUE"),
         (b"- 1\n", "not a mapping"),
