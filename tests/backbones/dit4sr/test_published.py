@@ -217,7 +217,7 @@ def test_published_weights_become_a_run_and_a_delta(folder, tmp_path, key):
     trained = randomised(opened(folder, key=key))
     whole = {name: t.half() if "control" not in name else t for name, t in trained.network.state_dict().items()}
     save_file(whole, tmp_path / "whole.safetensors")
-    write_card(folder, "base", [], repo="owner/name")
+    write_card(folder, "base", ["transformer/config.json"], repo="owner/name")
     convert(tmp_path / "whole.safetensors", "dit4sr", "run", tmp_path / "runs/r", base=folder)
     run, card = load_run(tmp_path / "runs/r")
     assert run.settings.key == run.network.key == key and card["published"]["file"] == "whole.safetensors"

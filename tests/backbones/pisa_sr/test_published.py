@@ -150,7 +150,7 @@ def test_conversions_that_cannot_be_are_one_line(pipeline, tmp_path):
         ((tmp_path / "x.pkl", "pisa_sr", "run", tmp_path / "out"), "give both"),
         ((tmp_path / "x.pkl", "pisa_sr", "onnx", tmp_path / "out"), "unknown form 'onnx'"),
         ((tmp_path / "x.pkl", "pisa_sr", "peft", tmp_path / "out"), "x.pkl: not a readable pickle"),
-        ((tmp_path, "pisa_sr", "peft", tmp_path / "out"), "card.json: not there"),
+        ((tmp_path, "pisa_sr", "peft", tmp_path / "out"), "card.json: missing"),
         ((tmp_path / "x.pkl", "dit4sr", "peft", tmp_path / "out"), "unknown form 'peft'"),
     ):
         with pytest.raises(UserError, match=message):
