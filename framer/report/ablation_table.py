@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from framer.report.cells import Cell, Line, Table, mean_of, shared_seeds
+from framer.report.cells import Cell, Line, Table, column_of, mean_of, shared_seeds
 from framer.report.fairness import Fairness
-from framer.report.main_table import caption, marks
+from framer.report.main_table import caption, marks_text
 from framer.report.render_table import Entry, Grid, Group, Row
-from framer.report.significance import tiers
+from framer.report.significance import Marks, Tier, marks
+from framer.scoring.score_file import Array
 from framer.study.study import Study
 
 TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -48,7 +49,12 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
             listed = {recipe for _, recipes in TABLES for recipe in recipes}
             own = ("Readings of this study", ("paper", *(recipe for recipe in arms if recipe not in listed)))
             blocks = [(name, {r: arms[r] for r in recipes if r in arms}) for name, recipes in (*TABLES, own)]
-            groups = tuple(_group(study, fairness, name, lines) for name, lines in blocks if len(lines) > 1)
+            blocks = [(name, lines) for name, lines in blocks if len(lines) > 1]
+            marked = _entries([[*lines.values()] for _, lines in blocks])
+            groups = tuple(
+                _group(study, fairness, name, lines, entries)
+                for (name, lines), entries in zip(blocks, marked, strict=True)
+            )
             if groups:
                 yield Grid(
                     f"ablation-{table.protocol.name}-{section.set}-{backbone}",
@@ -56,7 +62,8 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
                     f"{caption(table)} A block is over the training seeds that all of its rows have.",
                     ("Recipe", *(metric.heading for metric in table.metrics)),
                     groups,
-                    f"Means over images, then over the training seeds of the block. {marks('its column and block')}",
+                    "Means over images, then over the training seeds of the block. "
+                    + marks_text("its column and block"),
                 )
 
 
@@ -83,12 +90,13 @@ def _by_recipe(study: Study, backbone: str, lines: Sequence[Line]) -> dict[str, 
     return found
 
 
-def _group(study: Study, fairness: Fairness, heading: str, of_recipe: Mapping[str, Line]) -> Group:
+def _group(
+    study: Study, fairness: Fairness, heading: str, of_recipe: Mapping[str, Line], columns: Sequence[Sequence[Entry]]
+) -> Group:
     """One block; its rows are compared with the paper's reading, or with the first where that is not there."""
     recipes, lines = [*of_recipe], [*of_recipe.values()]
     cells = [cell for line in lines for cell in line.cells]
     seeds = shared_seeds(cells)
-    columns = [_column(column, seeds) for column in zip(*(line.cells for line in lines), strict=True)]
     reference = lines[recipes.index("paper") if "paper" in recipes else 0]
     rows = []
     for recipe, line, entries in zip(recipes, lines, zip(*columns, strict=True), strict=True):
@@ -106,14 +114,37 @@ def _group(study: Study, fairness: Fairness, heading: str, of_recipe: Mapping[st
     return Group(f"{heading} (seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))})", tuple(rows))
 
 
-def _column(cells: Sequence[Cell], seeds: Sequence[int | None]) -> list[Entry]:
-    """The entries of one metric in a block, at the seeds that all rows have."""
-    values = [cell.at(seeds) if seeds else None for cell in cells]
-    found = iter(tiers([one.mean(0) for one in values if one is not None], cells[0].metric.higher_is_better))
+def _entries(blocks: Sequence[Sequence[Line]]) -> list[list[list[Entry]]]:
+    """The entries by block, metric and row, each block at the seeds that all of its rows have.
+
+    All columns of all blocks are one table, and their marks are corrected together.
+    """
+    columns = [
+        (column, shared_seeds([cell for line in lines for cell in line.cells]))
+        for lines in blocks
+        for column in zip(*(line.cells for line in lines), strict=True)
+    ]
+    values = [[cell.at(seeds) if seeds else None for cell in column] for column, seeds in columns]
+    contests = [
+        column_of(column, [one for one in of_column if one is not None])
+        for (column, _), of_column in zip(columns, values, strict=True)
+    ]
+    found = [
+        _column(column, of_column, of_marks)
+        for (column, _), of_column, of_marks in zip(columns, values, marks(contests), strict=True)
+    ]
+    metrics = len(found) // max(1, len(blocks))
+    return [found[start : start + metrics] for start in range(0, len(found), metrics or 1)]
+
+
+def _column(cells: Sequence[Cell], values: Sequence[Array | None], found: Marks) -> list[Entry]:
+    tiers = iter(found.tiers)
     entries = []
     for cell, one in zip(cells, values, strict=True):
         if one is not None:
-            entries.append(Entry(f"{mean_of(one):.{cell.metric.digits}f}", next(found), title=cell.id))
+            tier = next(tiers)
+            note = found.note if tier is Tier.UNDECIDED else None
+            entries.append(Entry(f"{mean_of(one):.{cell.metric.digits}f}", tier, note, title=cell.id))
         else:
             none = "no training seed that all rows of the block have"
             entries.append(Entry("n/a" * cell.asked, note=none if cell.id else cell.reason))

@@ -9,22 +9,13 @@ import numpy as np
 
 from framer.errors import UserError, unknown
 from framer.report.lineage import Lineage, Tree, cell_id
-from framer.report.paper_numbers import Ledger, Published
-from framer.report.significance import Tier, tiers
+from framer.report.paper_numbers import Ledger, Published, paper_name
+from framer.report.significance import Column, Tier, marks
 from framer.report.statistics import Interval, over_images, over_seeds
 from framer.scoring.protocols import Metric, Protocol
 from framer.scoring.score_file import Array, Scores, read_methods, read_scores
 from framer.study.availability import how_to_supply, not_available
-from framer.study.grid import OWN_BASES
 from framer.study.study import Study
-
-PAPER_NAMES = {
-    ("pisa_sr", False): "PiSA-SR",
-    ("pisa_sr", True): "FRAMER_U",
-    ("dit4sr", False): "DiT4SR",
-    ("dit4sr", True): "FRAMER_D",
-}
-"""What the papers call a backbone at full size, without and with FRAMER."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +33,12 @@ class Cell:
     reason: str | None = None
     tier: Tier = Tier.NONE
     """Whether the mean is tied with the best of its column, or with the next; never of a control."""
+    mark_note: str | None = None
+    """Why it is undecided whether it is tied."""
     interval: Interval | None = None
-    """95%, over images, for the checkpoints at hand."""
+    """95%: these checkpoints on new images."""
     seeds_interval: Interval | None = None
-    """95%, over training seeds, for the images at hand."""
+    """95%: new training seeds on these images."""
     published: tuple[Published, ...] = ()
     """What was published of this cell under the same definition; several where sources are in conflict."""
     id: str = ""
@@ -164,23 +157,6 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     return found[0]
 
 
-def paper_name(study: Study, arm: str) -> str | None:
-    """The papers' name of an arm; None for bicubic, controls, ablations and networks that are not theirs."""
-    config = study.arms[arm]
-    if config.images:
-        return config.label
-    if (
-        arm in study.ablation_arms
-        or config.backbone is None
-        or config.untrained
-        or (config.recipe and config.recipe.name not in ("paper", "released"))
-    ):
-        return None
-    if study.config.backbones[config.backbone].base in OWN_BASES:
-        return None
-    return PAPER_NAMES.get((config.backbone, config.recipe is not None))
-
-
 class _Builder:
     def __init__(self, study: Study, absent: Mapping[str, str], lineage: Lineage, ledger: Ledger):
         self.study, self.absent, self.lineage, self.ledger = study, absent, lineage, ledger
@@ -188,7 +164,8 @@ class _Builder:
 
     def table(self, protocol: Protocol) -> Table:
         metrics = tuple(protocol.select(self.study.config.metrics))
-        return Table(protocol, metrics, tuple(self.section(protocol, metrics, s) for s in self.study.config.sets))
+        sections = [self.section(protocol, metrics, set_id) for set_id in self.study.config.sets]
+        return Table(protocol, metrics, _marked(sections))
 
     def section(self, protocol: Protocol, metrics: tuple[Metric, ...], set_id: str) -> Section:
         reasons: dict[str, str] = {}
@@ -216,7 +193,7 @@ class _Builder:
                 for name, found in read_methods(set_id, protocol, self.study.arms).items()
             ]
         title = self.study.manifests[set_id].title
-        return Section(set_id, title, stems, _marked(methods), tuple(controls), tuple(ablations))
+        return Section(set_id, title, stems, tuple(methods), tuple(controls), tuple(ablations))
 
     def cell(
         self,
@@ -326,15 +303,36 @@ def _filled(cell: Cell, values: Array, tree: Tree) -> Cell:
     )
 
 
-def _marked(lines: Sequence[Line]) -> tuple[Line, ...]:
-    """Mark what is tied with the best of each column."""
-    columns = []
-    for column in zip(*(line.cells for line in lines), strict=True):
-        having = [cell for cell in column if cell.values is not None]
-        found = iter(tiers([cell.values.mean(0) for cell in having if cell.values is not None], _better(having)))
-        columns.append([replace(cell, tier=next(found)) if cell.values is not None else cell for cell in column])
-    return tuple(replace(line, cells=cells) for line, cells in zip(lines, zip(*columns, strict=True), strict=True))
+def column_of(cells: Sequence[Cell], values: Sequence[Array]) -> Column:
+    """What the marks of some cells of one set, metric and protocol depend on.
+
+    Args:
+        cells: at least one.
+        values: their scores, shape (seeds, images) each.
+    """
+    metric = cells[0].metric
+    return Column(tuple(one.mean(0) for one in values), metric.higher_is_better, metric.reproducibility)
 
 
-def _better(cells: Sequence[Cell]) -> bool:
-    return not cells or cells[0].metric.higher_is_better
+def _marked(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """Mark the cells of methods that are tied with the best of their column; all columns are corrected together."""
+    columns = [column for section in sections for column in zip(*(line.cells for line in section.methods), strict=True)]
+    scored = [[cell for cell in column if cell.values is not None] for column in columns]
+    contests = [column_of(cells, [c.values for c in cells if c.values is not None]) for cells in scored if cells]
+    found = iter(marks(contests))
+    marked: dict[int, Cell] = {}
+    for cells in filter(None, scored):
+        of_column = next(found)
+        for cell, tier in zip(cells, of_column.tiers, strict=True):
+            note = of_column.note if tier is Tier.UNDECIDED else None
+            marked[id(cell)] = replace(cell, tier=tier, mark_note=note)
+    return tuple(
+        replace(
+            section,
+            methods=tuple(
+                replace(line, cells=tuple(marked.get(id(cell), cell) for cell in line.cells))
+                for line in section.methods
+            ),
+        )
+        for section in sections
+    )

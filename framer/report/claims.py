@@ -1,36 +1,29 @@
-"""What the paper claims and what the scores say to it: FRAMER against its baseline, a verdict a set and metric."""
+"""What the paper claims and what the scores say to it: FRAMER against its baseline, a verdict per set and metric."""
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
-from framer.report.cells import Cell, Table, mean_of, paper_name, shared_seeds
+from framer.report.cells import Cell, Table, mean_of, shared_seeds
+from framer.report.comparison import Comparison, Scope, compare, corrected
+from framer.report.crossed import prediction_half_width
 from framer.report.fairness import Fairness
-from framer.report.paper_numbers import Ledger, Published, same_definition
-from framer.report.statistics import (
-    LEVEL,
-    MIN_IMAGES,
-    Interval,
-    images_needed,
-    over_images,
-    over_seeds,
-    seeds_needed,
-    sign_flip,
-)
+from framer.report.paper_numbers import Ledger, Published, paper_name, same_definition
+from framer.report.statistics import Interval, over_images
 from framer.scoring.score_file import Array
 from framer.study.grid import OWN_BASES
 from framer.study.study import Study
 
 
 class Verdict(Enum):
-    """What is said of a claim that FRAMER scores better than its baseline."""
+    """The answer to the claim that FRAMER scores better than its baseline."""
 
     CONFIRMED = "confirmed"
-    """The corrected intervals over images and over training seeds exclude zero in the claimed direction."""
+    """The corrected crossed interval over seeds and images excludes zero in the claimed direction."""
     CHECKPOINT = "holds for this checkpoint"
     """One training seed: the corrected interval over images excludes zero in the claimed direction."""
     CONTRADICTED = "contradicted"
@@ -38,11 +31,11 @@ class Verdict(Enum):
     CHECKPOINT_CONTRADICTED = "fails for this checkpoint"
     """As `CHECKPOINT`, in the other direction."""
     UNDECIDED = "undecided"
-    """An interval holds zero, or there is none."""
+    """The interval holds zero, or there is none."""
     INCOMPARABLE = "not comparable"
     """The claim is about another definition of the metric or about other networks, or the arms differ in more."""
     MISSING = "n/a"
-    """There is no score of the one or the other."""
+    """A score of one of the two is missing."""
 
 
 DIRECT = (Verdict.CONFIRMED, Verdict.CHECKPOINT)
@@ -50,7 +43,23 @@ DIRECT = (Verdict.CONFIRMED, Verdict.CHECKPOINT)
 
 @dataclass(frozen=True)
 class Claim:
-    """FRAMER's cell against its baseline's, and the verdict. Differences and gains keep the metric's own sign."""
+    """FRAMER's cell against its baseline's, and the verdict. Differences and gains keep the metric's own sign.
+
+    Attributes:
+        ours: FRAMER's cell.
+        baseline: that of the baseline.
+        label: FRAMER's row.
+        baseline_label: the baseline's.
+        verdict: see `Verdict`.
+        reason: why there is no verdict, or what it is limited to.
+        unfair: in what the two differ besides FRAMER, where they do; the verdict is then `INCOMPARABLE`.
+        comparison: the paired difference and its test; None where a score is missing.
+        gain: the difference in percent of the baseline's mean, as the paper prints it.
+        gain_interval: where the gain of one further run on these images lies (96.5%), or, of one seed, the gain of
+            this checkpoint on new images (95%).
+        published: the gain that the paper prints, percent.
+        size: whether `gain_interval` of a further run holds the published gain; None where that cannot be judged.
+    """
 
     ours: Cell
     baseline: Cell
@@ -59,47 +68,29 @@ class Claim:
     verdict: Verdict
     reason: str | None = None
     unfair: str | None = None
-    """In what the two differ besides FRAMER, where they do; the verdict is then `INCOMPARABLE`."""
-    seeds: tuple[int | None, ...] = ()
-    """The training seeds that both have; all that is said here is over these."""
-    difference: float | None = None
-    interval: Interval | None = None
-    """Of the difference over images, at `level`."""
-    seeds_interval: Interval | None = None
-    """Of the difference over training seeds, at `level`."""
-    level: float = LEVEL
-    """Bonferroni-corrected for the claims of one column."""
-    p: float | None = None
-    """Of a two-sided sign-flip test over images, uncorrected."""
+    comparison: Comparison | None = None
     gain: float | None = None
-    """The difference in percent of the baseline's mean, as the paper prints it."""
     gain_interval: Interval | None = None
-    """Of the gain at 95%: over training seeds, or over images where there is one."""
     published: Published | None = None
-    """The gain that the paper prints, percent."""
     size: bool | None = None
-    """Whether `gain_interval` holds the published gain; None where the question does not arise."""
-    images_needed: int | None = None
-    seeds_needed: int | None = None
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The training seeds that both have; every number of the claim is over these."""
+        return self.comparison.seeds if self.comparison else ()
 
     @property
     def size_text(self) -> str:
-        """Whether the size of the gain was reproduced, in words; and where only others tell what size that is."""
+        """Whether the size of the gain was reproduced, in words, and whether that size is known from its source."""
         if self.size is None:
             return ""
-        told = "second-hand " * bool(self.published and self.published.status == "second-hand")
-        return f"{told}size {'' if self.size else 'not '}reproduced"
+        known = "second-hand " * bool(self.published and self.published.status == "second-hand")
+        return f"{known}size {'' if self.size else 'not '}reproduced"
 
     @property
     def need_text(self) -> str:
         """What would decide, in words; empty where something is decided."""
-        if self.verdict is not Verdict.UNDECIDED:
-            return ""
-        if self.interval is None:
-            return f"needs {MIN_IMAGES} images or more"
-        unit, number = ("seeds", self.seeds_needed) if self.interval.excludes_zero() else ("images", self.images_needed)
-        # An estimate is good for two digits.
-        return f"needs about {int(float(f'{number:.2g}')):,} {unit}" if number else f"no number of {unit} would decide"
+        return self.comparison.need if self.comparison and self.verdict is Verdict.UNDECIDED else ""
 
     @property
     def text(self) -> str:
@@ -110,8 +101,7 @@ class Claim:
     @property
     def by_image(self) -> Array | None:
         """The difference on each image, mean over `seeds`, shape (images,)."""
-        ours, base = self.ours.at(self.seeds), self.baseline.at(self.seeds)
-        return None if ours is None or base is None or not self.seeds else ours.mean(0) - base.mean(0)
+        return self.comparison.values.mean(0) if self.comparison else None
 
 
 def baseline_of(study: Study, arm: str) -> str | None:
@@ -133,25 +123,19 @@ def baseline_of(study: Study, arm: str) -> str | None:
     return min(others, key=lambda name: study.arms[name].settings != config.settings, default=None)
 
 
-def claims(study: Study, table: Table, ledger: Ledger) -> list[Claim]:
-    """The claims under one protocol, in reading order: sets, then metrics, then arms.
+def claims(study: Study, found: Sequence[Table], ledger: Ledger) -> list[list[Claim]]:
+    """The claims of a study, a list per table in reading order: sets, then metrics, then arms.
 
-    A column of claims, those of one set and metric, is corrected together: each interval has level 1 - 0.05 / m.
+    All claims that can be judged are corrected together, over all sets, metrics and protocols; a metric that two
+    protocols define alike counts once.
     """
-    found = []
     fairness = Fairness(study)
-    pairs = [(arm, partner) for arm in study.config.arms if (partner := baseline_of(study, arm))]
-    for section in table.sections:
-        lines = {line.arm: line for line in section.methods}
-        for number in range(len(table.metrics)):
-            column = [(lines[arm], lines[other]) for arm, other in pairs if {arm, other} <= lines.keys()]
-            column = [(a, b) for a, b in column if a.cells[number].asked and b.cells[number].asked]
-            tested = sum(a.cells[number].mean is not None and b.cells[number].mean is not None for a, b in column)
-            level = 1 - (1 - LEVEL) / max(tested, 1)
-            for ours, base in column:
-                cells = (ours.cells[number], base.cells[number])
-                found.append(_claim(study, ledger, fairness, *cells, ours.label, base.label, level))
-    return found
+    raw = [list(_of_table(study, table, ledger, fairness)) for table in found]
+    family = [
+        claim.comparison for one in raw for claim in one if claim.verdict is Verdict.UNDECIDED and claim.comparison
+    ]
+    judged = corrected(family)
+    return [[_judged(claim, judged) for claim in one] for one in raw]
 
 
 def summary(found: Sequence[Claim]) -> str:
@@ -164,80 +148,85 @@ def summary(found: Sequence[Claim]) -> str:
     )
 
 
-def _claim(
-    study: Study, ledger: Ledger, fairness: Fairness, ours: Cell, base: Cell, label: str, base_label: str, level: float
-) -> Claim:
+def _of_table(study: Study, table: Table, ledger: Ledger, fairness: Fairness) -> Iterator[Claim]:
+    pairs = [(arm, partner) for arm in study.config.arms if (partner := baseline_of(study, arm))]
+    for section in table.sections:
+        lines = {line.arm: line for line in section.methods}
+        for number in range(len(table.metrics)):
+            for ours, base in [(lines[arm], lines[other]) for arm, other in pairs if {arm, other} <= lines.keys()]:
+                cell, other = ours.cells[number], base.cells[number]
+                if cell.asked and other.asked:
+                    yield _unjudged(
+                        study, ledger, fairness, Claim(cell, other, ours.label, base.label, Verdict.MISSING)
+                    )
+
+
+def _unjudged(study: Study, ledger: Ledger, fairness: Fairness, claim: Claim) -> Claim:
+    """A claim with its comparison; undecided, until all are corrected together, or with why it is not judged."""
+    ours, base = claim.ours, claim.baseline
     name = paper_name(study, ours.arm)
     printed = ledger.gain(name, ours.set, ours.metric) if name else ()
-    published = printed[0] if printed else None
-    missing = Claim(ours, base, label, base_label, Verdict.MISSING, ours.reason or base.reason, published=published)
+    claim = replace(claim, published=printed[0] if printed else None, reason=ours.reason or base.reason)
+    if ours.values is None or base.values is None:
+        return claim
     seeds = shared_seeds((ours, base))
-    values, base_values = ours.at(seeds), base.at(seeds)
-    if values is None or base_values is None:
-        return missing
-    more = fairness.objection(ours, base, seeds)
+    unfair = fairness.objection(ours, base, seeds)
     if not seeds:
-        return replace(missing, verdict=Verdict.INCOMPARABLE, reason=more, unfair=more)
-    better = 1 if ours.metric.higher_is_better else -1
-    by_image = values.mean(0) - base_values.mean(0)
-    by_seed = (values - base_values).mean(1)
-    difference = math.fsum(by_image) / len(by_image)
-    interval, over = over_images(by_image, level=level), over_seeds(by_seed, level)
-    over_base = (
-        over_images(by_image, base_values.mean(0)) if len(seeds) < 2 else over_seeds(_relative(by_seed, base_values))
-    )
-    gain_interval = over_base and Interval(100 * over_base.low, 100 * over_base.high)
-    reason = more or _incomparable(study, ours, published)
-    verdict = Verdict.INCOMPARABLE if reason else _verdict(better, interval, over, len(seeds))
-    size = None
-    if verdict in DIRECT and published and published.status != "conflict" and gain_interval:
-        size = gain_interval.holds(published.number - published.rounding, published.number + published.rounding)
-    images, more_seeds = _needed(verdict, interval, by_image, by_seed, level)
-    return replace(
-        missing,
-        verdict=verdict,
-        reason=reason,
-        unfair=more,
-        seeds=seeds,
-        difference=difference,
-        interval=interval,
-        seeds_interval=over,
-        level=level,
-        p=float(sign_flip(by_image[None])[0]),
-        gain=100 * difference / (mean_of(base_values) or math.nan),
-        gain_interval=gain_interval,
-        size=size,
-        images_needed=images,
-        seeds_needed=more_seeds,
-    )
-
-
-def _relative(by_seed: Array, base: Array) -> Array:
-    """The gain of each training seed. Arms share their seeds, so that equal seeds are pairs."""
+        return replace(claim, verdict=Verdict.INCOMPARABLE, reason=unfair, unfair=unfair)
+    comparison = compare(ours, base)
+    base_values = base.at(seeds)
+    if comparison is None or base_values is None:
+        return claim
+    reason = unfair or _incomparable(study, ours, claim.published)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(by_seed / base.mean(1))
+        gains = 100 * comparison.values.mean(1) / base_values.mean(1)
+    return replace(
+        claim,
+        verdict=Verdict.INCOMPARABLE if reason else Verdict.UNDECIDED,
+        reason=reason,
+        unfair=unfair,
+        comparison=comparison,
+        gain=100 * comparison.difference / (mean_of(base_values) or math.nan),
+        gain_interval=_gain_interval(comparison, gains, base_values),
+    )
 
 
-def _verdict(better: int, interval: Interval | None, seeds: Interval | None, n_seeds: int) -> Verdict:
-    if interval is None or not interval.excludes_zero():
-        return Verdict.UNDECIDED
-    positive = (interval.low > 0) == (better > 0)
-    if n_seeds < 2:
-        return Verdict.CHECKPOINT if positive else Verdict.CHECKPOINT_CONTRADICTED
-    if seeds is None or not seeds.excludes_zero():
-        return Verdict.UNDECIDED
-    return Verdict.CONFIRMED if positive else Verdict.CONTRADICTED
+def _gain_interval(comparison: Comparison, gains: Array, base: Array) -> Interval | None:
+    """Of a further run where several seeds tell how runs differ, otherwise of this checkpoint on new images."""
+    if len(gains) > 1 and not comparison.copies:
+        half, mean = float(prediction_half_width(gains)), float(gains.mean())
+        return Interval(mean - half, mean + half)
+    found = over_images(comparison.values.mean(0), base.mean(0))
+    return found and Interval(100 * found.low, 100 * found.high)
 
 
-def _needed(
-    verdict: Verdict, interval: Interval | None, by_image: Array, by_seed: Array, level: float
-) -> tuple[int | None, int | None]:
-    """Images where those leave it open, otherwise training seeds."""
-    if verdict is not Verdict.UNDECIDED or len(by_image) < 2:
-        return None, None
-    if interval is None or not interval.excludes_zero():
-        return images_needed(by_image, level), None
-    return None, seeds_needed(by_seed, level) if len(by_seed) > 1 else None
+def _judged(claim: Claim, judged: Mapping[Hashable, Comparison]) -> Claim:
+    one = claim.comparison and judged.get(claim.comparison.key, claim.comparison)
+    if one is None or claim.verdict is not Verdict.UNDECIDED:
+        return claim
+    several = one.scope in (Scope.CROSSED, Scope.SEEDS)
+    verdict = {
+        (1, True): Verdict.CONFIRMED,
+        (1, False): Verdict.CHECKPOINT,
+        (-1, True): Verdict.CONTRADICTED,
+        (-1, False): Verdict.CHECKPOINT_CONTRADICTED,
+    }.get((one.sign, several), Verdict.UNDECIDED)
+    reason = None
+    if one.copies:
+        reason = f"the {len(one.seeds)} training seeds have the same difference and count as one checkpoint"
+    elif one.scope is Scope.SEEDS:
+        reason = "one value per set: judged over training seeds, on these images"
+    return replace(claim, comparison=one, verdict=verdict, reason=reason, size=_size(claim, verdict, one))
+
+
+def _size(claim: Claim, verdict: Verdict, one: Comparison) -> bool | None:
+    """Whether the published gain, a single run, is what one further run here would have given."""
+    published, interval = claim.published, claim.gain_interval
+    if verdict not in DIRECT or one.copies or len(one.seeds) < 2 or not interval:
+        return None
+    if published is None or published.status == "conflict":
+        return None
+    return interval.holds(published.number - published.rounding, published.number + published.rounding)
 
 
 def _incomparable(study: Study, ours: Cell, published: Published | None) -> str | None:

@@ -64,9 +64,9 @@ def scatter(study: Study, found: Sequence[Table]) -> Figure:
     """Every test image: its baseline's score against FRAMER's, mean over training seeds; above the line is larger."""
     pairs = [
         (table, claim)
-        for table in found
-        for claim in claims(study, table, Ledger())
-        if claim.difference is not None and claim.ours.n_images > 1 and _values(claim.ours).size > 1
+        for table, of_table in zip(found, claims(study, found, Ledger()), strict=True)
+        for claim in of_table
+        if claim.comparison is not None and claim.ours.n_images > 1 and _values(claim.ours).size > 1
     ]
     figure, axes = panels(len(pairs), "No arm has both FRAMER and a baseline with scores of images")
     for axis, (table, claim) in zip(axes, pairs, strict=False):

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from framer.report.cells import Cell, Line, Section, Table
-from framer.report.claims import Claim, Verdict
+from framer.report.claims import Claim
+from framer.report.contrasts import Contrast
 from framer.report.paper_numbers import Published
 from framer.report.render_table import Entry, Grid, Group, Row
 from framer.report.statistics import Interval
@@ -26,7 +27,7 @@ def reading(table: Table) -> str:
     elif seeds > 1:
         means += f", then over {seeds} training seeds; the marks are about these checkpoints"
     known = second_hand(published for cell in table.cells for published in cell.published)
-    return f"{means}. {marks()} Controls are not methods and are never marked.{known}"
+    return f"{means}. {marks_text()} Controls are not methods and are never marked.{known}"
 
 
 def second_hand(printed: Iterable[Published]) -> str:
@@ -35,11 +36,11 @@ def second_hand(printed: Iterable[Published]) -> str:
     return " Second-hand: as others tell it, not seen where it was published." * told
 
 
-def marks(column: str = "its column") -> str:
+def marks_text(column: str = "its column") -> str:
     """What bold and italics mean; HTML and LaTeX underline instead."""
     return (
-        f"Bold: tied with the best of {column}; italic: tied with the best of the rest (sign-flip tests over images, "
-        "Holm over all pairs of a column at 5%)."
+        f"Bold: tied with the best of {column}; italic: tied with the best of the rest (t tests over images, Holm over "
+        "all pairs of the whole table at 5%)."
     )
 
 
@@ -75,20 +76,51 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
         rows = [claims_row(claim) for claim in claims if claim.ours.set == section.set]
         if rows:
             groups.append(Group(section_heading(section), tuple(rows)))
-    seeds = max((len(claim.seeds) for claim in claims), default=0)
-    unit = "over training seeds (t)" if seeds > 1 else "over images (studentised bootstrap)"
+    several = any(len(claim.seeds) > 1 for claim in claims)
+    gain = "where a further run on these images lies (96.5%)" if several else "this checkpoint on new images (95%)"
     return Grid(
         f"claims-{table.protocol.name}",
         f"{title}: FRAMER against its baselines",
         caption(table),
-        ("FRAMER, metric", "Difference (corrected)", "Gain, % (95%)", "Paper, %", "Verdict"),
+        ("FRAMER, metric", "Difference (corrected)", "Gain, % (interval)", "Paper, %", "Verdict"),
         tuple(groups),
-        "A verdict rests on intervals of the difference, Bonferroni-corrected within a set and metric, over images "
-        "and, with several training seeds, over seeds too; the difference's interval is shown over images, the gain's "
-        f"is {unit}. One seed speaks for its checkpoint only."
+        "A verdict rests on the crossed interval of the difference, over training seeds and images at once; one seed "
+        "has an interval over images only and speaks for its checkpoint. Holm's correction over all claims of the "
+        f"study bounds false verdicts at 5%. The gain's interval: {gain}."
         + second_hand(claim.published for claim in claims if claim.published),
         words=True,
     )
+
+
+def contrasts_grid(table: Table, contrasts: Sequence[Contrast], title: str) -> Grid:
+    """Any two rows against each other, as the study asks for."""
+    groups = []
+    for section in table.sections:
+        rows = [_contrast_row(one) for one in contrasts if one.set == section.set]
+        if rows:
+            groups.append(Group(section_heading(section), tuple(rows)))
+    return Grid(
+        f"comparisons-{table.protocol.name}",
+        f"{title}: comparisons",
+        caption(table),
+        ("Comparison, metric", "Difference (corrected)", "p (corrected)", "Over", "Result"),
+        tuple(groups),
+        "Paired differences, first minus second. Intervals and p-values are corrected together over all comparisons of "
+        "the study (Holm at 5%). Over images: these checkpoints on other images; over seeds and images: the methods.",
+        words=True,
+    )
+
+
+def _contrast_row(one: Contrast) -> Row:
+    label = f"{one.label} − {one.other_label}, {one.metric.heading}"
+    found = one.comparison
+    if found is None:
+        return Row(label, (*[Entry("")] * 3, Entry("n/a", note=one.reason)))
+    digits = one.metric.digits
+    p = "" if found.adjusted is None else f"{found.adjusted:.2g}"
+    difference = f"{signed(found.difference, digits)} {span(found.interval, digits)}".strip()
+    title = f"{found.ours.id} against {found.theirs.id}"
+    return Row(label, (Entry(difference), Entry(p), Entry(found.scope.value), Entry(one.text, title=title)))
 
 
 def signed(value: float, digits: int) -> str:
@@ -127,10 +159,10 @@ def _entry(cell: Cell) -> Entry:
         return Entry(cell.text, note=cell.reason)
     parts = [cell.metric.id, f"{cell.n_images} images", f"{cell.n_seeds} seed{'s' * (cell.n_seeds != 1)}"]
     if cell.interval:
-        parts.append(f"95% over images {span(cell.interval, cell.metric.digits)}")
+        parts.append(f"95% over new images {span(cell.interval, cell.metric.digits)}")
     if cell.seeds_interval:
-        parts.append(f"95% over seeds {span(cell.seeds_interval, cell.metric.digits)}")
-    return Entry(cell.text, cell.tier, title=", ".join([*parts, f"cell {cell.id}"]))
+        parts.append(f"95% over new seeds {span(cell.seeds_interval, cell.metric.digits)}")
+    return Entry(cell.text, cell.tier, cell.mark_note, title=", ".join([*parts, f"cell {cell.id}"]))
 
 
 def _origins(line: Line) -> str:
@@ -164,11 +196,13 @@ def claims_row(claim: Claim) -> Row:
     digits = claim.ours.metric.digits
     label = f"{claim.label}, {claim.ours.metric.heading}"
     paper = _paper(claim.published) if claim.published else Entry("")
-    if claim.difference is None or claim.gain is None:
-        return Row(label, (Entry(""), Entry(""), paper, Entry(Verdict.MISSING.value, note=claim.reason)))
-    difference = f"{signed(claim.difference, digits)} {span(claim.interval, digits)}".strip()
+    found = claim.comparison
+    if found is None or claim.gain is None:
+        return Row(label, (Entry(""), Entry(""), paper, Entry(claim.verdict.value, note=claim.reason)))
+    difference = f"{signed(found.difference, digits)} {span(found.interval, digits)}".strip()
     gain = f"{signed(claim.gain, 1)} {span(claim.gain_interval, 1)}".strip()
-    title = f"{claim.ours.id} against {claim.baseline.id}, sign-flip p {claim.p:.3g}"
+    tested = "" if found.adjusted is None else f", p {found.p:.3g}, corrected {found.adjusted:.3g}"
+    title = f"{claim.ours.id} against {claim.baseline.id}{tested}"
     return Row(label, (Entry(difference), Entry(gain), paper, Entry(claim.text, note=claim.reason, title=title)))
 
 

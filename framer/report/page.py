@@ -21,6 +21,7 @@ from framer.provenance.output import claimed_file
 from framer.report.catalog import captions
 from framer.report.cells import Table, tables
 from framer.report.claims import claims, summary
+from framer.report.contrasts import contrasts
 from framer.report.gallery import ImageScores, extremes_of, galleries
 from framer.report.paper_numbers import Ledger
 from framer.report.render_table import html as grid_html
@@ -68,8 +69,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
     absent = absent or {}
     ledger = Ledger.read()
     found = tables(study, absent, datasets, ledger)
-    judged = [claims(study, table, ledger) for table in found]
-    grids = grids_of(study, found, judged, absent)
+    judged, compared = claims(study, found, ledger), contrasts(study, found)
+    grids = grids_of(study, found, judged, compared, absent)
     script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
     stems = {section.set: section.stems for section in found[0].sections}
     html = (
@@ -79,7 +80,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: d
             study=study,
             underlined=underlined,
             grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
-            verdicts=[(table.protocol.name, summary(of_table)) for table, of_table in zip(found, judged, strict=True)],
+            verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
             drawings=list(_drawings(study)),
             figures=list(_figures(study)),
             galleries=galleries(study, datasets, _image_scores(found[0]), extremes_of(judged[0], stems), out),

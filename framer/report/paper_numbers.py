@@ -10,6 +10,8 @@ from pathlib import Path
 
 from framer.errors import UserError
 from framer.scoring.protocols import PROTOCOLS, Metric
+from framer.study.grid import OWN_BASES
+from framer.study.study import Study
 
 FOLDER = Path("results") / "published"
 COLUMNS = ("paper", "table", "dataset", "metric", "protocol", "method", "value", "source", "status")
@@ -27,6 +29,15 @@ GAINS = "framer_gains.csv"
 """FRAMER's gains over its baselines in percent, as its table prints them; their rows are apart."""
 COSTS = "costs.csv"
 """Time and memory, which are no scores."""
+
+
+PAPER_NAMES = {
+    ("pisa_sr", False): "PiSA-SR",
+    ("pisa_sr", True): "FRAMER_U",
+    ("dit4sr", False): "DiT4SR",
+    ("dit4sr", True): "FRAMER_D",
+}
+"""What the papers call a backbone at full size, without and with FRAMER."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +152,20 @@ def read_rows(path: Path) -> list[Published]:
                 raise UserError(f"{path}: line {number}: value {row['value']!r} is no number") from None
             rows.append(Published(**row))
     return rows
+
+
+def paper_name(study: Study, arm: str) -> str | None:
+    """The papers' name of an arm; None for bicubic, controls, ablations and networks that are not theirs."""
+    config = study.arms[arm]
+    if config.images:
+        return config.label
+    if (
+        arm in study.ablation_arms
+        or config.backbone is None
+        or config.untrained
+        or (config.recipe and config.recipe.name not in ("paper", "released"))
+    ):
+        return None
+    if study.config.backbones[config.backbone].base in OWN_BASES:
+        return None
+    return PAPER_NAMES.get((config.backbone, config.recipe is not None))

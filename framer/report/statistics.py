@@ -1,9 +1,9 @@
-"""Intervals and tests for paired scores: over images by bootstrap and sign flips, over training seeds by Student's t.
+"""Intervals of one factor, over images by bootstrap or over training seeds by Student's t, and Holm's correction.
 
-Two units of inference, never mixed. Over *images*, the checkpoints are fixed: what holds, holds for them, on images
-like these. Over *seeds*, each trained checkpoint is one draw, its mean over the images one number: only this says
-something of a method. All randomness is a fixed table of resamples for each number of images: results repeat to the
-bit, and two copies of one method get the same numbers whatever rows lie between them.
+Over *images*, the checkpoints are fixed: what holds, holds for them, on images like these. Over *seeds*, the images
+are fixed, each trained checkpoint is one draw, and its mean over the images one number. Both at once, which verdicts
+rest on, are in `framer.report.crossed`. All randomness is a fixed table of resamples for each number of images:
+results repeat to the bit.
 """
 
 import math
@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from framer.scoring.score_file import Array
 
 LEVEL = 0.95
 RESAMPLES = 4999
-FLIPS = 9999
 MIN_IMAGES = 6
-"""With fewer, not even equal signs on all images reach 5% in a two-sided sign-flip test: 2 / 2^5 = 6.25%."""
-EXACT_IMAGES = 14
-"""Up to here all 2^n sign patterns are enumerated."""
-POWER = 0.8
-"""Of a test that is planned with the effect and spread that were measured."""
-MOST = 1_000_000
-"""More images or seeds than this decide nothing in practice."""
+"""With fewer, resamples repeat so much that their quantiles say little."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +45,9 @@ def over_images(difference: Array, base: Array | None = None, level: float = LEV
     where a percentile interval is not (Efron and Tibshirani 1993, section 12.5).
 
     Args:
-        difference: one value an image, shape (n,).
+        difference: one value per image, shape (n,).
         base: what it is relative to, shape (n,), same images; None for the mean itself.
-        level: of confidence, in (0, 1).
+        level: confidence, in (0, 1).
 
     Returns:
         None for fewer than `MIN_IMAGES`, and for a base whose mean is zero.
@@ -78,24 +71,6 @@ def over_images(difference: Array, base: Array | None = None, level: float = LEV
     return Interval(float(theta - high * error), float(theta - low * error))
 
 
-def sign_flip(differences: Array) -> Array:
-    """Two-sided p-values of paired randomisation tests: under the null, each image's difference may change its sign.
-
-    Args:
-        differences: one value an image, shape (m, n) for m tests.
-
-    Returns:
-        Shape (m,): `(1 + count) / (1 + FLIPS)` over random patterns, or the exact share of all 2^n for few images; 1
-        where all differences are zero.
-    """
-    n = differences.shape[1]
-    flips = _flips(n)
-    # A tie with the observed sum must count, whatever the order of a sum did to its last digits.
-    least = np.abs(differences.sum(1)) - 1e-9 * np.abs(differences).sum(1)
-    extreme = (np.abs(flips @ differences.T) >= least).sum(0)
-    return extreme / len(flips) if n <= EXACT_IMAGES else (1 + extreme) / (1 + len(flips))
-
-
 def holm(p: Array) -> Array:
     """Holm's adjusted p-values: reject where they are at most alpha, and the family-wise error is at most alpha.
 
@@ -109,48 +84,13 @@ def holm(p: Array) -> Array:
 
 
 def over_seeds(values: Array, level: float = LEVEL) -> Interval | None:
-    """Student's t interval of the mean of one number a training seed, shape (s,); None for fewer than two."""
+    """Student's t interval of the mean of one number per training seed, shape (s,); None for fewer than two."""
     s = len(values)
     if s < 2:
         return None
     mean = math.fsum(values) / s
     half = float(stdtrit(s - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / math.sqrt(s)
     return Interval(mean - half, mean + half)
-
-
-def images_needed(difference: Array, level: float = LEVEL) -> int | None:
-    """How many images like these a test at `level` needs to see the measured mean difference with `POWER`.
-
-    Normal approximation, `n = ((z_level + z_power) sd / mean)^2`; None where the mean or the spread is zero, or the
-    number is beyond `MOST`.
-    """
-    mean, deviation = math.fsum(difference) / len(difference), float(difference.std(ddof=1))
-    if mean == 0 or deviation == 0:
-        return None
-    needed = ((ndtri((1 + level) / 2) + ndtri(POWER)) * deviation / mean) ** 2
-    return max(MIN_IMAGES, math.ceil(needed)) if needed <= MOST else None
-
-
-def seeds_needed(values: Array, level: float = LEVEL) -> int | None:
-    """How many training seeds a t test at `level` needs to see the measured mean with `POWER`.
-
-    The smallest s with `t_level(s - 1) + t_power(s - 1) <= |mean| sqrt(s) / sd`; None as for `images_needed`.
-    """
-    mean, deviation = math.fsum(values) / len(values), float(values.std(ddof=1))
-    if mean == 0 or deviation == 0:
-        return None
-    effect = abs(mean) / deviation
-
-    def enough(s: int) -> bool:
-        return float(stdtrit(s - 1, (1 + level) / 2) + stdtrit(s - 1, POWER)) <= effect * math.sqrt(s)
-
-    if not enough(MOST):
-        return None
-    low, high = 1, MOST  # enough is monotonic in s
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
 
 
 def _ratio(moments: Array) -> tuple[Array, Array]:
@@ -172,13 +112,3 @@ def _ratio(moments: Array) -> tuple[Array, Array]:
 def _resamples(n: int) -> Array:
     """How often each resample draws each image, shape (`RESAMPLES`, n)."""
     return np.random.default_rng([n, 1]).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
-
-
-@cache
-def _flips(n: int) -> Array:
-    """Sign patterns, shape (2^n or `FLIPS`, n)."""
-    if n <= EXACT_IMAGES:
-        patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    else:
-        patterns = np.random.default_rng([n, 2]).integers(0, 2, (FLIPS, n))
-    return patterns.astype(np.float64) * 2 - 1

@@ -1,6 +1,7 @@
 """The tables of a study as Markdown, LaTeX, HTML and CSV, from score files alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from framer.provenance.files import csv_text, write_text
@@ -9,8 +10,10 @@ from framer.report import render_table
 from framer.report.ablation_table import ablation_grids
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import Claim, claims
+from framer.report.comparison import Comparison
+from framer.report.contrasts import Contrast, contrasts
 from framer.report.cost_table import cost_grid
-from framer.report.main_table import claims_grid, main_grid
+from framer.report.main_table import claims_grid, contrasts_grid, main_grid
 from framer.report.paper_numbers import Ledger, Published
 from framer.report.render_table import Grid
 from framer.report.statistics import Interval
@@ -25,11 +28,12 @@ CELL_COLUMNS = (
     *("published", *ORIGIN, "difference", "reason"),
 )
 CLAIM_COLUMNS = (
-    *("arm", "baseline", "set", "protocol", "metric", "metric_id", "id", "baseline_id", "n_images", "n_seeds"),
-    *("difference", "level", "low", "high", "seeds_low", "seeds_high", "p_sign_flip"),
-    *("gain_percent", "gain_low", "gain_high", "published_gain_percent", *ORIGIN),
+    *("kind", "arm", "baseline", "set", "protocol", "metric", "metric_id", "id", "baseline_id", "n_images", "n_seeds"),
+    *("difference", "judged_over", "level", "low", "high", "images_low", "images_high", "seeds_low", "seeds_high"),
+    *("p", "p_corrected", "gain_percent", "gain_low", "gain_high", "published_gain_percent", *ORIGIN),
     *("verdict", "size", "needed", "reason"),
 )
+"""`claims.csv`: claims of FRAMER against its baselines, and the comparisons that the study asks for."""
 
 
 def render(study: Study, out: Path, absent: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
@@ -46,26 +50,33 @@ def render(study: Study, out: Path, absent: dict[str, str] | None = None, datase
     """
     ledger = Ledger.read()
     found = tables(study, absent or {}, datasets, ledger)
-    judged = [claims(study, table, ledger) for table in found]
+    judged, compared = claims(study, found, ledger), contrasts(study, found)
     with claimed(out, "tables", inputs=(study.path,)) as folder:
-        for name, grids in grids_of(study, found, judged, absent or {}).items():
+        for name, grids in grids_of(study, found, judged, compared, absent or {}).items():
             title = TABLES[name]
             write_text(folder.file(f"{name}.md"), "\n".join(map(render_table.markdown, grids)) or f"{title}\n")
             write_text(folder.file(f"{name}.tex"), "\n".join(map(render_table.latex, grids)) or f"% {title}\n")
             write_text(folder.file(f"{name}.html"), render_table.page(grids))
         write_text(folder.file("main.csv"), tidy([cell for table in found for cell in table.cells]))
-        write_text(folder.file("claims.csv"), tidy_claims([claim for of_table in judged for claim in of_table]))
+        write_text(folder.file("claims.csv"), tidy_claims(chain(*judged), chain(*compared)))
 
 
 def grids_of(
-    study: Study, found: Sequence[Table], judged: Sequence[Sequence[Claim]], absent: Mapping[str, str]
+    study: Study,
+    found: Sequence[Table],
+    judged: Sequence[Sequence[Claim]],
+    compared: Sequence[Sequence[Contrast]],
+    absent: Mapping[str, str],
 ) -> dict[str, list[Grid]]:
     """All tables of a study as they are printed, by the name of their file."""
     title = study.config.title
     both = list(zip(found, judged, strict=True))
     return {
         "main": [main_grid(table, title, of_table) for table, of_table in both],
-        "claims": [claims_grid(table, of_table, title) for table, of_table in both if of_table],
+        "claims": [
+            *(claims_grid(table, of_table, title) for table, of_table in both if of_table),
+            *(contrasts_grid(table, ones, title) for table, ones in zip(found, compared, strict=True) if ones),
+        ],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
         "cost": cost_grid(study, absent),
     }
@@ -84,18 +95,33 @@ def tidy(cells: Iterable[Cell]) -> str:
     return csv_text(CELL_COLUMNS, rows)
 
 
-def tidy_claims(found: Iterable[Claim]) -> str:
-    """Every claim as a CSV row."""
+def tidy_claims(found: Iterable[Claim], compared: Iterable[Contrast]) -> str:
+    """Every claim and every comparison as a CSV row."""
     rows = []
     for claim in found:
-        ours, base = claim.ours, claim.baseline
-        where = (ours.arm, base.arm, ours.set, ours.protocol, ours.metric.name, ours.metric.id, ours.id, base.id)
-        tested = (_exact(claim.difference), _exact(claim.level), *_ends(claim.interval), *_ends(claim.seeds_interval))
         printed = _printed((claim.published,) if claim.published else ())
         gain = (_exact(claim.gain), *_ends(claim.gain_interval), *printed)
         verdict = (claim.verdict.value, claim.size_text, claim.need_text, claim.reason or "")
-        rows.append([*where, ours.n_images, len(claim.seeds), *tested, _exact(claim.p), *gain, *verdict])
+        rows.append(["claim", *_tested(claim.ours, claim.baseline, claim.comparison), *gain, *verdict])
+    for one in compared:
+        result = one.text.partition(",")[0]
+        need = one.comparison.need if one.comparison else ""
+        blank = [""] * (3 + len(_printed(())))
+        rows.append(
+            ["comparison", *_tested(one.ours, one.theirs, one.comparison), *blank, result, "", need, one.reason or ""]
+        )
     return csv_text(CLAIM_COLUMNS, rows)
+
+
+def _tested(ours: Cell, theirs: Cell, found: Comparison | None) -> list[object]:
+    """Two cells and their comparison, in the order of `CLAIM_COLUMNS`."""
+    where = [ours.arm, theirs.arm, ours.set, ours.protocol, ours.metric.name, ours.metric.id, ours.id, theirs.id]
+    if found is None:
+        return [*where, ours.n_images, 0, *[""] * 11]
+    ends = (*_ends(found.interval), *_ends(found.images_interval), *_ends(found.seeds_interval))
+    level = _exact(found.level) if found.interval else ""
+    tested = (_exact(found.difference), found.scope.value, level, *ends, _exact(found.p), _exact(found.adjusted))
+    return [*where, ours.n_images, len(found.seeds), *tested]
 
 
 def _printed(found: Sequence[Published]) -> list[str]:

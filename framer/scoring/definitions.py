@@ -12,6 +12,20 @@ from pydantic import Field
 
 from framer.config_file import Strict
 
+_REPRODUCIBILITY = {
+    "psnr": 1e-5,
+    "ssim": 1e-6,
+    "lpips": 1e-5,
+    "dists": 1e-5,
+    "niqe": 1e-4,
+    "maniqa": 1e-5,
+    "musiq": 1e-3,
+    "clipiqa": 1e-5,
+    "liqe": 1e-4,
+    "fid": 1e-3,
+}
+"""By metric, how far two computations of one score may differ: float32 on other hardware, or another implementation."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -39,6 +53,11 @@ class Metric:
     """The manifests of the weights that it needs."""
     of_set: bool = False
     """One value for a whole set of images, where all others have one per image."""
+
+    @property
+    def reproducibility(self) -> float:
+        """Smaller differences between two scores count as zero, in the metric's unit."""
+        return _REPRODUCIBILITY[self.name]
 
     @property
     def heading(self) -> str:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,6 +108,11 @@ def _read(path: Path) -> Scores:
     stems = {name: Path(name).stem for name in sidecar["images"]} | {WHOLE_SET: WHOLE_SET}
     values: dict[str, dict[str, float]] = {}
     for image, metric, value in list(csv.reader(StringIO(content.decode())))[1:]:
+        if not math.isfinite(float(value)):
+            message = (
+                f"{metric} is {value}, which no table can use; look at the image, then delete the file and score again"
+            )
+            raise UserError(message, path=path, key=image, code="diverged")
         values.setdefault(metric, {})[stems[image]] = float(value)
     return Scores(path, values, sidecar)
 

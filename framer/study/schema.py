@@ -150,6 +150,10 @@ class StudyConfig(Strict):
         default={}, description="by backbone; recipes of `arms` are not repeated"
     )
 
+    compare: list[Annotated[Distinct, Field(min_length=2, max_length=2)]] = Field(
+        default=[], description="pairs of rows whose paired difference is tested: arms, or methods of published scores"
+    )
+
     @model_validator(mode="after")
     def _metrics_are_defined(self) -> "StudyConfig":
         for protocol in self.protocols:

@@ -55,7 +55,7 @@ def test_ablation_arms_stand_in_the_grid_only(ablated: Study):
     assert [line.arm for section in table.sections for line in section.methods] == [
         *("bicubic", "pisa_sr-baseline", "pisa_sr-framer") * 2
     ]
-    assert {claim.ours.arm for claim in claims(ablated, table, Ledger())} == {"pisa_sr-framer"}
+    assert {claim.ours.arm for claim in claims(ablated, [table], Ledger())[0]} == {"pisa_sr-framer"}
     render(ablated, Path("tables"))
     assert "pairs-b" not in Path("tables", "ablation.md").read_text(), "no arm but the paper's is for it"
     assert "l2" not in Path("tables", "main.md").read_text()

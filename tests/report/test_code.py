@@ -144,16 +144,16 @@ def test_each_stage_reaches_its_cells(stages: Stages, tmp_path: Path, monkeypatc
         earlier, before = before, stages.ids()
         return changed(earlier, before)
 
-    stages.edit("engine/restore.py", "\n# a comment\n")
+    stages.edit("inference/restore.py", "\n# a comment\n")
     stages.edit("scoring/score.py", '\n"""Words."""\n')
     assert again(trained=True) == set(), "the same work has the same ids; comments and documentation are no code"
     stages.edit("scoring/fidelity.py")
     assert again(restored=False) == everything, "scoring"
     stages.edit("backbones/pisa_sr.py")
     assert again() == ours, "what restores with a model, and not bicubic interpolation"
-    stages.edit("engine/restore.py")
+    stages.edit("inference/restore.py")
     assert again() == everything, "restoring itself"
-    stages.edit("engine/loop.py")
+    stages.edit("training/trainer.py")
     assert again() == set(), "training, which is not made again"
     assert again(trained=True) == ours, "training"
     lock = tmp_path / "requirements.lock"

@@ -19,7 +19,7 @@ from tests.fixtures.finished_study import trained
 
 def claims_of(study: Study) -> list[Claim]:
     [table] = tables(study, {})
-    return claims(study, table, Ledger())
+    return claims(study, [table], Ledger())[0]
 
 
 def edited(study: Study, text: str, other: str) -> Study:
@@ -62,7 +62,7 @@ def test_nothing_is_known_and_nothing_differs(study: Study):
 def test_a_card_that_differs_is_unfair(study: Study, changes: dict, words: str):
     trained(study)
     retrained(study, "pisa_sr-framer-s1", **changes)
-    found = [claim for claim in claims_of(study) if claim.difference is not None]
+    found = [claim for claim in claims_of(study) if claim.comparison is not None]
     assert found
     for claim in found:
         assert claim.verdict is Verdict.INCOMPARABLE
@@ -86,7 +86,7 @@ def test_restoring_and_scoring_count_as_well(study: Study, key: str):
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: "other"}))
     path = study.out / "scores" / "pisa_sr-framer-s0" / "pairs-b" / "osediff.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: "other"}))
-    found = {claim.ours.set: str(claim.unfair) for claim in claims_of(study) if claim.difference is not None}
+    found = {claim.ours.set: str(claim.unfair) for claim in claims_of(study) if claim.comparison is not None}
     assert f"restore.{key}: other" in found["pairs-a"]
     assert f"score.{key}: other" in found["pairs-b"]
 
@@ -98,7 +98,7 @@ def test_settings_that_differ_are_said_once_and_marks_stay(study: Study):
     [table] = tables(changed, {})
     assert [cell.tier for cell in table.cells] == marks
     assert Tier.BEST in marks
-    found = claims(changed, table, Ledger())
+    [found] = claims(changed, [table], Ledger())
     text = markdown(main_grid(table, "T", found))
     number = re.search(r"gain over Base .*, unfair (\[\d\]) ", text)
     assert number
@@ -132,16 +132,17 @@ def test_seeds_that_both_have_are_compared(study: Study):
     found = {(claim.ours.set, claim.ours.metric.name): claim for claim in claims_of(one)}
     claim = found["pairs-a", "psnr"]
     assert (claim.seeds, claim.unfair) == ((0,), None)
-    assert claim.difference == pytest.approx(0.248)
+    assert claim.comparison is not None
+    assert claim.comparison.difference == pytest.approx(0.248)
     assert claim.gain == pytest.approx(100 * 0.248 / 28)
-    assert claim.seeds_interval is None
+    assert claim.comparison.seeds_interval is None
 
 
 def test_no_seed_in_common_is_no_comparison(study: Study):
     one = edited(study, 'line</b>", backbone: pisa_sr}', 'line</b>", backbone: pisa_sr, seeds: [0]}')
     none = edited(one, "recipe: released}", "recipe: released, seeds: [1]}")
     found = [claim for claim in claims_of(none) if claim.ours.metric.name == "psnr"]
-    assert all((claim.verdict, claim.difference) == (Verdict.INCOMPARABLE, None) for claim in found)
+    assert all((claim.verdict, claim.comparison) == (Verdict.INCOMPARABLE, None) for claim in found)
     assert all("seeds: [1], not [0]" in str(claim.unfair) for claim in found)
 
 

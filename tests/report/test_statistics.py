@@ -6,16 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from framer.report.statistics import (
-    MIN_IMAGES,
-    Interval,
-    holm,
-    images_needed,
-    over_images,
-    over_seeds,
-    seeds_needed,
-    sign_flip,
-)
+from framer.report.statistics import MIN_IMAGES, Interval, holm, over_images, over_seeds
 
 SKEWED = {
     "exponential": (lambda rng, n: rng.exponential(size=n), 1.0),
@@ -98,27 +89,6 @@ def test_a_higher_level_is_wider_and_few_images_have_no_interval():
     assert over_images(np.ones(8), np.zeros(8)) is None
 
 
-@pytest.mark.parametrize("n", [6, 11, 14])
-def test_sign_flip_is_scipys_exact_test(n: int):
-    data = np.random.default_rng(n).normal(0.4, 1, (3, n))
-    for one, p in zip(data, sign_flip(data), strict=True):
-        exact = stats.permutation_test((one,), np.sum, permutation_type="samples", n_resamples=np.inf)
-        assert p == pytest.approx(exact.pvalue, abs=1e-12)
-
-
-def test_sign_flip_by_chance_is_scipys_test():
-    data = np.random.default_rng(1).normal(0.35, 1, 40)
-    random = stats.permutation_test((data,), np.sum, permutation_type="samples", n_resamples=50_000, rng=2)
-    assert sign_flip(data[None])[0] == pytest.approx(random.pvalue, abs=0.006)
-
-
-def test_sign_flip_of_nothing_and_of_a_copy():
-    assert list(sign_flip(np.zeros((2, 20)))) == [1.0, 1.0]
-    data = np.random.default_rng(5).normal(size=(1, 50))
-    both = sign_flip(np.concatenate([data, -data]))
-    assert both[0] == both[1]
-
-
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_scipys(p: list[float]):
     """scipy has Benjamini-Hochberg alone, so this is the definition, hypothesis by hypothesis."""
@@ -145,28 +115,3 @@ def test_seeds_cover_their_mean():
     rng = np.random.default_rng(4)
     intervals = [over_seeds(rng.normal(1, 2, 3)) for _ in range(2000)]
     assert 0.93 <= np.mean([i is not None and i.low <= 1 <= i.high for i in intervals]) <= 0.97
-
-
-def test_the_number_of_images_that_decides_decides():
-    """With as many images as asked for, four of five studies see the effect."""
-    rng = np.random.default_rng(6)
-    pilot = rng.normal(0.3, 1, 4000)
-    needed = images_needed(pilot)
-    assert needed is not None
-    again = [over_images(rng.normal(pilot.mean(), pilot.std(), needed)) for _ in range(400)]
-    assert np.mean([i is not None and i.low > 0 for i in again]) == pytest.approx(0.8, abs=0.06)
-
-
-def test_the_number_of_seeds_that_decides_decides():
-    rng = np.random.default_rng(6)
-    pilot = np.array([0.1, 0.5, 0.9])
-    needed = seeds_needed(pilot)
-    assert needed is not None
-    again = [over_seeds(rng.normal(0.5, 0.4, needed)) for _ in range(2000)]
-    # Student's approximation of power is conservative for few seeds.
-    assert 0.77 <= np.mean([i is not None and i.low > 0 for i in again]) <= 0.92
-
-
-def test_nothing_decides_what_is_equal():
-    assert images_needed(np.array([1.0, -1.0, 1.0, -1.0])) is None
-    assert seeds_needed(np.zeros(3)) is None
