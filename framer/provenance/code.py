@@ -11,15 +11,18 @@ and a compute node agree.
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from framer.errors import UserError
+from framer.provenance.files import write_text
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
@@ -45,9 +48,10 @@ def fingerprint(command: str, *modules: str) -> str:
             raise UserError(f"{module}: no Python source was found, of which a fingerprint could be taken")
     packages = {PACKAGE.name, *(module.partition(".")[0] for module in modules)}
     files = closure([*_imports(function, "framer.commands"), *modules], packages)
+    _save_sources()
     parts: dict[str, Any] = {"": normal_form(function, message_nodes(function))}
     for path, name in files.items():
-        parts[name] = _code(path)
+        parts[name] = _source(path, name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")).code
         if path.name == "__init__.py":
             beside = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE)
             data = (file for file in beside if file not in _UNCOUNTED)
@@ -82,11 +86,11 @@ def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
     while queue:
         name = queue.pop()
         for path, dotted in _files(name):
-            if path.name == "__init__.py" and (lazy := _lazy(path, dotted).get(name)):
+            if path.name == "__init__.py" and (lazy := _source(path, dotted).lazy.get(name)):
                 queue.append(lazy)
             if path not in files and path not in _UNCOUNTED:
                 files[path] = dotted.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
-                queue += [one for one in _imports_of(path, dotted) if one.partition(".")[0] in packages]
+                queue += [one for one in _source(path, dotted).imports if one.partition(".")[0] in packages]
     return files
 
 
@@ -165,16 +169,65 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
 
 
-@cache
-def _code(path: Path) -> str:
-    """Hash of a module's normal form. Stages share most modules: each is taken once."""
-    tree = _parse(path)
-    return hashlib.sha256(json.dumps(normal_form(tree, message_nodes(tree))).encode()).hexdigest()
+@dataclass(frozen=True)
+class _Source:
+    """What a fingerprint needs of one module.
+
+    Attributes:
+        code: hash of its normal form.
+        imports: dotted names that it imports.
+        lazy: names that a package gives on first use, `package.NAME`: those that it imports for types alone.
+    """
+
+    code: str
+    imports: list[str]
+    lazy: dict[str, str]
 
 
 @cache
-def _imports_of(path: Path, dotted: str) -> tuple[str, ...]:
-    return tuple(_imports(_parse(path), dotted, package=path.name == "__init__.py"))
+def _source(path: Path, dotted: str) -> _Source:
+    """A module's facts, from the cache where its bytes and this module's are those of before."""
+    key = hashlib.sha256(_own_bytes() + dotted.encode() + b"\0" + path.read_bytes()).hexdigest()
+    kept = _kept_sources()
+    if key not in kept:
+        tree = _parse(path)
+        package = path.name == "__init__.py"
+        code = hashlib.sha256(json.dumps(normal_form(tree, message_nodes(tree))).encode()).hexdigest()
+        lazy = _lazy(tree, dotted) if package else {}
+        kept[key] = [code, list(_imports(tree, dotted, package=package)), lazy]
+        _new_sources.append(key)
+    return _Source(*kept[key])
+
+
+_CACHE = Path("__pycache__", "fingerprints.json")
+"""Parsing the package takes longer than all else that the workflow does at its start; like bytecode, what it gives is
+kept by the hash of the source, in the package's folder."""
+_new_sources: list[str] = []
+
+
+@cache
+def _own_bytes() -> bytes:
+    return Path(__file__).read_bytes()
+
+
+@cache
+def _kept_sources() -> dict[str, list[Any]]:
+    try:
+        kept = json.loads((PACKAGE / _CACHE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    entries = kept.items() if isinstance(kept, dict) else ()
+    return {key: value for key, value in entries if isinstance(value, list) and len(value) == 3}
+
+
+def _save_sources() -> None:
+    """Keep what was parsed, for the next process; an installation that cannot be written to is parsed each time."""
+    if not _new_sources:
+        return
+    _new_sources.clear()
+    newest = dict(list(_kept_sources().items())[-1000:])
+    with contextlib.suppress(OSError):
+        write_text(PACKAGE / _CACHE, json.dumps(newest))
 
 
 @cache
@@ -203,11 +256,8 @@ def _files(dotted: str) -> tuple[tuple[Path, str], ...]:
     return tuple(found)
 
 
-@cache
-def _lazy(path: Path, package: str) -> dict[str, str]:
-    """Names that a package gives on first use, by `package.NAME`: those that it imports for types alone."""
-    blocks = [node for node in _parse(path).body if _for_types(node)]
-    found = (name for block in blocks for name in _imports(block, package))
+def _lazy(tree: ast.Module, package: str) -> dict[str, str]:
+    found = (name for block in tree.body if _for_types(block) for name in _imports(block, package))
     return {f"{package}.{name.rpartition('.')[2]}": name for name in found}
 
 

@@ -36,7 +36,7 @@ ANALYSED = {f"analyse {name}" for name in SETTINGS}
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    shutil.copytree(PACKAGE, tmp_path / "framer", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, tmp_path / "framer", ignore=shutil.ignore_patterns("*.pyc"))
     return tmp_path
 
 
@@ -45,24 +45,7 @@ def module_of(root: Path):
     spec = importlib.util.spec_from_file_location("code_of_copy", root / "framer/provenance/code.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name in ("_parse", "_code", "_imports_of"):
-        setattr(module, name, by_content(name, getattr(module, name)))
     return module
-
-
-SEEN: dict[tuple, object] = {}
-
-
-def by_content(name: str, function: Callable) -> Callable:
-    """What a function of a path and more gives: computed once for the same content, whichever copy it lies in."""
-
-    def found(path: Path, *more: str) -> object:
-        key = (name, path.name, path.read_text(), *more)
-        if key not in SEEN:
-            SEEN[key] = function(path, *more)
-        return SEEN[key]
-
-    return found
 
 
 def ask(root: Path) -> dict[str, str]:
@@ -173,6 +156,22 @@ def test_a_template_counts(copy: Path) -> None:
     template = next((copy / "framer" / "report").glob("*.j2"))
     template.write_text(template.read_text() + "<!-- -->")
     assert changed(before, ask(copy)) == {"tables"}
+
+
+@pytest.mark.parametrize("kept", [None, "[]", "{", '{"x": 1}'])
+def test_what_was_parsed_is_kept_by_the_hash_of_the_source(copy: Path, kept: str | None) -> None:
+    cache = copy / "framer/__pycache__/fingerprints.json"
+    before = ask(copy)
+    cache.unlink()
+    if kept is not None:  # a damaged cache is made again
+        cache.write_text(kept)
+    assert ask(copy) == before
+    parsed = []
+    module = module_of(copy)
+    module._parse = lambda path: parsed.append(path.name) or ast.parse(path.read_text())
+    assert module.fingerprint("score") and set(parsed) == {path.name for path in copy.glob("framer/commands/*.py")}
+    edit(copy, "scoring/psnr_ssim.py", add)
+    assert changed(before, ask(copy)) == {"score"}
 
 
 @pytest.mark.parametrize(("module", "counts"), [("heads", True), ("hooks", True), ("analysis", False)])
