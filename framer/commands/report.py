@@ -113,6 +113,7 @@ def diff(args: argparse.Namespace) -> None:
     arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
     arg("--all", action="store_true", help="as if all manually downloaded data were here"),
+    arg("--spreads", type=Path, metavar="STUDY", help="finished study whose spreads are taken for the planned gains"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
 )
 def plan(args: argparse.Namespace) -> None:
@@ -120,10 +121,16 @@ def plan(args: argparse.Namespace) -> None:
     from framer.dag.plan import Plan
     from framer.dag.preflight import left_out
     from framer.dag.scope import Scope
+    from framer.report.power import measured_effects, power_lines
     from framer.study.study import Study
 
     if args.gpus < 1:
         raise UserError(f"{args.gpus}: at least one device is required", key="plan: --gpus")
     study = Study.load(args.study, args.datasets)
     scope = Scope(study, {} if args.all else find_missing(study, args.datasets))
+    measured = None
+    if args.spreads:
+        finished = Study.load(args.spreads, args.datasets)
+        measured = measured_effects(finished, find_missing(finished, args.datasets), args.datasets)
     print("\n".join([*Plan(scope).table_lines(args.gpus), *(f"Not counted, {line}" for line in left_out(scope))]))
+    print("\n".join(power_lines(study, measured)))

@@ -1,6 +1,7 @@
 """The tables of a study as grids: the main table, the claims, the ablations."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from framer.report.cells import Cell, Line, Section, Table
 from framer.report.claims import Claim
@@ -147,11 +148,21 @@ def _rows(line: Line, gains: dict[tuple[str, str, str], Claim]) -> list[Row]:
         unfair = next((claim.unfair for claim in found if claim and claim.unfair), None)
         label = f"gain over {base}" + ", unfair" * bool(unfair)
         rows.append(Row(label, tuple(Entry(text) for text in texts), unfair, minor=True))
-    if any(cell.published for cell in line.cells):
-        rows.append(Row("published", tuple(_published(cell) for cell in line.cells), _origins(line), minor=True))
-        if any(cell.published and cell.mean is not None for cell in line.cells):
-            rows.append(Row("difference", tuple(Entry(_off(cell)) for cell in line.cells), minor=True))
+    printed = [_by_source(cell) for cell in line.cells]
+    for number in range(max(map(len, printed))):
+        of_row = [sources[number] if number < len(sources) else () for sources in printed]
+        label = "also published" if number else "published"
+        origins = _origins(zip(line.cells, of_row, strict=True))
+        rows.append(Row(label, tuple(_published(ones) for ones in of_row), origins, minor=True))
+        if number == 0 and any(ones and cell.mean is not None for cell, ones in zip(line.cells, of_row, strict=True)):
+            off = tuple(Entry(_off(cell, ones)) for cell, ones in zip(line.cells, of_row, strict=True))
+            rows.append(Row("difference", off, minor=True))
     return rows
+
+
+def _by_source(cell: Cell) -> list[tuple[Published, ...]]:
+    """What is published of a cell by paper and table; a source that contradicts itself has two values."""
+    return [tuple(ones) for _, ones in groupby(cell.published, key=lambda one: (one.paper, one.table))]
 
 
 def _entry(cell: Cell) -> Entry:
@@ -165,26 +176,26 @@ def _entry(cell: Cell) -> Entry:
     return Entry(cell.text, cell.tier, cell.mark_note, title=", ".join([*parts, f"cell {cell.id}"]))
 
 
-def _origins(line: Line) -> str:
+def _origins(found: Iterable[tuple[Cell, Sequence[Published]]]) -> str:
     """Where the published numbers of a row are from; by metric, where not all are from one place."""
     metrics: dict[str, list[str]] = {}
-    for cell in line.cells:
-        for origin in dict.fromkeys(published.origin for published in cell.published):
+    for cell, printed in found:
+        for origin in dict.fromkeys(published.origin for published in printed):
             metrics.setdefault(origin, []).append(cell.metric.title)
     if len(metrics) == 1:
         return next(iter(metrics))
     return "; ".join(f"{', '.join(titles)}: {origin}" for origin, titles in metrics.items())
 
 
-def _published(cell: Cell) -> Entry:
-    sources = "; ".join(f"{p.value}: {p.paper}, table {p.table}, {p.source}, {p.status}" for p in cell.published)
-    return Entry(" or ".join(p.value for p in cell.published), title=sources)
+def _published(printed: Sequence[Published]) -> Entry:
+    sources = "; ".join(f"{p.value}: {p.paper}, table {p.table}, {p.source}, {p.status}" for p in printed)
+    return Entry(" or ".join(p.value for p in printed), title=sources)
 
 
-def _off(cell: Cell) -> str:
+def _off(cell: Cell, printed: Sequence[Published]) -> str:
     if cell.mean is None:
         return ""
-    return " or ".join(signed(cell.mean - p.number, _digits(cell.metric, p.value)) for p in cell.published)
+    return " or ".join(signed(cell.mean - p.number, _digits(cell.metric, p.value)) for p in printed)
 
 
 def _digits(metric: Metric, printed: str) -> int:

@@ -5,6 +5,7 @@ known, its protocol is `unknown` and its numbers stand beside nothing.
 """
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,9 +93,10 @@ class Ledger:
         return cls(tuple(scores), tuple(row for path in files if path.name == GAINS for row in read_rows(path)))
 
     def score(self, method: str, dataset: str, metric: Metric) -> tuple[Published, ...]:
-        """What is published of a cell, under the same definition; several where sources are in conflict.
+        """What is published of a cell, under the same definition; several where papers or sources differ.
 
-        A method's own paper goes before others, and what was seen itself before what was told.
+        A method's own paper goes before others, and a quoted value before a second-hand one. Another paper's value
+        follows where it differs by more than rounding.
         """
         return _first(self.scores, method, dataset, metric.name, metric.id)
 
@@ -127,7 +129,23 @@ def _first(
         return row.paper != method.lower(), STATUSES.index(row.status), row.paper, row.table
 
     best = min(found, key=rank)
-    return tuple(row for row in found if (row.paper, row.table) == (best.paper, best.table))
+    first = [row for row in found if (row.paper, row.table) == (best.paper, best.table)]
+    others = [row for row in sorted(found, key=rank) if row not in first]
+    return (*first, *(row for row in _distinct(others) if all(_differ(row, one) for one in first)))
+
+
+def _differ(one: Published, other: Published) -> bool:
+    """Whether two printed values cannot be roundings of one number."""
+    return abs(one.number - other.number) > one.rounding + other.rounding
+
+
+def _distinct(rows: list[Published]) -> Iterator[Published]:
+    """Rows without those that repeat the value of an earlier one."""
+    kept: list[Published] = []
+    for row in rows:
+        if all(_differ(row, one) for one in kept):
+            kept.append(row)
+            yield row
 
 
 def read_rows(path: Path) -> list[Published]:

@@ -11,19 +11,17 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
-from math import sqrt
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
-import numpy as np
 import pytest
 import yaml
-from scipy.stats import nct
 
 import framer
 from framer.cli import build_parser, main
 from framer.data.manifest import Manifest
-from framer.report.statistics import LEVEL, over_seeds
+from framer.report.crossed import gain_for, power
+from framer.report.power import ASSUMED, SEEDS, claims_of
 from framer.scoring.definitions import Definitions
 from framer.scoring.protocols import Protocol
 from framer.study.study import Study
@@ -248,21 +246,14 @@ def test_the_protocol_shown_has_every_metric_and_names_every_choice() -> None:
                 assert f"{key}: {', '.join(get_args(value.annotation))}" in line.partition("#")[2]
 
 
-def test_the_power_of_few_seeds_is_that_of_the_verdicts() -> None:
-    text = prose(ROOT / "docs" / "paper.md")
-    study = Study.load(ROOT / "config" / "paper.yaml")
-    level = 1 - (1 - LEVEL) / sum(bool(arm.recipe) for arm in study.config.arms.values())
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    effects = [int(effect) for effect in next(line for line in lines if line[0] == "seeds" and line[1].isdigit())[1:]]
-    for seeds in (3, 5):
-        values = np.arange(float(seeds))
-        interval = over_seeds(values / values.std(ddof=1), level)
-        assert interval is not None
-        width = (interval.high - interval.low) / 2  # of differences whose standard deviation is 1
-        assert f"{width:.1f} times" in " ".join(text.split())
-        power = [nct.sf(width * sqrt(seeds), seeds - 1, effect * sqrt(seeds)) for effect in effects]
-        row = next(line for line in lines if line[0] == str(seeds))
-        assert row[1:] == ["over 99.9%" if p > 0.999 else f"{p:.0%}" for p in power]
+def test_the_gains_that_few_seeds_confirm_are_those_of_the_plan() -> None:
+    text = (ROOT / "docs" / "paper.md").read_text()
+    family = len(claims_of(Study.load(ROOT / "config" / "paper.yaml")))
+    assert f"if {family} claims are to be judged" in text
+    for seeds in SEEDS:
+        gains = [gain_for(one, seeds=seeds, images=100, level=1 - 0.05 / family) for one in ASSUMED["psnr"]]
+        assert "| " + " | ".join([str(seeds), *(f"{gain:.2g}" for gain in gains)]) + " |" in text
+    assert power(0.2, ASSUMED["psnr"][0], seeds=3, images=100, level=1 - 0.05 / 4) == pytest.approx(0.4, abs=0.05)
 
 
 def test_the_paper_study_takes_what_is_said(

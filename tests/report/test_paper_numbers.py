@@ -168,7 +168,11 @@ def test_a_cell_takes_the_number_of_its_own_definition():
     assert [p.value for p in ledger.score("PiSA-SR", "realsr-crop128", psnr_y)] == ["25.50"]
     maniqa = ours.select(["maniqa"])[0]
     assert [p.value for p in ledger.score("PiSA-SR", "drealsr-crop128", maniqa)] == ["0.490", "0.402"], "a conflict"
-    assert [p.paper for p in ledger.score("OSEDiff", "realsr-crop128", psnr_y)] == ["osediff"], "its own log first"
+    osediff = ledger.score("OSEDiff", "realsr-crop128", psnr_y)
+    assert [p.paper for p in osediff] == ["osediff", "dit4sr"], "its own log first; another paper measured otherwise"
+    assert [p.value for p in osediff] == ["25.1511", "25.148"]
+    swinir = ledger.score("SwinIR", "realsr-crop128", psnr_y)
+    assert len(swinir) == 1
     lpips = ours.select(["lpips"])[0]
     assert [p.paper for p in ledger.score("DiT4SR", "realsr-crop128", lpips)] == ["dit4sr"], (
         "not FRAMER's unknown LPIPS"

@@ -98,8 +98,8 @@ def test_the_csvs_say_where_published_numbers_are_from(eight: Study):
     told = ["framer", "1", "reading notes A and B", "second-hand"]
     assert kept["main", "framer_u", "realsr-crop128", "framer", "psnr"] == told
     assert kept["claims", "framer_u", "realsr-crop128", "framer", "psnr"] == told
-    assert kept["main", "seesr", "realsr-crop128", "framer", "musiq"][0] == "dit4sr"
-    assert kept["main", "seesr", "realsr-crop128", "framer", "musiq"][3] == "quoted"
+    assert kept["main", "seesr", "realsr-crop128", "framer", "musiq"][0] == "dit4sr|osediff|tadsr"
+    assert kept["main", "seesr", "realsr-crop128", "framer", "musiq"][3] == "quoted|quoted|second-hand"
 
 
 def test_every_published_number_says_whose_it_is_and_how_it_is_known(eight: Study):
@@ -137,6 +137,17 @@ def test_every_published_number_says_whose_it_is_and_how_it_is_known(eight: Stud
                         assert (paper, rest.split(", ")[1]) in told[above.label, section.set, name, value]
     assert "FRAMER's table 1, second-hand" in notes, "one place: no metrics"
     assert "PSNR, SSIM, NIQE: FRAMER's table 1, second-hand; MANIQA: FRAMER's table 1, its sources differ" in notes
+
+
+def test_two_papers_that_differ_are_both_shown(eight: Study):
+    found = rows(eight, "osediff", "realsr-crop128")["SeeSR"]
+    assert (found["published"], found["also published"]) == (["25.188", "69.675"], ["25.149", "69.819"])
+    [_, table] = tables(eight, {}, ledger=Ledger.read(ROOT / "results" / "published"))
+    [seesr] = [line for line in table.sections[0].methods if line.arm == "seesr"]
+    assert [[one.value for one in cell.published] for cell in seesr.cells] == [
+        ["25.188", "25.18", "25.149"],
+        ["69.675", "69.77", "69.819"],
+    ]
 
 
 def test_one_footnote_says_how_to_supply_a_method(eight: Study):
