@@ -171,13 +171,13 @@ def sizes(rng: np.random.Generator, trials: int) -> str:
         low = min(low, *found)
         rows.append([tail, str(sd), str(images), *map(percent, found)])
     columns = ("tails", "seed sd", "n", *(f"S={seeds}, %" for seeds in SEEDS[1:]))
-    verdict = f"Lowest: {percent(low)}% (bar 93%). One seed has no spread to predict from: its size is not judged."
+    verdict = f"Lowest: {percent(low)}% (bar 93.0%). One seed has no spread to predict from: its size is not judged."
     return table("Size reproduced, for a true replication", columns, rows) + f"\n{verdict}\n"
 
 
 def powers(trials: int) -> str:
     """Power of a claim against a z test that knows all variances, where that has 80% and 95%."""
-    rows = []
+    rows, below = [], []
     for sd, seeds, images, family in product(SEED_SDS, SEEDS[1:], IMAGES[1:], (1, 4)):
         level = 1 - ALPHA / family
         true = float(np.sqrt(sd**2 / seeds + IMAGE_SD**2 / images + INTERACTION_SD**2 / seeds / images))
@@ -191,6 +191,8 @@ def powers(trials: int) -> str:
             scale = np.sqrt(rng.chisquare(seeds - 1, 20_000) / (seeds - 1))
             bound = float((gain / true + rng.normal(size=20_000) > t * scale).mean())
             row += [percent(ours), percent(ours / oracle), percent(bound / oracle)]
+            if seeds in (5, 10) and ours / oracle < 0.8:
+                below.append(f"{sd} S={seeds} n={images} claims={family} at {oracle:.0%} ({percent(ours / oracle)})")
         rows.append(row)
     columns = ("seed sd", "S", "n", "claims")
     of = (
@@ -198,7 +200,12 @@ def powers(trials: int) -> str:
         for oracle in ("80%", "95%")
         for name in ("power, %", "% of it", "seeds alone, % of it")
     )
-    return table("Power against an oracle that knows the variances", (*columns, *of), rows)
+    verdict = (
+        f"Below 80% of the oracle at S = 5 and 10: {'; '.join(below) or 'none'}. What bounds it is Student's t with S - 1 "
+        "degrees of freedom: the columns of seeds alone are a t test on the seeds' means that carries all the variance, "
+        "the best unbiased test where seeds dominate."
+    )
+    return table("Power against an oracle that knows the variances", (*columns, *of), rows) + f"\n{verdict}\n"
 
 
 def scores(rng: np.random.Generator, tail: str, methods: int, images: int) -> list[Array]:
@@ -245,7 +252,7 @@ def false_marks(rng: np.random.Generator, trials: int) -> str:
                 found = [one.tiers[-1] for one in marks([Column(tuple(one), True) for one in table_of])]
                 bold += sum(tier is Tier.BEST for tier in found)
                 undecided += sum(tier is Tier.UNDECIDED for tier in found)
-        worst = max(worst, wrong / trials if tail != "skewed" else 0.0)
+        worst = max(worst, wrong / trials)
         tied[images < 11] += bold
         cells = 20 * SETS * METRICS
         rows.append(
@@ -260,7 +267,7 @@ def false_marks(rng: np.random.Generator, trials: int) -> str:
         )
     columns = ("tails", "methods", "n", "false marks per table, %", "10 dB below: bold, %", "undecided, %")
     verdict = (
-        f"Most false marks in a table of {SETS * METRICS} columns, symmetric tails: {percent(worst)}% "
+        f"Most false marks in a table of {SETS * METRICS} columns: {percent(worst)}% "
         f"(bar {percent(bar)}%). "
         f"Cells 10 dB below that are bold: {tied[False]} with n >= 11, {tied[True]} with n = 6."
     )
