@@ -201,9 +201,9 @@ def powers(trials: int) -> str:
         for name in ("power, %", "% of it", "seeds alone, % of it")
     )
     verdict = (
-        f"Below 80% of the oracle at S = 5 and 10: {'; '.join(below) or 'none'}. What bounds it is Student's t with S - 1 "
-        "degrees of freedom: the columns of seeds alone are a t test on the seeds' means that carries all the variance, "
-        "the best unbiased test where seeds dominate."
+        f"Below 80% of the oracle at S = 5 and 10: {'; '.join(below) or 'none'}. The bound is Student's t with S - 1 "
+        "degrees of freedom: the columns of seeds alone are a t test on the means of the seeds that carries all the "
+        "variance, the best unbiased test where seeds dominate."
     )
     return table("Power against an oracle that knows the variances", (*columns, *of), rows) + f"\n{verdict}\n"
 

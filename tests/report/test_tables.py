@@ -111,7 +111,7 @@ def test_one_table_a_protocol(study: Study, tmp_path: Path):
 def test_bytes_repeat(study: Study):
     render(study, Path("one"))
     render(study, Path("two"))
-    names = sorted(path.name for path in Path("one").iterdir())
+    names = sorted(path.name for path in Path("one").iterdir() if not path.name.startswith("."))
     kinds = [f"{name}.{kind}" for name in TABLES for kind in ("md", "tex", "html")]
     assert names == sorted([*kinds, "main.csv", "claims.csv"])
     for name in names:
