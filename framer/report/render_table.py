@@ -6,7 +6,6 @@ from functools import cached_property
 from html import escape
 from textwrap import fill
 
-import pandas as pd
 from tabulate import tabulate
 
 from framer.report.significance import Tier
@@ -123,26 +122,39 @@ def _part(grid: Grid, number: int, groups: list[Group]) -> Grid:
 
 
 def _float(grid: Grid) -> str:
-    rows = [row for group in grid.groups for row in group.rows]
-    frame = pd.DataFrame(
-        [[_latex_entry(entry, row, grid) for entry in row.entries] for row in rows],
-        index=[_latex_label(row, grid) for row in rows],
-        columns=[_escape_latex(heading) for heading in grid.columns[1:]],
-    )
     columns = "p{25mm}lllp{22mm}" if grid.words else "l" + "r" * (len(grid.columns) - 1)
-    text = frame.style.to_latex(
-        hrules=True,
-        column_format=f"@{{}}{columns}@{{}}",
-        position="tbp",
-        position_float="centering",
-        caption=_escape_latex(f"{grid.title}. {grid.caption}"),
-        label=f"tab:{grid.key}",
-    )
     footnotes = (f"${{}}^{{{number}}}$\\,{_escape_latex(note)}." for note, number in grid.notes.items())
     below = " ".join([_escape_latex(underlined(grid.reading)), *footnotes])
-    return _laid_out(text, grid).replace(
-        "\\end{table}", f"\\par\\medskip\\parbox{{\\textwidth}}{{\\scriptsize {below}}}\n\\end{{table}}"
-    )
+    lines = [
+        "\\begin{table}[tbp]",
+        "\\centering",
+        f"\\caption{{{_escape_latex(f'{grid.title}. {grid.caption}')}}}",
+        f"\\label{{tab:{grid.key}}}",
+        # Six metrics and a long name fit the text width of a standard article only like this.
+        "\\scriptsize",
+        "\\setlength{\\tabcolsep}{2pt}",
+        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        "\\toprule",
+        _latex_row(["", *map(_escape_latex, grid.columns[1:])]),
+        *(line for group in grid.groups for line in _latex_group(group, grid)),
+        "\\bottomrule",
+        "\\end{tabular}",
+        f"\\par\\medskip\\parbox{{\\textwidth}}{{\\scriptsize {below}}}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_group(group: Group, grid: Grid) -> Iterator[str]:
+    yield "\\midrule"
+    if group.heading:
+        yield f"\\multicolumn{{{len(grid.columns)}}}{{@{{}}l}}{{\\textit{{{_escape_latex(group.heading)}}}}} \\\\"
+    for row in group.rows:
+        yield _latex_row([_latex_label(row, grid), *(_latex_entry(entry, row, grid) for entry in row.entries)])
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(texts) + " \\\\"
 
 
 def html(grid: Grid) -> str:
@@ -210,24 +222,6 @@ def _html_row(row: Row, grid: Grid) -> str:
     head = f'<th scope="row">{escape(row.label)}{sup(row.note)}</th>'
     kind = ' class="minor"' if row.minor else ""
     return f"<tr{kind}>{head}{''.join(cells)}</tr>"
-
-
-def _laid_out(text: str, grid: Grid) -> str:
-    r"""Put each group's heading and the rule above it between the rows that Styler wrote."""
-    # Six metrics and a long name fit the text width of a standard article only like this.
-    text = text.replace("\\begin{tabular}", "\\scriptsize\n\\setlength{\\tabcolsep}{2pt}\n\\begin{tabular}", 1)
-    head, rule, rest = text.partition("\\midrule\n")
-    body, end, tail = rest.partition("\\bottomrule\n")
-    rows = iter(body.splitlines(keepends=True))
-    parts = []
-    for number, group in enumerate(grid.groups):
-        if number:
-            parts.append(rule)
-        if group.heading:
-            heading = _escape_latex(group.heading)
-            parts.append(f"\\multicolumn{{{len(grid.columns)}}}{{@{{}}l}}{{\\textit{{{heading}}}}} \\\\\n")
-        parts += [next(rows) for _ in group.rows]
-    return head + rule + "".join(parts) + end + tail
 
 
 def _latex_label(row: Row, grid: Grid) -> str:
