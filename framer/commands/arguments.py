@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def key_values(flag: str, given: list[str]) -> dict[str, Any]:
         except YAMLError:
             equals = ""
         if not equals or not key:
-            raise UserError(f"{text!r} is not KEY=VALUE; write {flag} KEY=VALUE", key=flag)
+            raise UserError(f"{reprlib.repr(text)} is not KEY=VALUE; write {flag} KEY=VALUE", key=flag)
     return pairs
 
 
@@ -81,10 +82,10 @@ def json_object(flag: str, given: str) -> dict[str, Any]:
     """A JSON object argument, which keeps every value as it was written: how the workflow passes settings on."""
     try:
         value = json.loads(given)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise UserError(f"{given!r} is not a JSON object", key=flag)
+        raise UserError(f"{reprlib.repr(given)} is not a JSON object", key=flag)
     return value
 
 

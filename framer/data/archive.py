@@ -1,6 +1,8 @@
 """Images out of zip and tar archives: only those that are asked for, each checked before it lands on the disk."""
 
-import shutil
+import gzip
+import lzma
+import reprlib
 import tarfile
 import zipfile
 import zlib
@@ -14,6 +16,19 @@ from framer.data.manifest import Part
 from framer.errors import UserError, one_line
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+RATIO, ALLOWANCE = 20, 64 << 20
+"""Images may unpack to so many times the bytes of their archive, and to these more: photographs hardly shrink."""
+_BLOCK = 1 << 20
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+)
 
 
 def is_archive(path: Path) -> bool:
@@ -21,29 +36,43 @@ def is_archive(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(ARCHIVES) and not path.name.startswith(".")
 
 
-def extract(archive: Path, members: Mapping[Part, str], folder: Path) -> None:
+def extract(archive: Path, members: Mapping[Part, str], folder: Path, count: int | None = None) -> None:
     """Unpack images of an archive, each into a flat subfolder.
 
     Args:
-        archive: .zip, .tar, .tar.gz or .tgz. A zip's CRCs are checked.
+        archive: .zip, .tar, .tar.gz or .tgz. A zip's CRCs are checked, and a compressed tar's checksum at its end.
         members: subfolder of `folder`: where its images are in the archive, as `a/b/` (right there), `**/b/` (in any
             folder of that name) or `**/` (anywhere).
         folder: holds the subfolders.
+        count: images per subfolder that the manifest allows; None for any number.
 
     Raises:
-        UserError: it is no archive or a damaged one, a member would land elsewhere or on another one, or the disk takes
-            no more.
+        UserError: it is no archive, a damaged or an encrypted one or of another compression, a member would be placed
+            elsewhere or on another one, it holds more than the manifest allows, or the disk is full.
     """
+    found = dict.fromkeys(members, 0)
+    left = archive.stat().st_size * RATIO + ALLOWANCE
     try:
         with _opened(archive) as listed:
             for name, stream in listed:
                 for part, pattern in members.items():
                     if image := _selected(archive, name, pattern):
-                        _write(archive, name, stream, folder / part / image)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
-        raise UserError(f"{archive}: a damaged archive ({one_line(error)}); fetch it again") from None
+                        found[part] += 1
+                        if count is not None and found[part] > count:
+                            message = f"{name!r} is one image of {part} more than the {count} of the manifest"
+                            raise UserError(f"{message}; nothing was unpacked", path=archive, code="mismatch")
+                        left = _write(archive, name, stream, folder / part / image, left)
+    except _BROKEN as error:
+        message = f"a damaged archive ({one_line(error)}); fetch it again"
+        raise UserError(message, path=archive, code="unreadable") from None
+    except (RuntimeError, NotImplementedError) as error:  # of zipfile: encrypted, or a method it does not know
+        encrypted = "encrypted" in str(error) or "password" in str(error)
+        why = "is encrypted" if encrypted else f"has a compression that Python cannot read ({one_line(error)})"
+        message = f"{why}; unpack it with another program and pack it again as a plain zip or tar"
+        raise UserError(message, path=archive, code="unreadable") from None
     except OSError as error:
-        raise UserError(f"{folder}: cannot unpack {archive.name} ({error}); free space and run again") from None
+        message = f"cannot unpack {archive.name} ({error}); free space and run again"
+        raise UserError(message, path=folder, code="unavailable") from None
 
 
 Members = Iterator[tuple[str, "_Stream"]]
@@ -71,6 +100,14 @@ def _opened(archive: Path) -> Iterator[Members]:
     else:
         with tarfile.open(archive) as tape:
             yield ((m.name.removeprefix("./"), _Stream(tape, m)) for m in tape if not m.isdir())
+            _read_to_the_end(tape)
+
+
+def _read_to_the_end(tape: tarfile.TarFile) -> None:
+    """A compressed tar's checksum follows its last member: a stream that ends before it was cut short."""
+    assert tape.fileobj is not None
+    while tape.fileobj.read(_BLOCK):
+        pass
 
 
 def _selected(archive: Path, name: str, pattern: str) -> str | None:
@@ -92,16 +129,24 @@ def _selected(archive: Path, name: str, pattern: str) -> str | None:
             return None
     elif not name.startswith(pattern):
         return None
-    if astray or not image or (not anywhere and name.removeprefix(pattern) != base):
-        raise UserError(f"{archive}: {name!r} is not an image right in its folder; nothing was unpacked")
+    if astray or not image or (not anywhere and name.removeprefix(pattern) != base) or not base.isprintable():
+        message = f"{reprlib.repr(name)} is not an image right in its folder; nothing was unpacked"
+        raise UserError(message, path=archive)
     return base
 
 
-def _write(archive: Path, name: str, stream: _Stream, path: Path) -> None:
+def _write(archive: Path, name: str, stream: _Stream, path: Path, left: int) -> int:
+    """Unpack one image; returns how many of the bytes that are `left` to its archive remain."""
     if path.exists():
-        raise UserError(f"{archive}: {name!r} is there twice; nothing was unpacked")
+        raise UserError(f"{name!r} is there twice; nothing was unpacked", path=archive, code="conflict")
     packed = stream.open()
     if packed is None:
-        raise UserError(f"{archive}: {name!r} is a link; nothing was unpacked")
+        raise UserError(f"{name!r} is a link; nothing was unpacked", path=archive)
     with packed, path.open("wb") as out:
-        shutil.copyfileobj(packed, out)
+        while block := packed.read(_BLOCK):
+            left -= len(block)
+            if left < 0:
+                message = f"its images unpack to more than {RATIO} times its size; nothing was unpacked"
+                raise UserError(message, path=archive, code="mismatch")
+            out.write(block)
+    return left

@@ -78,7 +78,7 @@ def _take_dropped(manifest: Manifest, folder: Path, progress: bool) -> bool:
         _check_dropped(manifest, archives)
         with staging(folder, manifest) as scratch:
             for archive in archives:
-                extract(archive, {part: source.inside(part) for part in source.folders}, scratch)
+                extract(archive, {part: source.inside(part) for part in source.folders}, scratch, manifest.count)
             seal(scratch, manifest, source, progress, archives={path.name: sha256_file(path) for path in archives})
         return True
     if not all((folder / part).is_dir() for part in manifest.folders):
@@ -122,7 +122,7 @@ def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, pro
                     f"{file.at[0]}: not the file of the first use, which {folder / CARD} records; delete that card to "
                     "accept the new one"
                 )
-            extract(archive, source.members, scratch)
+            extract(archive, source.members, scratch, manifest.count)
         # An archive of known hash is what it should be; of another one the images must be.
         seal(scratch, manifest, source, progress, hashed=not all(file.hashed for file in source.files), archives=hashes)
     shutil.rmtree(_downloads(folder), ignore_errors=True)

@@ -10,17 +10,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from framer.config_file import Name, Strict, read_model
+from framer.config_file import Matching, Name, Strict, read_model
 from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.hub.remote_file import Remote
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/]+/.*/$")]
-Pattern = Annotated[str, StringConstraints(pattern=r"^(\*\*/([^*]+/)?|[^/*][^*]*/)$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\.][^/\\]*\.[A-Za-z0-9]+$")]
+Sha256 = Annotated[str, Matching(r"^[0-9a-f]{64}$", "64 lowercase hexadecimal digits")]
+Prefix = Annotated[str, Matching(r"^https?://[^/]+/.*/$", "an http or https address that ends in a slash")]
+Pattern = Annotated[str, Matching(r"^(\*\*/([^*]+/)?|[^/*][^*]*/)$", "a folder in the archive: a/b/, **/b/ or **/")]
+FileName = Annotated[str, Matching(r"^[^/\\.][^/\\]*\.[A-Za-z0-9]+$", "a file name with a suffix, without folders")]
 Part = Literal["LR", "HR"]
 
 
@@ -104,7 +104,7 @@ Source = Annotated[
 
 def _spelled_out(images: Any) -> Any:
     """`001..200` in place of a dict means those stems, of unknown hash."""
-    if isinstance(images, str) and (match := re.fullmatch(r"(\d+)\.\.(\d+)", images)):
+    if isinstance(images, str) and (match := re.fullmatch(r"([0-9]{1,7})\.\.([0-9]{1,7})", images)):
         first, last = match.groups()
         return {f"{i:0{len(first)}}": None for i in range(int(first), int(last) + 1)}
     return images

@@ -6,44 +6,26 @@ offline mode, token and mirrors are configured as always: HF_HOME, HF_HUB_OFFLIN
 A broken connection does not end a fetch: `patiently` tries again.
 """
 
-import errno
-import http.client
-import logging
 import shutil
-import socket
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.utils import get_session
 
-from framer.errors import UserError, one_line
-from framer.hub.remote_file import HubFile, NoSpace, Passing, Remote, Unavailable, in_units
+from framer.hub.hub_errors import TRANSPORT, check_environment, disk_error, hub_errors, not_a_hub, reason, refused
+from framer.hub.remote_file import HubFile, NoSpace, Passing, Remote, Unavailable, in_units, shown
+from framer.provenance.hashing import git_blob_id
 
-OUT_OF_REACH = "not in the cache and the hub is out of reach; run again with a network"
 TIMEOUT = 30
 """Seconds to wait for an answer."""
 PAUSES = (5.0, 20.0)
 """Seconds before a second and a third try."""
-TRANSPORT: type[Exception] = HfHubHTTPError.__bases__[0]  # type: ignore[assignment]
-"""The base of the errors of the hub client's HTTP library, which was another library in each major version."""
-_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+PAGE = (b"<!doctype html", b"<html")
+"""How a web page begins, which logins and proxies send in place of a file."""
 _Got = TypeVar("_Got")
 
 
@@ -86,22 +68,33 @@ def download(remote: Remote, scratch: Path) -> Path:
             return _from_web(address, remote, scratch)
         except Unavailable as reason:
             reasons.append(str(reason))
-    raise Unavailable("; ".join(reasons))
+    raise Unavailable("; ".join(reasons), code="unavailable")
 
 
 def _from_hub(file: HubFile, remote: Remote) -> Path:
     where = f"{file.repo}: {file.path}"
     for _ in range(2):
         path = _cached(file, remote.size)
-        # The client names what it caches by the hub's ETag, which is the sha256 of a large file.
-        etag = path.resolve().name
-        stated = remote.model_copy(update={"sha256": etag}) if len(etag) == 64 and not remote.hashed else remote
-        fault = remote.fault(path) or (stated is not remote and stated.fault(path)) or None
+        fault = remote.fault(path) or _blob_fault(path.resolve()) or _page_fault(path)
         if not fault:
             return path
         path.resolve().unlink()
         path.unlink(missing_ok=True)
-    raise Unavailable(f"{fault}; it was deleted, try later", path=where, code="mismatch")
+    raise Unavailable(f"{fault}; it was deleted, run again later", path=where, code="mismatch")
+
+
+def _blob_fault(blob: Path) -> str | None:
+    """How a cached file differs from its name, the hub's ETag: the SHA-256 of a large file, git's id of any other."""
+    if len(blob.name) == 64:
+        return Remote(at=["hf://a/b/c"], size=None, sha256=blob.name).fault(blob)
+    if len(blob.name) == 40 and (found := git_blob_id(blob)) != blob.name:
+        return f"its git id is {found}, not {blob.name}"
+    return None
+
+
+def _page_fault(path: Path) -> str | None:
+    with path.open("rb") as file:
+        return "is a web page, not the file" if file.read(512).lstrip().lower().startswith(PAGE) else None
 
 
 def _cached(file: HubFile, size: int | None) -> Path:
@@ -110,9 +103,15 @@ def _cached(file: HubFile, size: int | None) -> Path:
 
     def ask(local: bool) -> Path:
         if not local:
-            require_hub(where)
+            check_environment(where)
             require_space(Path(constants.HF_HUB_CACHE), size)
         with hub_errors(where, file):
+            if not local:
+                # Unlike a download, this is one request, and its error is the hub's own.
+                url = hf_hub_url(file.repo, file.path, repo_type=file.repo_type, revision=file.revision)
+                about = get_hf_file_metadata(url, timeout=TIMEOUT)
+                if about.commit_hash is None or about.etag is None:
+                    raise not_a_hub(where, "an answer without commit or ETag")
             return Path(
                 hf_hub_download(
                     file.repo,
@@ -130,24 +129,6 @@ def _cached(file: HubFile, size: int | None) -> Path:
         return patiently(lambda: ask(local=False))
 
 
-def require_hub(where: str) -> None:
-    """Fail at once without a network: the client would retry silently for half a minute.
-
-    Raises:
-        Unavailable: offline mode is on.
-        Passing: nothing answers at the hub's address.
-    """
-    if constants.HF_HUB_OFFLINE:
-        raise Unavailable(f"{OUT_OF_REACH}, without HF_HUB_OFFLINE", path=where, code="unavailable")
-    url = urlsplit(constants.ENDPOINT)
-    if url.scheme in urllib.request.getproxies():
-        return
-    try:
-        socket.create_connection((url.hostname, url.port or {"http": 80}.get(url.scheme, 443)), TIMEOUT).close()
-    except OSError:
-        raise Passing(OUT_OF_REACH, path=where, code="unavailable") from None
-
-
 def require_space(folder: Path, size: int | None) -> None:
     """Fail before a download that is larger than the free space.
 
@@ -162,106 +143,64 @@ def require_space(folder: Path, size: int | None) -> None:
         raise NoSpace(message, path=folder)
 
 
-@contextmanager
-def hub_errors(where: str, file: HubFile) -> Iterator[None]:
-    """Turn errors of the hub's client into one line with the remedy, and silence its retries.
-
-    Raises:
-        Unavailable: another source may have the file.
-        NoSpace: the disk is full.
-    """
-    log = logging.getLogger("huggingface_hub")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    except GatedRepoError:
-        page = f"https://huggingface.co/{'datasets/' if file.repo_type == 'dataset' else ''}{file.repo}"
-        message = f"gated; accept its terms on the hub ({page}), then set HF_TOKEN and run again"
-        raise Unavailable(message, path=where, code="unavailable") from None
-    except RepositoryNotFoundError:
-        message = f"no such {file.repo_type} on the hub, or it is private; set HF_TOKEN"
-        raise Unavailable(message, path=where, code="unavailable") from None
-    except RevisionNotFoundError:
-        message = f"the hub has no revision {file.revision}"
-        raise Unavailable(message, path=where, code="unavailable") from None
-    except OfflineModeIsEnabled:
-        raise Unavailable(OUT_OF_REACH, path=where, code="unavailable") from None
-    except LocalEntryNotFoundError:
-        raise Passing(OUT_OF_REACH, path=where, code="unavailable") from None
-    except EntryNotFoundError:
-        message = f"no such file at revision {file.revision}"
-        raise Unavailable(message, path=where, code="unavailable") from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "nothing"
-        kind = Unavailable if isinstance(status, int) and not _passes(status) else Passing
-        raise kind(f"the hub answered {status}; run again later", path=where, code="unavailable") from None
-    except OSError as error:
-        raise disk_error(where, error) from None
-    except TRANSPORT as error:
-        raise Passing(f"{one_line(error)}; run again", path=where, code="unavailable") from None
-    finally:
-        log.setLevel(level)
-
-
-def _passes(status: int) -> bool:
-    """Whether an HTTP status is temporary: a failure of the server, a timeout, or too many requests."""
-    return status >= 500 or status in (408, 429)
-
-
-def disk_error(where: str, error: OSError) -> UserError:
-    """The user error for an `OSError` while a file is written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace("the disk is full; free space or set HF_HOME, then run again", path=where)
-    return Unavailable(f"{one_line(error)}; run again", path=where, code="unavailable")
-
-
 def _from_web(address: str, remote: Remote, scratch: Path) -> Path:
     scratch.mkdir(parents=True, exist_ok=True)
     require_space(scratch, remote.size)
     path, part = scratch / remote.name, scratch / f"{remote.name}.part"
-    if path.is_file() and not remote.fault(path):
+    if path.is_file() and not (remote.fault(path) or _page_fault(path)):
         return path
     for _ in range(2):
-        patiently(lambda: _resumed(address, part))
-        fault = remote.fault(part)
+        patiently(lambda: _resumed(address, part, remote.size))
+        fault = remote.fault(part) or _page_fault(part)
         if not fault:
             part.replace(path)
             return path
         part.unlink()
-    raise Unavailable(f"{fault}; it was deleted, try later", path=address, code="mismatch")
+    raise Unavailable(f"{fault}; it was deleted, run again later", path=shown(address), code="mismatch")
 
 
-def _resumed(address: str, part: Path) -> None:
+def _resumed(address: str, part: Path, size: int | None) -> None:
     """`_resume` with its errors as user errors."""
+    where = shown(address)
     try:
-        _resume(address, part)
-    except urllib.error.HTTPError as error:
-        kind = Passing if _passes(error.code) else Unavailable
-        raise kind(f"the server answered {error.code}", path=address, code="unavailable") from None
-    except _BROKEN as error:
-        raise Passing(f"{one_line(error)}; run again", path=address, code="unavailable") from None
+        _resume(address, part, size)
+    except TRANSPORT as error:
+        message = f"{reason(error)}; check the network and the proxy, then run again"
+        raise Passing(message, path=where, code="unavailable") from None
+    except (ImportError, ValueError) as error:  # settings of a proxy
+        raise Unavailable(f"{reason(error)}; check the proxy", path=where, code="unavailable") from None
     except OSError as error:
-        raise disk_error(address, error) from None
+        raise disk_error(where, error) from None
 
 
-def _resume(address: str, part: Path) -> None:
+def _resume(address: str, part: Path, size: int | None) -> None:
     """Append to `part` the missing rest of the file at an address.
 
+    The hub's session is used, which knows the proxies of the environment, SOCKS included.
+
+    Args:
+        address: http or https.
+        part: the file so far.
+        size: bytes of the whole file; None where it is not known.
+
     Raises:
-        OSError: the connection broke, or the disk is full; the received part is kept.
+        Unavailable: the server refused, or sent a web page or more than `size`.
+        OSError: the disk is full; the received part is kept, as when the connection broke.
     """
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    where = shown(address)
+    with get_session().stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
+        if answer.status_code == 416 and have:  # nothing is missing
             return
-        raise
-    with answer, part.open("ab" if answer.status == 206 else "wb") as file:
-        expected = int(answer.headers["Content-Length"] or -1)
-        start = file.tell()
-        shutil.copyfileobj(answer, file)
-        if expected >= 0 and file.tell() - start != expected:
-            raise ConnectionError("the connection broke")
+        if answer.status_code not in (200, 206):
+            raise refused(answer.status_code, where)
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            message = "the server sent a web page, not the file; open its address in a browser, or check the proxy"
+            raise Unavailable(message, path=where, code="unavailable")
+        with part.open("ab" if answer.status_code == 206 else "wb") as file:
+            for block in answer.iter_raw():
+                file.write(block)
+                if size is not None and file.tell() > size:
+                    file.truncate(0)
+                    raise Unavailable(f"sends more than {size} bytes; it was stopped", path=where, code="mismatch")

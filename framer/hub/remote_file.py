@@ -4,17 +4,22 @@ An address is `https://...`, or `hf://[datasets/]OWNER/NAME[@REVISION]/PATH` as 
 """
 
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
-from framer.config_file import Strict
+from framer.config_file import Matching, Strict
 from framer.errors import UserError
 from framer.provenance.hashing import sha256_file
 
 _HF = re.compile(r"hf://(datasets/)?(?!datasets/)([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?(?:/(.+))?")
+_REPO_WORD = re.compile(r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
+LONGEST_REPO = 96
+"""The limit of the hub's client for OWNER/NAME."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,22 @@ class HubFile:
         if not match:
             raise ValueError(f"{address!r} is not hf://[datasets/]OWNER/NAME[@REVISION]/PATH")
         datasets, repo, revision, path = match.groups()
+        if len(repo) > LONGEST_REPO or not all(_REPO_WORD.fullmatch(word) for word in repo.split("/")):
+            message = f"at most {LONGEST_REPO} letters, digits and single - _ . between them"
+            raise ValueError(f"{reprlib.repr(repo)} is not the name of a repository: {message}")
+        if path and {"", ".", ".."} & set(path.split("/")):
+            raise ValueError(f"{address!r}: its path leaves the repository")
         return cls(repo, "dataset" if datasets else "model", revision or "main", path or "")
 
 
 def _file_address(address: str) -> str:
-    if re.fullmatch(r"https?://[^/]+/.*[^/]", address) or HubFile.parse(address).path:
+    if re.fullmatch(r"https?://[^/]+/.*[^/]", address):
+        try:
+            urlsplit(address).port  # noqa: B018
+        except ValueError as error:
+            raise ValueError(f"{shown(address)} is not an address ({error})") from None
+        return address
+    if HubFile.parse(address).path:
         return address
     raise ValueError(f"{address!r} names no file")
 
@@ -54,7 +70,7 @@ def _repo_address(address: str) -> str:
 
 FileAddress = Annotated[str, AfterValidator(_file_address)]
 RepoAddress = Annotated[str, AfterValidator(_repo_address)]
-Digits = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
+Digits = Annotated[str, Matching(r"^[0-9a-f]{8,64}$", "8 to 64 lowercase hexadecimal digits")]
 
 
 class Remote(Strict):
@@ -82,6 +98,11 @@ class Remote(Strict):
         if self.sha256 is not None and not (digest := sha256_file(path)).startswith(self.sha256):
             return f"its SHA-256 is {digest}, not {self.sha256}"
         return None
+
+
+def shown(address: str) -> str:
+    """An address without the user name and password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", address)
 
 
 class NoSpace(UserError):

@@ -30,3 +30,12 @@ def derive_seed(study_seed: int, *axes: str | int) -> int:
     """
     text = canonical([study_seed, *axes])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def git_blob_id(path: Path) -> str:
+    """Git's id of a file, hex: the SHA-1 of a header with its length and of its bytes."""
+    found = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from framer.backbones.registry import settings_class, settings_of
-from framer.config_file import Name, Strict
+from framer.config_file import Matching, Name, Strict
 from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.scoring.protocols import PROTOCOLS, Protocol
@@ -84,8 +84,8 @@ class CaptionsConfig(Strict):
     """Where a backbone's prompts come from; without it, all are empty."""
 
     folder: str | None = Field(None, description="holds SET.csv (image,caption) or SET/STEM.txt for every set")
-    model: str | None = Field(
-        None, pattern=r"^[\w.-]+/[\w.-]+$", description="captions by this model of transformers on the hub, owner/name"
+    model: Annotated[str, Matching(r"^[\w.-]+/[\w.-]+$", "owner/name on the hub")] | None = Field(
+        None, description="captions by this model of transformers on the hub, owner/name"
     )
     missing: Literal["error", "empty"] = Field("error", description="an image without a caption: refuse, or no prompt")
     restoring: bool = Field(True, description="told in restoring, too; PiSA-SR's release trains alone with its tags")
@@ -100,9 +100,10 @@ class CaptionsConfig(Strict):
 class BackboneConfig(Strict):
     """One backbone: its base, how that is trained where it is ours, and how the arms are."""
 
-    base: str = Field(
-        pattern=r"^(tiny|random|[\w.-]+/[\w.-]+)$",
-        description="'tiny', 'random' (full size, for measuring), or a diffusers pipeline on the hub, owner/name",
+    base: Annotated[str, Matching(r"^(tiny|random|[\w.-]+/[\w.-]+)$", "tiny, random, or owner/name on the hub")] = (
+        Field(
+            description="'tiny', 'random' (full size, for measuring), or a diffusers pipeline on the hub, owner/name",
+        )
     )
     data: DataConfig
     captions: CaptionsConfig | None = None

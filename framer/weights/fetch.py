@@ -2,17 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelInfo, snapshot_download
 
-from framer.errors import UserError
-from framer.hub.download import disk_error, download, hub_errors, patiently, require_hub
+from framer.errors import UserError, named
+from framer.hub.download import TIMEOUT, download, patiently
+from framer.hub.hub_errors import check_environment, disk_error, hub_errors, not_a_hub
 from framer.hub.remote_file import HubFile, Unavailable
 from framer.provenance.cards import CARD, read_card, verify_payload, write_card
-from framer.provenance.hashing import sha256_file
+from framer.provenance.hashing import git_blob_id, sha256_file
 from framer.provenance.lock import exclusive
 from framer.weights.manifest import WeightsManifest
 
@@ -130,10 +132,12 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
     where = f"{file.repo}@{file.revision}"
 
     def ask() -> ModelInfo:
-        require_hub(where)
+        check_environment(where)
         with hub_errors(where, file):
             # A branch can move during the download: all files come from its present commit.
-            info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True)
+            info = HfApi().model_info(file.repo, revision=file.revision, files_metadata=True, timeout=TIMEOUT)
+            if not (info.siblings and re.fullmatch("[0-9a-f]{40}", info.sha or "")):
+                raise not_a_hub(where, "a description without commit or files")
             patterns = _patterns([one.rfilename for one in info.siblings or []])
             snapshot_download(
                 file.repo, revision=info.sha, local_dir=out, allow_patterns=patterns, ignore_patterns=OTHERS
@@ -146,10 +150,17 @@ def _fetch_repository(file: HubFile, out: Path) -> None:
     if not any(name.endswith(".safetensors") for name in payload):
         message = "has no safetensors weights; name a pipeline of diffusers or a model of transformers"
         raise UserError(message, path=where)
-    stated = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}
-    for name in payload:
-        if name in stated and sha256_file(out / name) != stated[name]:
+    stated = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in info.siblings or []}
+    if wrong := [name for name in payload if not _has_hash(out / name, stated[name])]:
+        for name in wrong:
             (out / name).unlink()
-            message = f"{name} has another SHA-256 than the hub states; it was deleted, try later"
-            raise Unavailable(message, path=where, code="mismatch")
+        message = f"{named(wrong)}: another hash than the hub states; deleted, run again later"
+        raise Unavailable(message, path=where, code="mismatch")
     write_card(out, "base", payload, repo=file.repo, revision=file.revision, commit=info.sha)
+
+
+def _has_hash(path: Path, stated: str | None) -> bool:
+    """Whether a file has the hash that the hub states: the SHA-256 of a large file, git's id of any other."""
+    if stated is None:
+        return True
+    return stated == (git_blob_id(path) if len(stated) == 40 else sha256_file(path))

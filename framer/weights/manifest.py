@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from framer.config_file import Strict, read_model
+from framer.config_file import Matching, Strict, read_model
 from framer.errors import UserError, unknown
-from framer.hub.remote_file import FileAddress, Remote, RepoAddress
+from framer.hub.remote_file import FileAddress, HubFile, Remote, RepoAddress
 from framer.provenance.cards import CARD, read_card
 
 MANIFESTS = Path("weights")
@@ -44,7 +44,9 @@ class WeightFile(Remote):
 class WeightsManifest(Strict):
     """The weights of one model. Nothing in it is guessed: unknown values are null."""
 
-    id: str = Field(pattern=r"^[\w.-]+$", description="equal to the file's stem")
+    id: Annotated[str, Matching(r"^[\w.-]+$", "letters, digits, _, . and -")] = Field(
+        description="equal to the file's stem"
+    )
     title: str
     licence: str
     gated: bool = Field(description="its terms must be accepted with an account on the hub")
@@ -78,6 +80,10 @@ class WeightsManifest(Strict):
         path = weights / f"{stem}.yaml"
         if not path.is_file():
             if REPO.fullmatch(name):
+                try:
+                    HubFile.parse(f"hf://{name}")
+                except ValueError as error:
+                    raise UserError(str(error), key="--weights") from None
                 keys = {
                     "id": stem,
                     "title": name,

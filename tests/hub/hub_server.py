@@ -18,6 +18,11 @@ IMPATIENT = os.pathsep.join((str(Path(__file__).parent / "impatient"), str(ROOT)
 COMMIT = "c0ffee" + "0" * 34
 
 
+def blob_id(data: bytes) -> str:
+    """Git's id of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
 @dataclass
 class Hub:
     """What the hub serves and how it misbehaves.
@@ -29,6 +34,9 @@ class Hub:
         cut: break the first body off after so many bytes.
         corrupt: flip a bit in so many bodies, keeping their length.
         fail: answer so many requests with 500.
+        git: name files by git's blob id, as the hub names small ones, not by their SHA-256.
+        page: answer every request with this HTML, as a login or a proxy does.
+        api: answer questions about the repository with this text.
         requests: "METHOD file range" of each request for a file, in order.
     """
 
@@ -39,6 +47,9 @@ class Hub:
     cut: int | None = None
     corrupt: int = 0
     fail: int = 0
+    git: bool = False
+    page: bytes | None = None
+    api: bytes | None = None
     requests: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -75,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         hub = self.hub
+        if hub.page is not None:
+            return self.send(hub.page, "text/html", body)
         if self.path.startswith("/api/"):
             return self.list_files()
         asked = re.fullmatch(rf"(?:/datasets)?/{re.escape(hub.repo)}/resolve/([^/]+)/([^?]+)", self.path)
@@ -98,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = whole[start:]
         self.send_response(206 if span else 200)
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(whole).hexdigest()}"')
+        self.send_header("ETag", f'"{blob_id(whole) if hub.git else hashlib.sha256(whole).hexdigest()}"')
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Accept-Ranges", "bytes")
         if span:
@@ -125,25 +138,28 @@ class _Handler(BaseHTTPRequestHandler):
             return self.error(404, "RepoNotFound")
         if hub.refuse:
             return self.error(*hub.refuse)
+        if hub.api is not None:
+            return self.send(hub.api, "application/json", True)
         what, revision = asked.groups()
         if revision not in ("main", COMMIT):
             return self.error(404, "RevisionNotFound")
-        entries = [
-            {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
-            for n, d in hub.files.items()
-        ]
+        entries = [{"type": "file", "path": n, "size": len(d), "oid": blob_id(d)} for n, d in hub.files.items()]
         siblings = [
-            {"rfilename": n, "lfs": {"sha256": hashlib.sha256(d).hexdigest(), "size": len(d), "pointerSize": 130}}
+            {"rfilename": n, "blobId": blob_id(d)}
+            if hub.git
+            else {"rfilename": n, "lfs": {"sha256": hashlib.sha256(d).hexdigest(), "size": len(d), "pointerSize": 130}}
             for n, d in hub.files.items()
         ]
         about = {"id": hub.repo, "sha": COMMIT, "siblings": siblings}
-        data = json.dumps(about if what == "revision" else entries).encode()
+        return self.send(json.dumps(about if what == "revision" else entries).encode(), "application/json", True)
+
+    def send(self, data: bytes, kind: str, body: bool) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
-        return None
+        if body:
+            self.wfile.write(data)
 
     def error(self, status: int, code: str) -> None:
         self.send_response(status)

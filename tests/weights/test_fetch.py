@@ -1,5 +1,6 @@
 """A published base from a hub on loopback, by the command line."""
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -15,7 +16,8 @@ from framer.provenance.cards import read_card, verify_payload
 from framer.scoring.definitions import Definitions
 from framer.weights.manifest import WeightsManifest
 from tests.fixtures.clone import ROOT
-from tests.hub.hub_server import COMMIT, IMPATIENT, Hub
+from tests.fixtures.hub import command, hub_client
+from tests.hub.hub_server import COMMIT, Hub
 
 REPO = "team/pipeline"
 FILES = {
@@ -38,18 +40,9 @@ MODEL = {
 
 def fetch(hub: Hub, folder: Path, repo: str = REPO, **environment: str) -> tuple[int, str]:
     """Exit code and last line of stderr of `framer fetch --weights`."""
-    env = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(folder / "home"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "PYTHONPATH": IMPATIENT,
-        **environment,
-    }
-    command = [sys.executable, "-m", "framer", "fetch", "--weights", repo]
-    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
-    return done.returncode, (done.stderr.strip().splitlines() or [""])[-1]
+    with hub_client(hub.url, folder / "home", **environment), contextlib.chdir(folder):
+        code, said = command("fetch", "--weights", repo)
+    return code, (said.splitlines() or [""])[-1]
 
 
 def test_a_base_is_brought_and_hashed(tmp_path: Path) -> None:
@@ -114,7 +107,7 @@ def test_a_second_fetch_writes_the_same_card(tmp_path: Path) -> None:
         ((403, "GatedRepo"), REPO, FILES, "gated; accept its terms on the hub"),
         (None, "team/other", FILES, "no such model on the hub"),
         (None, REPO, {"README.txt": b"empty"}, "has no safetensors weights"),
-        ((500, ""), REPO, FILES, "the hub answered 500"),
+        ((500, ""), REPO, FILES, "the server answered 500"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, refuse, repo: str, files: dict[str, bytes], words: str) -> None:
@@ -132,6 +125,35 @@ def test_a_server_that_fails_for_a_while_is_asked_again(tmp_path: Path) -> None:
         assert fetch(hub, tmp_path)[0] == 0
         assert hub.fail == 0
     assert (tmp_path / "weights" / "team--pipeline" / "card.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{nonsense", b"[1, 2]", b'{"a": 1}', b'{"id": "team/pipeline", "siblings": []}', b"1", b"null", b""]
+)
+def test_a_description_that_is_no_hubs_is_one_line(tmp_path: Path, answer: bytes) -> None:
+    with Hub(REPO, FILES, api=answer).serve() as hub:
+        code, line = fetch(hub, tmp_path)
+        assert f"{REPO}@main: {hub.url} does not answer as a hub does" in line
+    assert code == 2
+    assert not list(tmp_path.rglob("card.json"))
+
+
+@pytest.mark.parametrize("repo", ["a..b/c", "a/b..c", "a/" + "x" * 100, "a_/b-", "a/b.git"])
+def test_a_name_that_no_repository_has_is_one_line(tmp_path: Path, repo: str) -> None:
+    with Hub(REPO, FILES).serve() as hub:
+        code, line = fetch(hub, tmp_path, repo)
+    assert code == 2
+    assert line.startswith("framer: error: --weights: ")
+
+
+def test_a_small_file_with_another_git_id_is_thrown_away(tmp_path: Path) -> None:
+    with Hub(REPO, FILES, git=True).serve() as hub:
+        hub.corrupt = 10
+        assert "another hash than the hub states" in fetch(hub, tmp_path)[1]
+        hub.corrupt = 0
+        assert fetch(hub, tmp_path)[0] == 0
+    out = tmp_path / "weights" / "team--pipeline"
+    assert (out / "model_index.json").read_bytes() == FILES["model_index.json"]
 
 
 def test_without_a_network_it_says_so(tmp_path: Path) -> None:
@@ -163,7 +185,7 @@ def test_a_corrupt_file_of_a_pipeline_is_thrown_away(tmp_path: Path) -> None:
     with Hub(REPO, files, corrupt=1).serve() as hub:
         code, line = fetch(hub, tmp_path)
         assert code == 2
-        assert "has another SHA-256 than the hub states" in line
+        assert "another hash than the hub states" in line
         assert not list(tmp_path.rglob("card.json"))
         assert fetch(hub, tmp_path)[0] == 0
 
