@@ -18,9 +18,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
 
 # Imported for what a declared dependency does with it, and of no use without that one.
-THROUGH = {"timm": "pyiqa", "markupsafe": "jinja2"}
-# Used without being imported: by the Snakefile and by slurm/profile.yaml.
-STARTED = {"snakemake", "snakemake-executor-plugin-slurm", "tensorboard"}
+THROUGH = {"timm": "pyiqa", "markupsafe": "jinja2", "pydantic-core": "pydantic"}
+# Used without being imported: by the Snakefile, by slurm/profile.yaml, and by the hub's client for a SOCKS proxy.
+STARTED = {"snakemake", "snakemake-executor-plugin-slurm", "socksio", "tensorboard"}
 
 
 def imported() -> dict[str, set[str]]:
