@@ -70,7 +70,7 @@ lint: .venv/.ready
 	$(BIN)/snakemake --lint --config study=smoke
 
 lock: .venv/.ready
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra harness --group dev --universal --generate-hashes --python-version 3.11 \
 	  --no-header --quiet --upgrade --output-file requirements.lock
 	{ echo "# Made from requirements.lock by 'make lock'. After 'conda env create': pip install --no-deps --editable ."; \
 	  printf 'name: framer\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+from importlib.util import find_spec
 
 from framer.commands import analyse, data, models, report, score, signals
 from framer.commands.arguments import COMMANDS
@@ -34,6 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     # It comes with pyiqa, is not used here, and warns of a kernel it does not find whenever diffusers is imported.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
+        if not find_spec("pydantic"):  # stands for all packages of the extra
+            raise UserError(
+                "commands need the extra 'harness'; in a clone, run: pip install '.[harness]'", code="missing"
+            )
         args = build_parser().parse_args(argv)
         args.handler(args)
         sys.stdout.flush()  # not in the interpreter's last moments, where a reader that has gone is a failure

@@ -63,10 +63,10 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
 
 
 def _versions() -> Iterator[Finding]:
-    """Every dependency that `pyproject.toml` names is here in a version that it allows."""
+    """Every dependency of the harness is here in a version that `pyproject.toml` allows."""
     for text in metadata.requires("framer") or []:
         needed = Requirement(text)
-        if needed.marker is None or needed.marker.evaluate():
+        if needed.marker is None or needed.marker.evaluate({"extra": "harness"}):
             found = metadata.version(needed.name)
             fits = needed.specifier.contains(found, prereleases=True)
             detail = found if fits else f"{found}, where {needed.specifier} is needed; install from the lock"

@@ -15,7 +15,8 @@ from tests.fixtures.clone import ROOT
 
 PACKAGE = Path(framer.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DECLARED = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+EXTRA = PROJECT["optional-dependencies"]["harness"]
+DECLARED = {canonicalize_name(Requirement(text).name) for text in [*PROJECT["dependencies"], *EXTRA]}
 
 # Imported for what a declared dependency does with it, and of no use without that one.
 THROUGH = {"timm": "pyiqa", "markupsafe": "jinja2", "pydantic-core": "pydantic"}

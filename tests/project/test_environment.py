@@ -45,7 +45,8 @@ def test_the_lock_satisfies_the_project() -> None:
     for (name, marker), version in locked().items():
         if not marker or Marker(marker).evaluate():
             versions[name] = version
-    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    project, groups = PROJECT["project"], PROJECT["dependency-groups"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["harness"], *groups["dev"]]
     for text in wanted:
         requirement = Requirement(text)
         assert requirement.specifier.contains(versions[requirement.name.lower()]), text
