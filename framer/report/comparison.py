@@ -43,7 +43,8 @@ class Comparison:
         p: two-sided, uncorrected.
         adjusted: corrected for all comparisons that are judged together.
         level: of `interval`.
-        interval: crossed interval, or that of the scope; corrected so that it excludes zero where `adjusted` decides.
+        interval: crossed interval, or that of the scope; where it is judged, corrected so that it excludes zero exactly
+            where `adjusted` decides.
         images_interval: 95%, these checkpoints on new images.
         seeds_interval: 95%, new seeds on these images.
         seeds_needed: seeds with which a difference like the measured one would be decided, at these images.
@@ -112,9 +113,11 @@ def compare(ours: Cell, theirs: Cell) -> Comparison | None:
     comparison = Comparison(ours, theirs, seeds, values, difference, scope, copies)
     if scope is Scope.NONE:
         return comparison
+    half = float(half_width(found, LEVEL))
     return replace(
         comparison,
         p=float(p_value(found)),
+        interval=Interval(difference - half, difference + half),
         images_interval=over_images(values.mean(0)),
         seeds_interval=None if copies else over_seeds(by_seed),
     )
