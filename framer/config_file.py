@@ -1,5 +1,6 @@
 """The one YAML reader, models that check a file to the last key, and one clear line for the first mistake."""
 
+import glob
 import re
 import reprlib
 from collections.abc import Mapping
@@ -71,8 +72,10 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        named = [p for p in sorted(Path().glob(f"*/{glob.escape(path.stem)}.yaml")) if p != path]
         near = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise UserError(f"no such file; there are: {near}", path=path, code="missing") from None
+        hint = f"did you mean {named[0]}?" if named else f"there are: {near}"
+        raise UserError(f"no such file; {hint}", path=path, code="missing") from None
     except UnicodeDecodeError:
         raise UserError("not UTF-8 text; save it as UTF-8", path=path, code="unreadable") from None
     except OSError as error:

@@ -20,6 +20,10 @@ Code = Literal[
 ]
 
 
+MOST_NAMES = 40
+"""Of more names a message lists the nearest."""
+
+
 class UserError(Exception):
     """Something the user can fix. Its text is one line: the file, the key, what is wrong and how to fix it.
 
@@ -36,7 +40,7 @@ class UserError(Exception):
         self, message: str, *, path: str | PathLike[str] | None = None, key: str | None = None, code: Code = "invalid"
     ):
         self.message, self.path, self.key, self.code = message, None if path is None else str(path), key, code
-        super().__init__(": ".join(part for part in (self.path, key, message) if part))
+        super().__init__(_printable(": ".join(part for part in (self.path, key, message) if part)))
 
 
 class TrainingInterrupted(Exception):
@@ -46,12 +50,19 @@ class TrainingInterrupted(Exception):
     """
 
 
+def _printable(text: str) -> str:
+    """Text on one line: line ends of file names, control characters and undecodable bytes as their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """`unknown recipe 'reelased', did you mean 'released'? Known: ...`."""
+    """`unknown recipe 'reelased', did you mean 'released'? known: ...`; of many known names the nearest ones."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"
-    return f"unknown {what} {name!r}{hint} known: {', '.join(known)}"
+    near = known if len(known) <= MOST_NAMES else difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+    listed = ", ".join(near) if near == known else f"{', '.join(near)} and {len(known) - len(near)} more"
+    return f"unknown {what} {name[:100]!r}{hint} known: {listed}"
 
 
 def named(names: Iterable[str], most: int = 5) -> str:

@@ -42,7 +42,20 @@ def find_missing(study: Study, datasets: Path) -> dict[str, str]:
 
 
 def instructions(study: Study, names: Iterable[str], datasets: Path) -> dict[str, str]:
-    """How to get each of some missing items."""
+    """How to get each of some missing items.
+
+    Raises:
+        UserError: a name is not one of the study's sets, published weights or ARM/SET.
+    """
+    names = list(names)
+    known = [
+        *study.manifests,
+        *study.released.values(),
+        *(f"{a}/{s}" for a in study.supplied for s in study.sets_of(a)),
+    ]
+    for name in names:
+        if name not in known:
+            raise UserError(unknown("item", name, known), key="--absent", code="unknown")
     return {name: _how_to_get(study, name, datasets) for name in names}
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from framer.analysis import arrays
 from framer.analysis.arrays import Recorded
 from framer.data.images import list_images, read_rgb
-from framer.report.figure_style import COLORS, SIDE, panels
+from framer.report.figure_style import COLORS, SIDE, literal, panels
 from framer.study.layout import EARLY, HR
 from framer.study.schema import AnalysisConfig
 from framer.study.study import Study
@@ -33,7 +33,7 @@ def draw(study: Study, backbone: str, source: Path) -> Figure:
         return early(source, backbone)
     recorded = arrays.read(source)
     arms = study.arms
-    named = tuple(arms[arm].label if arm in arms else arm for arm in recorded.labels.get("arm", ()))
+    named = tuple(literal(arms[arm].label) if arm in arms else arm for arm in recorded.labels.get("arm", ()))
     labels = recorded.labels | ({"arm": named} if named else {})
     figure = DRAWN[source.stem](replace(recorded, labels=labels))
     figure.suptitle(backbone, fontsize=8)

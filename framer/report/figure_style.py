@@ -22,6 +22,11 @@ SIDE = 2.6
 ACROSS = 4
 
 
+def literal(text: str) -> str:
+    """Text of a study, such as a label, whose $ are no mathematics of Matplotlib's."""
+    return text.replace("$", r"\$")
+
+
 def panels(count: int, otherwise: str) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, four across; without any, one line of text."""
     columns, rows = min(max(count, 1), ACROSS), max(1, -(-count // ACROSS))

@@ -16,7 +16,7 @@ from framer.provenance.output import claimed
 from framer.report import analysis_figures
 from framer.report.cells import Cell, Table, tables
 from framer.report.claims import claims
-from framer.report.figure_style import COLORS, STYLE, panels
+from framer.report.figure_style import COLORS, STYLE, literal, panels
 from framer.report.gallery import restored
 from framer.report.paper_numbers import Ledger
 from framer.report.power_spectrum import frequencies, radial_power
@@ -97,7 +97,7 @@ def plane(study: Study, found: Sequence[Table]) -> Figure:
                 continue
             color = COLORS[number % len(COLORS)]
             axis.errorbar([x.mean], [y.mean], xerr=_bars(x), yerr=_bars(y), color=color, elinewidth=0.8)
-            axis.plot([x.mean], [y.mean], "o", color=color, markersize=4, label=line.label)
+            axis.plot([x.mean], [y.mean], "o", color=color, markersize=4, label=literal(line.label))
         first, second = table.metrics[reference], table.metrics[other]
         axis.set(xlabel=first.heading, ylabel=second.heading, title=f"{section.set}\n{table.protocol.name}")
         axis.legend(frameon=False)
@@ -118,7 +118,7 @@ def curves(study: Study) -> Figure:
     for axis, ((backbone, stage), arms) in zip(axes, by_stage.items(), strict=False):
         colors = dict(zip((arm for arm in arms if arm not in study.ablation_arms), cycle(COLORS), strict=False))
         for arm, found in arms.items():
-            color, label = colors.get(arm, ABLATION), study.arms[arm].label if arm in colors else "ablations"
+            color, label = colors.get(arm, ABLATION), literal(study.arms[arm].label) if arm in colors else "ablations"
             for curve in found:
                 strong = axis.plot(curve.steps, running_mean(curve.losses), color=color, linewidth=1.2)[0]
                 if arm not in colors:
@@ -142,7 +142,7 @@ def spectra(study: Study, datasets: Path) -> Figure:
         stems = list(high)[:: max(1, -(-len(high) // SPECTRUM_IMAGES))]
         truth = _mean_power([high[stem] for stem in stems])
         found = [(study.config.arms[arm], folder) for arm, folder in restored(study, name).items()]
-        methods = [(config.label, folder) for config, folder in found if not (config.untrained or config.of)]
+        methods = [(literal(config.label), folder) for config, folder in found if not (config.untrained or config.of)]
         for number, (label, folder) in enumerate(methods):
             images = list_images(folder)
             ratio = _mean_power([images[stem] for stem in stems if stem in images]) / truth

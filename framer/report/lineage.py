@@ -163,6 +163,6 @@ def _card(path: Path) -> Tree | None:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         card["payload"].keys()
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UserError(f"{path}: not a card; delete it and run snakemake again") from None
     return card

@@ -5,11 +5,13 @@ known, its protocol is `unknown` and its numbers stand beside nothing.
 """
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.scoring.protocols import PROTOCOLS, Metric
 from framer.study.grid import OWN_BASES
 from framer.study.study import Study
@@ -152,23 +154,29 @@ def read_rows(path: Path) -> list[Published]:
     """Read one CSV of published numbers.
 
     Raises:
-        UserError: other columns, a value that is no number, or an unknown status.
+        UserError: not a CSV in UTF-8, other columns, a value that is no finite number, or an unknown status.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    rows = []
+    try:
+        reader = csv.DictReader(StringIO(path.read_text(encoding="utf-8"), newline=""))
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UserError(f"{path}: needs the columns {', '.join(COLUMNS)}")
-        rows = []
-        for number, row in enumerate(reader, 2):
+            raise UserError(f"needs the columns {', '.join(COLUMNS)}", path=path, code="unreadable")
+        for row in reader:
+            line = f"line {reader.line_num}"
             if None in row or None in row.values():
-                raise UserError(f"{path}: line {number}: not as many fields as the first line has")
+                raise UserError("not as many fields as the first line has", path=path, key=line, code="unreadable")
             if row["status"] not in STATUSES:
-                raise UserError(f"{path}: line {number}: status {row['status']!r} is not one of {', '.join(STATUSES)}")
+                message = f"status {row['status']!r} is not one of {', '.join(STATUSES)}"
+                raise UserError(message, path=path, key=line)
             try:
-                float(row["value"])
+                finite = math.isfinite(float(row["value"]))
             except ValueError:
-                raise UserError(f"{path}: line {number}: value {row['value']!r} is no number") from None
+                finite = False
+            if not finite:
+                raise UserError(f"value {row['value']!r} is not a finite number", path=path, key=line)
             rows.append(Published(**row))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"not a CSV in UTF-8 ({one_line(error)})", path=path, code="unreadable") from None
     return rows
 
 

@@ -105,6 +105,6 @@ def _rows(path: Path) -> dict[str, list[tuple[int, float]]]:
             for row in csv.DictReader(file):
                 loss = float(row["loss"]) - float(row.get("framer") or 0)
                 stages.setdefault(row["stage"], []).append((int(row["step"]), loss))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: needs the columns stage, step and loss with numbers; make the run again") from None
     return stages

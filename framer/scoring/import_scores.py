@@ -6,7 +6,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.provenance.hashing import sha256_file
 from framer.scoring.protocols import Protocol
 from framer.scoring.score_file import METHODS, WHOLE_SET, write_scores
@@ -97,7 +97,10 @@ def read_log(log: Path) -> Values:
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot be read as text ({type(error).__name__})"
         raise UserError(message, path=log, code="unreadable") from None
-    values = _from_osediff(log, text) if " | PSNR: " in text else _from_csv(log, text)
+    try:
+        values = _from_osediff(log, text) if " | PSNR: " in text else _from_csv(log, text)
+    except csv.Error as error:
+        raise UserError(f"not a CSV ({one_line(error)})", path=log, code="unreadable") from None
     if not values:
         message = "holds no scores; a CSV with columns image,metric,value or OSEDiff's log is needed"
         raise UserError(message, path=log, code="unreadable")

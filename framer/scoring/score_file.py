@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framer.errors import UserError
+from framer.errors import UserError, one_line
 from framer.provenance.files import csv_text, write_json, write_text
 from framer.scoring.protocols import Metric, Protocol
 
@@ -93,28 +93,47 @@ def _read(path: Path) -> Scores:
     try:
         content = path.read_bytes()
         sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
-        if not all(isinstance(sidecar[key], dict) for key in ("metrics", "unavailable", "images")):
+        tables = [sidecar[key] for key in ("metrics", "unavailable", "images")]
+        if not all(isinstance(table, dict) for table in [*tables, sidecar.get("weights", {}), *tables[2].values()]):
             raise TypeError
         written_for = sidecar["scores"]
     except FileNotFoundError as error:
         message = "missing; run snakemake, or framer score"
         raise UserError(message, path=error.filename, code="missing") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         message = f"not a sidecar of scores; delete {path} and score again"
         raise UserError(message, path=sidecar_path, code="unreadable") from None
     if hashlib.sha256(content).hexdigest() != written_for:
         message = f"not the file that {sidecar_path.name} describes; delete both and score again"
         raise UserError(message, path=path, code="mismatch")
-    stems = {name: Path(name).stem for name in sidecar["images"]} | {WHOLE_SET: WHOLE_SET}
+    return Scores(path, _values(path, content, sidecar["images"]), sidecar)
+
+
+def _values(path: Path, content: bytes, images: Container[str]) -> dict[str, dict[str, float]]:
+    """By metric and image stem; every mistake of a damaged file under a matching hash names its line."""
+    again = "delete the file and score again"
     values: dict[str, dict[str, float]] = {}
-    for image, metric, value in list(csv.reader(StringIO(content.decode())))[1:]:
-        if not math.isfinite(float(value)):
-            message = (
-                f"{metric} is {value}, which no table can use; look at the image, then delete the file and score again"
-            )
-            raise UserError(message, path=path, key=image, code="diverged")
-        values.setdefault(metric, {})[stems[image]] = float(value)
-    return Scores(path, values, sidecar)
+    try:
+        lines = csv.reader(StringIO(content.decode()))
+        if tuple(next(lines, ())) != COLUMNS:
+            raise UserError(f"needs the columns {','.join(COLUMNS)}; {again}", path=path, code="unreadable")
+        for row in lines:
+            if len(row) != len(COLUMNS):
+                message = f"{len(row)} fields, not {len(COLUMNS)}; {again}"
+                raise UserError(message, path=path, key=f"line {lines.line_num}", code="unreadable")
+            image, metric, value = row
+            if image != WHOLE_SET and image not in images:
+                raise UserError(f"not an image of its sidecar; {again}", path=path, key=image, code="mismatch")
+            if not math.isfinite(float(value)):
+                message = f"{metric} is {value}, which no table can use; look at the image, then {again}"
+                raise UserError(message, path=path, key=image, code="diverged")
+            stem = WHOLE_SET if image == WHOLE_SET else Path(image).stem
+            if stem in values.setdefault(metric, {}):
+                raise UserError(f"{metric} is repeated; {again}", path=path, key=image, code="conflict")
+            values[metric][stem] = float(value)
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"not scores ({one_line(error)}); {again}", path=path, code="unreadable") from None
+    return values
 
 
 COLUMNS = ("image", "metric", "value")

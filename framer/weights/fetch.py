@@ -109,7 +109,7 @@ def _take_dropped(manifest: WeightsManifest, out: Path) -> None:
             named = {name for name, kind in parts.items() if isinstance(kind, list) and kind[0]}
         else:
             named = set(parts["weight_map"].values()) if index else {"model.safetensors"}
-    except (OSError, ValueError, AttributeError, IndexError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
         raise UserError("damaged; copy the model there again", path=out / str(index), code="unreadable") from None
     if missing := [name for name in sorted(named) if not (out / name).exists()]:
         why = f", which its {index} lists" if index else ""

@@ -73,7 +73,7 @@ def hashes(paths: Iterable[str]) -> dict[str, str]:
     path = folder() / CACHE
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         kept = {}
     kept = kept if isinstance(kept, dict) else {}
     found, new = {}, False

@@ -183,7 +183,11 @@ def test_a_cell_takes_the_number_of_its_own_definition():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("p,1,d,m,framer,x,much,s,quoted", "line 2: value 'much' is no number"),
+        *(
+            (f"p,1,d,m,framer,x,{value},s,quoted", f"line 2: value '{value}' is not a finite number")
+            for value in ("much", "nan", "inf", "1e400")
+        ),
+        (f"p,1,d,m,framer,x,1.0,{'s' * 200_000},quoted", "not a CSV in UTF-8"),
         ("p,1,d,m,framer,x,1.0,s,rumour", "line 2: status 'rumour' is not one of"),
         ("p,1,d,m,framer,x,1.0,s", "line 2: not as many fields"),
     ],
