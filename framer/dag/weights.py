@@ -17,9 +17,11 @@ class Weights:
     """The manifests of single files. Each stands in one of four ways:
 
         kept     its card is here and describes its files: jobs depend on the card, which holds their hashes
-        wanted   a file is missing and can be fetched: the workflow does, and jobs depend on the card to come
+        wanted   a file is missing and can be fetched, or a package has it: the workflow does, and jobs depend on the
+                 card to come
         loose    its files are here without a card that describes them: jobs depend on their hashes, a parameter
-        absent   a file is missing and must be downloaded manually, or there is no network: `n/a`, or an error if strict
+        absent   a file is missing and must be downloaded manually, or there is no network and no package has it: `n/a`,
+                 or an error if strict
 
     From `wanted` to `kept` nothing changes for a job that ran in between, so that it does not run again.
 
@@ -43,8 +45,9 @@ class Weights:
         recorded = manifest.recorded(folder()).get("payload", {})
         if missing := set(manifest.missing(folder())):
             open_to_all = not manifest.gated and all(file.at for file in manifest.files if file.path in missing)
+            embedded = manifest.embedded and manifest.embedded.located()
             # Snakemake would not make a card that is there.
-            return "wanted" if open_to_all and self.network and not recorded else "absent"
+            return "wanted" if ((open_to_all and self.network) or embedded) and not recorded else "absent"
         home = folder() / manifest.id
         found = {os.path.relpath(folder() / path, home): sha for path, sha in hashes(files([manifest.id])).items()}
         return "kept" if recorded == found else "loose"

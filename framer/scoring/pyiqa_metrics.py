@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from framer.errors import UserError, one_line
-from framer.scoring import fid
+from framer.scoring import embedded_metrics, fid
+from framer.scoring.embedded_metrics import replaced
 from framer.scoring.protocols import Metric
-from framer.weights.store import files, folder
+from framer.weights.store import embedded, files, folder
 
 Image = NDArray[np.uint8]
 
@@ -43,11 +44,16 @@ class Network:
             UserError: a file of weights cannot be read.
         """
         self.metric = metric
+        self._net: Any
         with _from_folder():
             import pyiqa
 
             try:
-                self._net = pyiqa.create_metric(metric.pyiqa, device=device(), **metric.options).net
+                packaged = next(filter(None, map(embedded, metric.weights)), None)
+                if packaged:
+                    self._net = embedded_metrics.build(metric, packaged).to(device())
+                else:
+                    self._net = pyiqa.create_metric(metric.pyiqa, device=device(), **metric.options).net
             except UserError:
                 raise
             except Exception as error:
@@ -108,14 +114,14 @@ def _from_folder() -> Iterator[None]:
             from pyiqa.utils import download_util
 
             scratch = stack.enter_context(tempfile.TemporaryDirectory())
-            stack.enter_context(_replaced(torch.hub, "download_url_to_file", _refuse))
-            stack.enter_context(_replaced(download_util, "download_url_to_file", _refuse))
-            stack.enter_context(_replaced(download_util, "DEFAULT_CACHE_DIR", str(hub / "pyiqa")))
-            stack.enter_context(_replaced(clip_model, "_download", _found))
+            stack.enter_context(replaced(torch.hub, "download_url_to_file", _refuse))
+            stack.enter_context(replaced(download_util, "download_url_to_file", _refuse))
+            stack.enter_context(replaced(download_util, "DEFAULT_CACHE_DIR", str(hub / "pyiqa")))
+            stack.enter_context(replaced(clip_model, "_download", _found))
             # LIQE caches features of its prompts beside the weights, under one name for all weights.
-            stack.enter_context(_replaced(liqe_arch, "DEFAULT_CACHE_DIR", scratch))
+            stack.enter_context(replaced(liqe_arch, "DEFAULT_CACHE_DIR", scratch))
             # MANIQA's checkpoint holds its whole ViT, which pyiqa nevertheless downloads first.
-            stack.enter_context(_replaced(timm, "create_model", _without_download(timm.create_model)))
+            stack.enter_context(replaced(timm, "create_model", _without_download(timm.create_model)))
             yield
     finally:
         torch.hub.set_dir(hub_before)
@@ -139,13 +145,3 @@ def _found(url: str, root: str) -> str:
     """CLIP's file; its hash was checked like all others, before anything is built."""
     file = Path(root, url.rpartition("/")[2])
     return str(file) if file.is_file() else _refuse(url)
-
-
-@contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)

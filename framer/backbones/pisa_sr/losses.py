@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import vgg16
 
 from framer.backbones.base import widened
 from framer.errors import UserError, one_line
-from framer.weights.store import folder, missing, verified
+from framer.weights.store import embedded, folder, missing, verified
 
 NEGATIVE_PROMPT = (
     "painting, oil painting, illustration, drawing, art, sketch, oil painting, cartoon, CG Style, 3D render, "
@@ -70,6 +72,10 @@ class Perceptual(nn.Module):
     def __init__(self, vgg: Path, heads: Path):
         """Read torchvision's VGG-16 and the five 1x1 heads of the LPIPS authors.
 
+        Args:
+            vgg: its tensors; those of the classifier are ignored.
+            heads: `lin0.model.1.weight` to `lin4.model.1.weight`; may be the same file, safetensors then.
+
         Raises:
             UserError: a file is missing, damaged, or of another network.
         """
@@ -91,7 +97,7 @@ class Perceptual(nn.Module):
 
     @classmethod
     def from_weights(cls) -> "Perceptual":
-        """Read the files of the folder of weights, each checked against the hash in its manifest.
+        """Read the files of the folder of weights, published or of a package, checked against their manifest.
 
         Raises:
             UserError: a file is missing or has another hash.
@@ -104,6 +110,8 @@ class Perceptual(nn.Module):
                 code="missing",
             )
         verified([WEIGHTS])
+        if packaged := embedded(WEIGHTS):
+            return cls(packaged, packaged)
         return cls(folder() / VGG, folder() / LPIPS_HEADS)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
@@ -136,7 +144,9 @@ def _normalized(features: Tensor) -> Tensor:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return state
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(f"not readable weights ({one_line(error)})", path=path, code="unreadable") from None
