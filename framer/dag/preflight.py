@@ -21,12 +21,6 @@ def prepend_environment() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
-def close_network(scope: Scope) -> None:
-    """Let jobs of a study that needs no network ask no hub: weights then come from installed packages."""
-    if not scope.weights.network:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-
-
 def check_strict(scope: Scope) -> None:
     """Refuse a strict study of which anything is missing.
 

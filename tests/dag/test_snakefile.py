@@ -25,8 +25,9 @@ PAPER_SETS = ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"
 
 ONCE = {"all": 1, "figures": 1, "tables": 1, "report": 1}
 SMOKE = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 3, "train": 5, "restore": 6, "bicubic": 1, "score": 7}
+SMOKE |= {"weights": 2}
 MICRO = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 2, "train": 33, "restore": 33, "bicubic": 1, "score": 34}
-MICRO |= {"encode": 1, "analyse": 2, "cost": 1}
+MICRO |= {"weights": 1, "encode": 1, "analyse": 2, "cost": 1}
 SINGLE_GPU = ONCE | {"fetch": 4, "base": 1, "weights": 6, "train": 9, "restore": 18, "bicubic": 2, "score": 20}
 SINGLE_GPU |= {"analyse": 1, "cost": 1}
 PAPER = ONCE | {"fetch": 9, "base": 3, "weights": 7, "caption": 9, "release": 2, "train": 103, "restore": 173}

@@ -69,7 +69,7 @@ def test_packages_of_tensors_are_those_that_manifests_name() -> None:
     """In the versions of the manifests; their own dependencies, which only their code needs, are not installed."""
     manifests = [WeightsManifest.load(name, ROOT / "weights") for name in WeightsManifest.known(ROOT / "weights")]
     sources = [manifest.embedded for manifest in manifests if manifest.embedded]
-    assert READ == {source.package for source in sources}
+    assert {source.package for source in sources} == READ
     assert {f"{source.package}=={source.version}" for source in sources} <= set(EXTRA)
     lock = (ROOT / "requirements.lock").read_text()
     assert not re.search(r"^(jax|jaxlib|flax)==", lock, re.MULTILINE)

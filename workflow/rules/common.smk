@@ -21,7 +21,6 @@ preflight.prepend_environment()
 
 try:
     scope = Scope.open(config)
-    preflight.close_network(scope)
     preflight.check_strict(scope)
     if workflow.is_main_process:
         for line in preflight.warnings(scope):

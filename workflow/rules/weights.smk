@@ -5,6 +5,10 @@ localrules:
     weights,
 
 
+# No parameter: weights that a study without network took from packages are not fetched again by one with.
+OFFLINE = "" if scope.weights.network else "HF_HUB_OFFLINE=1 "
+
+
 # The manifest determines what to fetch; the card records what was fetched.
 rule weights:
     output:
@@ -18,7 +22,7 @@ rule weights:
     message:
         "Fetch the weights {wildcards.weights}"
     shell:
-        "framer fetch --weights {wildcards.weights} 2> {log}"
+        "{OFFLINE}framer fetch --weights {wildcards.weights} 2> {log}"
 
 
 ruleorder: weights > base
