@@ -153,7 +153,7 @@ def test_a_plan_says_that_its_speed_is_not_known(study: Path) -> None:
 
 ASK = """
 import sys
-from framer.fingerprint import fingerprint
+from framer.provenance.code import fingerprint
 print(*(fingerprint(command, sys.argv[1]) for command in ("train", "restore")))
 """
 
