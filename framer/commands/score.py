@@ -64,6 +64,52 @@ def score(args: argparse.Namespace) -> None:
 
 
 @command(
+    "find the definition that a published score was made with, by computing all that papers use on the same images",
+    arg("--sr", type=Path, required=True, metavar="DIR", help="the published images"),
+    arg("--hr", type=Path, metavar="DIR", help="their HR images; NIQE needs none"),
+    arg(
+        "--published",
+        required=True,
+        nargs="+",
+        metavar="METRIC=NUMBER",
+        help="published means with all their decimals: psnr, ssim, lpips or niqe, such as psnr=25.15",
+    ),
+)
+def match(args: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
+    from framer.scoring.match import Published
+    from framer.scoring.match import match as run
+    from framer.scoring.sources import users
+
+    published = [Published.parse(text) for text in args.published]
+    for number, matches in zip(published, run(args.sr, args.hr, published), strict=True):
+        # A gap is of interest below the printed decimals as well.
+        digits = max(4, len(number.text.partition(".")[2]) + 1)
+        rows = [
+            (
+                one.definition.id,
+                "n/a" if one.value is None else f"{one.value:.{digits}f}",
+                "" if one.value is None else f"{one.gap:+.{digits}f}",
+                "yes" if one.holds else "",
+                ", ".join(users(one.definition.id)),
+            )
+            for one in matches
+        ]
+        columns = (f"{number.metric} {number.text}", "value", "gap", "rounds to it", "used by")
+        print(tabulate(rows, columns, tablefmt="github", disable_numparse=True), end="\n\n")
+        for reason in dict.fromkeys(one.unavailable for one in matches if one.unavailable):
+            print(f"framer: n/a: {reason}", file=sys.stderr)
+
+
+@command("list which definition of PSNR, SSIM, LPIPS and NIQE each paper or script uses, and how that is known")
+def protocols(args: argparse.Namespace) -> None:
+    from framer.scoring.sources import table
+
+    print(table())
+
+
+@command(
     "import a published log of per-image scores as a score file",
     arg("log", type=Path, metavar="FILE", help="OSEDiff's log, or a CSV: image,metric,value or a column per metric"),
     arg("--method", required=True, help="short name, such as osediff"),

@@ -126,18 +126,20 @@ class Dists(Strict):
 
 
 class Niqe(Strict):
-    """NIQE with its authors' parameters."""
+    """NIQE with its authors' parameters, or with those that MATLAB's `niqe` ships."""
 
     color: Literal["y-bt601-limited", "y-yiq-full"]
     border: int = Field(ge=0, description="pixels left out at each edge")
+    parameters: Literal["live", "matlab"] = Field("live", description="the authors' at LIVE, or MATLAB's")
 
     @property
     def metric(self) -> Metric:
-        name = f"niqe@live,{self.color},c{self.border}"
+        name = f"niqe@{self.parameters},{self.color},c{self.border}"
+        pyiqa, weights = {"live": ("niqe", "niqe"), "matlab": ("niqe_matlab", "niqe-matlab")}[self.parameters]
         options = MappingProxyType({**_OPTIONS[self.color], "crop_border": self.border})
         # Its features are of whole blocks of 96 x 96; an image this small has just one.
         side = 96 + 2 * self.border
-        return Metric("niqe", name, "NIQE", False, False, "niqe", 4, side, options, ("niqe",))
+        return Metric("niqe", name, "NIQE", False, False, pyiqa, 4, side, options, (weights,))
 
 
 class Maniqa(Strict):

@@ -36,7 +36,13 @@ def luma(image: Image, color_space: str) -> Plane:
 
 
 def psnr(
-    sr: Image, hr: Image, *, test_y_channel: bool = False, color_space: str = "yiq", crop_border: int = 0
+    sr: Image,
+    hr: Image,
+    *,
+    test_y_channel: bool = False,
+    color_space: str = "yiq",
+    crop_border: int = 0,
+    rounded: bool = False,
 ) -> float:
     """Peak signal-to-noise ratio in dB, 10 log10(1 / (MSE + 1e-8)) with values in [0, 1]; at most 80 dB.
 
@@ -46,15 +52,23 @@ def psnr(
         test_y_channel: compare Y of `color_space` instead of R, G and B.
         color_space: see `luma`; the peak is 255 for limited-range Y too.
         crop_border: pixels cropped at each edge.
+        rounded: round Y to 8 bits, as MATLAB does.
     """
-    sr, hr = _crop(sr, crop_border), _crop(hr, crop_border)
-    x, y = (luma(image, color_space) if test_y_channel else image.astype(np.float64) for image in (sr, hr))
+    x, y = (_planes(_crop(image, crop_border), test_y_channel, color_space, rounded) for image in (sr, hr))
     mse = float(np.mean(np.square((x - y) / 255)))
     return float(10 * np.log10(1 / (mse + 1e-8)))
 
 
-def ssim(sr: Image, hr: Image, *, test_y_channel: bool = True, color_space: str = "yiq", crop_border: int = 0) -> float:
-    """Structural similarity (Wang et al. 2004) of rounded planes in [0, 255], 11 x 11 Gaussian window, sigma 1.5.
+def ssim(
+    sr: Image,
+    hr: Image,
+    *,
+    test_y_channel: bool = True,
+    color_space: str = "yiq",
+    crop_border: int = 0,
+    rounded: bool = True,
+) -> float:
+    """Structural similarity (Wang et al. 2004) of planes in [0, 255], 11 x 11 Gaussian window, sigma 1.5.
 
     Only windows that lie inside the image count. The mean over windows, and over R, G and B without `test_y_channel`.
 
@@ -64,16 +78,22 @@ def ssim(sr: Image, hr: Image, *, test_y_channel: bool = True, color_space: str 
         test_y_channel: compare Y of `color_space` instead of R, G and B.
         color_space: see `luma`.
         crop_border: pixels cropped at each edge.
+        rounded: round Y to 8 bits, as pyiqa and MATLAB do.
     """
-    sr, hr = _crop(sr, crop_border), _crop(hr, crop_border)
-    if test_y_channel:
-        return _ssim(np.rint(luma(sr, color_space)), np.rint(luma(hr, color_space)))
-    planes = [_ssim(sr[..., channel].astype(np.float64), hr[..., channel].astype(np.float64)) for channel in range(3)]
-    return float(np.mean(planes))
+    x, y = (_planes(_crop(image, crop_border), test_y_channel, color_space, rounded) for image in (sr, hr))
+    return float(np.mean([_ssim(x[..., plane], y[..., plane]) for plane in range(x.shape[-1])]))
 
 
 FUNCTIONS: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim}
 """By pyiqa's name; the options of a metric are their keyword arguments."""
+
+
+def _planes(image: Image, test_y_channel: bool, color_space: str, rounded: bool) -> Plane:
+    """(H, W, 1) of Y or (H, W, 3) of R, G and B."""
+    if not test_y_channel:
+        return image.astype(np.float64)
+    y = luma(image, color_space)[..., np.newaxis]
+    return np.rint(y) if rounded else y
 
 
 def _ssim(x: Plane, y: Plane) -> float:

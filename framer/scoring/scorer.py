@@ -125,7 +125,9 @@ class Scorer:
         if self.on_gpu:
             yield from self._overlapped(units, threads)
         elif min(threads, len(units)) <= 1:
-            yield from ((unit, self.score(unit, [_read(pair, unit.metrics) for pair in unit.pairs])) for unit in units)
+            yield from (
+                (unit, self.score(unit, [read_pair(pair, unit.metrics) for pair in unit.pairs])) for unit in units
+            )
         else:
             yield from self._spread(units, threads)
 
@@ -145,7 +147,7 @@ class Scorer:
         with ThreadPoolExecutor(max(1, threads)) as pool:
 
             def start(unit: Unit) -> list[Future[Read]]:
-                return [pool.submit(_read, pair, unit.metrics) for pair in unit.pairs]
+                return [pool.submit(read_pair, pair, unit.metrics) for pair in unit.pairs]
 
             ahead = start(units[0]) if units else []
             for unit, following in zip(units, [*units[1:], None], strict=True):
@@ -196,7 +198,12 @@ class Read:
     values: dict[str, float]
 
 
-def _read(pair: Pair, metrics: tuple[Metric, ...]) -> Read:
+def read_pair(pair: Pair, metrics: tuple[Metric, ...] = ()) -> Read:
+    """Decode a pair and compute those of some metrics that need no network.
+
+    Raises:
+        UserError: an image cannot be read, or the two differ in size once decoded.
+    """
     read = [read_hashed(path) for path in pair if path]
     sha256 = {side: one for side, (_, one) in zip(("sr", "hr"), read, strict=False)}
     sr, hr = read[0][0], read[1][0] if pair[1] else None
@@ -219,4 +226,4 @@ def _adopt(scorer: Scorer, units: list[Unit]) -> None:
 
 def _score(number: int) -> list[Scored]:
     scorer, units = _inherited
-    return scorer.score(units[number], [_read(pair, units[number].metrics) for pair in units[number].pairs])
+    return scorer.score(units[number], [read_pair(pair, units[number].metrics) for pair in units[number].pairs])
