@@ -1,4 +1,4 @@
-"""Backbones by name. Each is imported only when it is asked for."""
+"""Backbones by name. Each is imported only when it is used."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def backbone_class(name: str) -> "type[Backbone]":
         UserError: there is no such backbone, or its class calls itself otherwise.
     """
     where = settings_class(name).backbone
-    # Loaded by name, so that what one backbone trains does not hang on the other's code.
+    # Loaded by name, so that jobs of one backbone do not depend on the code of another.
     loaded: type[Backbone] = pkgutil.resolve_name(where)
     if loaded.name != name:  # a run is found again by the name that its model gives
         raise UserError(f"backbone {name!r}: {where} calls itself {loaded.name!r}; give both one name")
@@ -84,7 +84,7 @@ def settings_class(backbone: str) -> type[Settings]:
     try:
         loaded = found[value].load()
     except (ImportError, AttributeError) as error:
-        raise UserError(f"backbone {backbone!r}: {value} cannot be imported ({error}); mend its entry point") from None
+        raise UserError(f"backbone {backbone!r}: {value} cannot be imported ({error}); fix its entry point") from None
     if not (isinstance(loaded, type) and issubclass(loaded, Settings)):
         raise UserError(f"backbone {backbone!r}: {value} is no subclass of framer.backbones.settings.Settings")
     return loaded

@@ -92,12 +92,9 @@ def code(*suffixes: str) -> list[Path]:
     return [path for path in paths if path.suffix in suffixes]
 
 
-SPLIT_SOON = {"model.py", "Backbone", "PiSASR"}
-
-
 def test_files_are_short() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in code(".py", ".smk", ".j2")}
-    assert {name for name, lines in lengths.items() if lines > 350} <= SPLIT_SOON
+    assert not {name for name, lines in lengths.items() if lines > 350}
 
 
 def test_classes_are_small() -> None:
@@ -107,4 +104,4 @@ def test_classes_are_small() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ClassDef)
     }
-    assert {name for name, methods in sizes.items() if methods >= 25} <= SPLIT_SOON
+    assert not {name for name, methods in sizes.items() if methods >= 25}

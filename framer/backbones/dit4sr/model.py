@@ -14,7 +14,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
-from framer.backbones.base import Backbone, Batch, StepLoss, widened
+from framer.backbones.adapted_network import widened
+from framer.backbones.base import Backbone, Batch, StepLoss
 from framer.backbones.codec import Codec, PixelCodec
 from framer.backbones.dit4sr.blocks import Key
 from framer.backbones.dit4sr.config import FULL, TINY

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import vgg16
 
-from framer.backbones.base import widened
+from framer.backbones.adapted_network import widened
+from framer.backbones.pisa_sr.lora import active_sets
+from framer.backbones.random import Draws
 from framer.errors import UserError, one_line
 from framer.weights.store import embedded, folder, missing, verified
+
+if TYPE_CHECKING:
+    from framer.backbones.pisa_sr.model import PiSASR
 
 NEGATIVE_PROMPT = (
     "painting, oil painting, illustration, drawing, art, sketch, oil painting, cartoon, CG Style, 3D render, "
@@ -64,6 +70,32 @@ def csd_loss(clean: Tensor, teacher: Teacher, alphas: Tensor, timestep: Tensor, 
         weight = (clean - real).abs().mean(dim=(1, 2, 3), keepdim=True)
         target = clean - (fake - real) / weight
     return F.mse_loss(clean, target)
+
+
+def csd(model: "PiSASR", clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
+    """`csd_loss` with the base as its teacher: the model's network without LoRA, not a copy.
+
+    Args:
+        model: the backbone.
+        clean: the restored latents, (B, C, h, w).
+        tags: the positive prompt of each.
+        draws: random numbers of timesteps, then of the noise.
+
+    Returns:
+        A scalar.
+    """
+    settings, total = model.settings, len(model.alphas)
+    low, high = int(settings.csd_from * total), int(settings.csd_to * total)
+    timestep = (low + draws.uniform() * (high - low)).long().to(model.device)
+    noise = draws.normal(*clean.shape[1:]).to(model.device)
+    text = model.text.get([*[NEGATIVE_PROMPT] * len(tags), *tags])
+
+    def teacher(noisy: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        with active_sets(model.network):
+            negative, positive = model.noise(torch.cat([noisy] * 2), torch.cat([at] * 2), text).chunk(2)
+        return negative, positive
+
+    return csd_loss(clean, teacher, model.alphas, timestep, noise, settings.csd_guidance)
 
 
 class Perceptual(nn.Module):

@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from framer.backbones.base import Backbone, Batch, StepLoss, widened
+from framer.backbones.adapted_network import widened
+from framer.backbones.base import Backbone, Batch, StepLoss
 from framer.backbones.color_fix import match_color
 from framer.backbones.finite import finite
 from framer.backbones.image_ops import interpolate, upsample
 from framer.backbones.pisa_sr.config import BASES, Parts
-from framer.backbones.pisa_sr.lora import LoraSet, active_sets, add_lora, lora_ranks, lora_sets, lora_state
+from framer.backbones.pisa_sr.lora import LoraSet, add_lora, lora_ranks, lora_sets, lora_state
 from framer.backbones.pisa_sr.lora_file import (
     EMPTY_PROMPT,
     FORMS,
@@ -36,11 +37,12 @@ from framer.backbones.pisa_sr.lora_file import (
     read_lora,
     write_lora,
 )
-from framer.backbones.pisa_sr.losses import NEGATIVE_PROMPT, Perceptual, csd_loss
+from framer.backbones.pisa_sr.losses import Perceptual, csd
+from framer.backbones.pisa_sr.prompts import Prompts
+from framer.backbones.pisa_sr.restoring import tiled_residual
 from framer.backbones.pisa_sr.settings import PiSASRRestore, PiSASRSettings
-from framer.backbones.random import Draws, generator
+from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
-from framer.backbones.tiling import Tiles
 from framer.backbones.vae import VaeCodec
 from framer.data.degradation.presets import SCALE
 from framer.errors import UserError, unknown
@@ -66,6 +68,7 @@ class PiSASR(Backbone):
     Attributes:
         codec: pixels to latents.
         folder: the published pipeline; None for our own or random weights.
+        text: embeddings of prompts.
     """
 
     name = "pisa_sr"
@@ -82,9 +85,9 @@ class PiSASR(Backbone):
         self.multiple, self.process_size = config["multiple"], config["process_size"]
         self.heads = nn.ModuleList()
         self.stage = "pixel"
-        self.embedded: dict[str, Tensor] = {}
-        if self.folder is None:
-            self.embedded[""] = torch.randn(1, config["prompt_tokens"], config["unet"]["cross_attention_dim"])
+        width = config["unet"]["cross_attention_dim"]
+        empty = None if self.folder else torch.randn(1, config["prompt_tokens"], width)
+        self.text = Prompts(self.folder, empty)
         if self.settings.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()
             if isinstance(self.codec, VaeCodec):
@@ -106,14 +109,14 @@ class PiSASR(Backbone):
         for name, parameter in self.network.named_parameters():
             parameter.data = parameter.data.to(self.device, widened(dtype) if name in lora else dtype)
         self.heads.to(self.device, widened(dtype))
-        for part in (self.codec, self.__dict__.get("text")):
-            if isinstance(part, nn.Module):
-                part.to(self.device, dtype)
+        self.text.to(self.device, dtype)
+        if isinstance(self.codec, nn.Module):
+            self.codec.to(self.device, dtype)
         if "_perceptual" in self.__dict__:
             self._perceptual.to(self.device)
 
     def base_state(self) -> dict[str, Tensor]:
-        state = {**super().base_state(), EMPTY_PROMPT: self.embedded[""]}
+        state = {**super().base_state(), EMPTY_PROMPT: self.text.kept[""]}
         if isinstance(self.codec, VaeCodec):
             state |= self.codec.state_dict()
         return state
@@ -129,7 +132,7 @@ class PiSASR(Backbone):
             parameter.requires_grad_(name in trained)
             parameter.grad = None  # with a gradient of the last stage, an optimizer would move frozen weights
         self.stage = stage
-        self._set_trainable_heads()
+        self.heads.requires_grad_(stage in self.settings.framer_stages)
 
     def prepare(self, stages: Sequence[str]) -> None:
         if "semantic" in stages and self.settings.lpips:
@@ -137,14 +140,14 @@ class PiSASR(Backbone):
 
     def adapter_state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = dict(lora_state(self.network))
-        return state if self.folder is None else state | {EMPTY_PROMPT: self.embed([""]).float().cpu()}
+        return state if self.folder is None else state | {EMPTY_PROMPT: self.text.get([""]).float().cpu()}
 
     def load_adapter(self, state: Mapping[str, Tensor], source: str) -> None:
         """Load a result of `adapter_state`, and add the LoRA sets that the network is missing."""
         lora = {name: tensor for name, tensor in state.items() if name != EMPTY_PROMPT}
         install(self.network, LoraWeights.of(lora, source), source)
         if EMPTY_PROMPT in state:
-            self.embedded[""] = state[EMPTY_PROMPT]
+            self.text.kept[""] = state[EMPTY_PROMPT]
 
     def load_published(self, path: Path) -> tuple[dict[str, Any], list[str]]:
         """Load the released `pisa_sr.pkl`, or a file of `export`."""
@@ -168,42 +171,16 @@ class PiSASR(Backbone):
         channels = self.config["unet"]["block_out_channels"]
         self.heads = self.layers.new_heads(channels, self.codec.channels, self.settings.framer_maps)
         self.heads.to(self.device)
-        self._set_trainable_heads()
-
-    def _set_trainable_heads(self) -> None:
         self.heads.requires_grad_(self.stage in self.settings.framer_stages)
 
     # The network
 
-    def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Embed prompts, (n, tokens, width). Embeddings that every step needs are kept."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.embedded]
-        encoded = dict(zip(new, self._encode_text(new).split(1), strict=True)) if new else {}
-        self.embedded |= {prompt: encoded[prompt] for prompt in ("", NEGATIVE_PROMPT) if prompt in encoded}
-        known = self.embedded | encoded
-        return torch.cat([known[prompt].to(self.device, widened(self.dtype)) for prompt in prompts])
-
-    def _encode_text(self, prompts: Sequence[str]) -> Tensor:
-        if self.folder:
-            encoded: Tensor = self.text(prompts).float()
-            return encoded
-        shape = self.embedded[""].shape[1:]
-        return torch.stack([torch.randn(shape, generator=generator(0, "prompt", prompt)) for prompt in prompts])
-
-    @cached_property
-    def text(self) -> nn.Module:
-        """The text encoder of the pipeline, read when a prompt first needs it."""
-        # transformers takes seconds to import.
-        from framer.backbones.pisa_sr.text_encoder import ClipText
-
-        assert self.folder is not None
-        return ClipText(self.folder).to(self.device, self.dtype)
-
     def residual(self, latent: Tensor, text: Tensor | None = None) -> Tensor:
         """eps(z, t = 1, text) of the active LoRA sets, (B, C, h, w) float32; by default with the empty prompt."""
-        return self._noise(latent, TIMESTEP, self.embed([""] * len(latent)) if text is None else text)
+        return self.noise(latent, TIMESTEP, self.text.get([""] * len(latent)) if text is None else text)
 
-    def _noise(self, latent: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
+    def noise(self, latent: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
+        """eps(z, t, text) of the active LoRA sets, (B, C, h, w) float32; `text` is (B, tokens, width)."""
         with self.autocast():
             predicted: Tensor = self.network(latent, timestep, encoder_hidden_states=text, return_dict=False)[0]
         return predicted.to(widened(predicted.dtype))
@@ -239,7 +216,7 @@ class PiSASR(Backbone):
         else:
             residual = self.residual(start, text)
         clean = start - residual
-        restored, target = self._decode(clean).clamp(0, 1) * 2 - 1, batch.hr.to(self.device) * 2 - 1
+        restored, target = self.codec.decode(clean).clamp(0, 1) * 2 - 1, batch.hr.to(self.device) * 2 - 1
 
         terms = {"l2": F.mse_loss(restored, target)}
         weights = {"l2": settings.l2}
@@ -249,7 +226,7 @@ class PiSASR(Backbone):
                 with torch.autocast(self.device.type, enabled=False):
                     terms["lpips"] = self._perceptual(restored, target)
             if settings.csd:
-                terms["csd"] = self._csd(clean, tags, draws)
+                terms["csd"] = csd(self, clean, tags, draws)
         total = sum((weights[name] * term for name, term in terms.items() if weights[name]), torch.zeros(()))
         if distilled is not None:
             total, terms["framer"] = total + distilled, distilled
@@ -260,8 +237,10 @@ class PiSASR(Backbone):
         settings, draws = self.settings, batch.draws
         tags = [self.prompts.get(stem, "") for stem in batch.stems]
         dropped = (draws.uniform() < settings.prompt_drop).tolist()
-        text = self.embed(["" if drop else tag for tag, drop in zip(tags, dropped, strict=True)])
-        start = self._encode(upsample(batch.lr.to(self.device)), draws if settings.posterior == "sample" else None)
+        text = self.text.get(["" if drop else tag for tag, drop in zip(tags, dropped, strict=True)])
+        with torch.no_grad():
+            posterior = draws.samples if settings.posterior == "sample" else None
+            start = self.codec.encode(upsample(batch.lr.to(self.device)), posterior)
         return tags, text, start
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
@@ -284,31 +263,9 @@ class PiSASR(Backbone):
 
         self.layers.AlignmentHeads.fit(self.heads, map(projected, batches))
 
-    def _csd(self, clean: Tensor, tags: list[str], draws: Draws) -> Tensor:
-        """Classifier score distillation with the base as its teacher: this network without LoRA, not a copy."""
-        settings, total = self.settings, len(self.alphas)
-        low, high = int(settings.csd_from * total), int(settings.csd_to * total)
-        timestep = (low + draws.uniform() * (high - low)).long().to(self.device)
-        noise = draws.normal(*clean.shape[1:]).to(self.device)
-        text = self.embed([*[NEGATIVE_PROMPT] * len(tags), *tags])
-
-        def teacher(noisy: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-            with active_sets(self.network):
-                negative, positive = self._noise(torch.cat([noisy] * 2), torch.cat([at] * 2), text).chunk(2)
-            return negative, positive
-
-        return csd_loss(clean, teacher, self.alphas, timestep, noise, settings.csd_guidance)
-
     @cached_property
     def _perceptual(self) -> Perceptual:
         return Perceptual.from_weights().to(self.device)
-
-    def _encode(self, image: Tensor, draws: Draws | None) -> Tensor:
-        with torch.no_grad():
-            return self.codec.encode(image, draws.samples if draws else None)
-
-    def _decode(self, latent: Tensor) -> Tensor:
-        return self.codec.decode(latent)
 
     # Restoring
 
@@ -324,29 +281,7 @@ class PiSASR(Backbone):
         assert isinstance(options, PiSASRRestore)
         if isinstance(self.codec, VaeCodec):
             self.codec.tile = options.vae_tile
-        start = self._encode(upsampled.to(self.device), draws if options.posterior == "sample" else None)
+        start = self.codec.encode(upsampled.to(self.device), draws.samples if options.posterior == "sample" else None)
         start = torch.zeros_like(start) if blank_lr else start
-        height, width = start.shape[-2:]
-        if height * width <= options.tile**2:
-            return self._restored(start, self._weighted_residual(start, options))
-        tiles = Tiles.plan(height, width, options.tile, options.overlap)
-
-        def residual(image: Tensor) -> Tensor:
-            return tiles.blend(lambda at: self._weighted_residual(tiles.cut(image, at), options), options.tile_batch)
-
-        return self._restored(start, torch.cat([residual(image) for image in start.split(1)]))
-
-    def _restored(self, start: Tensor, residual: Tensor) -> Tensor:
-        """The image of a latent without its residual; (B, 3, H, W)."""
-        return finite(self._decode(start - finite(residual, "step 1 of 1")), "the decoded image")
-
-    def _weighted_residual(self, latent: Tensor, options: PiSASRRestore) -> Tensor:
-        """lambda_pix eps_pix + lambda_sem (eps_both - eps_pix), in as few passes as the weights allow."""
-        pix, sem = options.lambda_pix, options.lambda_sem
-        if lora_sets(self.network) != ("pix", "sem"):
-            return pix * self.residual(latent)
-        if pix == sem:
-            return sem * self.residual(latent)
-        with active_sets(self.network, "pix"):
-            pixel = self.residual(latent)
-        return pix * pixel + sem * (self.residual(latent) - pixel) if sem else pix * pixel
+        residual = finite(tiled_residual(self, start, options), "step 1 of 1")
+        return finite(self.codec.decode(start - residual), "the decoded image")

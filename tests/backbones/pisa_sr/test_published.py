@@ -55,13 +55,13 @@ def test_prompts_are_embedded_as_transformers_does(pipeline):
     tokenizer = CLIPTokenizer.from_pretrained(pipeline / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(pipeline / "text_encoder")
     prompts = ["", "a dog, grass", "a house " * 60, ""]
-    found = model.embed(prompts)
+    found = model.text.get(prompts)
     assert found.shape == (4, 77, 32) and torch.equal(found[0], found[3])
     for prompt, embedding in zip(prompts, found, strict=True):
         tokens = tokenizer(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
             assert torch.allclose(encoder(tokens).last_hidden_state[0], embedding, atol=1e-5)
-    assert set(model.embedded) == {""}  # tags of a whole training set would not fit into memory
+    assert set(model.text.kept) == {""}  # tags of a whole training set would not fit into memory
 
 
 def test_weights_are_those_of_the_folder_and_frozen(pipeline):
@@ -165,7 +165,7 @@ def damaged(pipeline, tmp_path, change):
     shutil.copytree(pipeline, folder)
     change(folder)
     with pytest.raises(UserError) as caught:
-        opened(folder).embed([""])
+        opened(folder).text.get([""])
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -7,6 +7,7 @@ from framer.backbones.image_ops import upsample
 from framer.backbones.pisa_sr.config import Parts
 from framer.backbones.pisa_sr.lora import lora_state
 from framer.backbones.pisa_sr.model import PiSASR
+from framer.backbones.pisa_sr.restoring import tiled_residual, weighted_residual
 from framer.backbones.pisa_sr.settings import PiSASRRestore
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create, settings_of
@@ -77,11 +78,11 @@ def residual(unet, prompt, latent=LATENT):
 
 @pytest.mark.parametrize(("pix", "sem"), [(1, 1), (0.7, 1.3), (1, 0), (0, 1), (0.5, 0.5), (1.2, 0), (0, 0), (0.3, 1)])
 def test_adjusted_residuals_equal_those_of_merged_networks(tiny, pix, sem):
-    prompt = tiny.embedded[""]
+    prompt = tiny.text.kept[""]
     pixel, both = residual(merged(tiny, 1, 0), prompt), residual(merged(tiny, 1, 1), prompt)
     expected = pix * pixel + sem * (both - pixel)
     with torch.no_grad():
-        found = tiny._weighted_residual(LATENT, options(lambda_pix=pix, lambda_sem=sem))
+        found = weighted_residual(tiny, LATENT, options(lambda_pix=pix, lambda_sem=sem))
     assert (pixel - both).abs().max() > 0.1
     assert (found - expected).abs().max() <= 1e-5 * max(1.0, both.abs().max().item())
 
@@ -174,18 +175,12 @@ def test_tiles_are_blended_by_their_weights_whatever_the_batch(latent_diffusion)
     with torch.no_grad():
         for top, left in tiles.corners:
             at = (..., slice(top, top + 12), slice(left, left + 12))
-            total[at] += weight * latent_diffusion._weighted_residual(latent[at], given)
+            total[at] += weight * weighted_residual(latent_diffusion, latent[at], given)
             norm[at[1:]] += weight
-        found = []
-        for batch in (1, 3, 100):
-            decode, latent_diffusion._decode = latent_diffusion._decode, lambda clean: clean
-            encode, latent_diffusion._encode = latent_diffusion._encode, lambda image, _: image
-            try:
-                found.append(
-                    latent - latent_diffusion.restore(latent, draws(), options(tile=12, overlap=4, tile_batch=batch))
-                )
-            finally:
-                latent_diffusion._decode, latent_diffusion._encode = decode, encode
+        found = [
+            tiled_residual(latent_diffusion, latent, options(tile=12, overlap=4, tile_batch=batch))
+            for batch in (1, 3, 100)
+        ]
     for one in found:
         assert torch.allclose(one, total / norm, atol=1e-5)
 

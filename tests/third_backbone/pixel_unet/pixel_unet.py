@@ -13,7 +13,8 @@ from diffusers import UNet2DModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from framer.backbones.base import Backbone, Batch, StepLoss, widened
+from framer.backbones.adapted_network import widened
+from framer.backbones.base import Backbone, Batch, StepLoss
 from framer.backbones.image_ops import upsample
 from framer.backbones.random import Draws
 from framer.backbones.settings import RestoreSettings, Settings
