@@ -52,11 +52,11 @@ def main(argv: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"framer: error: {where}{error.strerror or error}; look at the path and at the disk", file=sys.stderr)
         return 1
-    except TrainingInterrupted as stopped:
+    except TrainingInterrupted as interrupted:
         from framer.training.launch import is_first_rank
 
         if is_first_rank():  # all ranks stop
-            print(f"framer: {stopped}", file=sys.stderr)
+            print(f"framer: {interrupted}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("framer: interrupted", file=sys.stderr)

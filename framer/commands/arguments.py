@@ -39,6 +39,13 @@ def arg(*flags: str, **options: Any) -> Argument:
     return flags, options
 
 
+class Renamed(argparse.Action):
+    """An option of an earlier version, refused with its new name, which is `const`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
+        raise UserError(f"is now named {self.const}; use that", key=self.option_strings[0], code="renamed")
+
+
 # How a training is executed; none of these changes its result.
 SESSION = (
     arg(

@@ -1,26 +1,33 @@
-"""Tables, figures and the report of a study; where a number comes from; what a study would take."""
+"""Tables, figures and the report of a study; where a number comes from; what a study requires."""
 
 import argparse
 from pathlib import Path
 
-from framer.commands.arguments import arg, command, one_thread
+from framer.commands.arguments import Renamed, arg, command, one_thread
 from framer.errors import UserError
 
-ABSENT = arg(
-    "--absent",
-    nargs="*",
-    default=[],
-    metavar="NAME",
-    help="what is not on this machine: sets, weights, ARM/SET: n/a",
+STUDY = arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml")
+DATASETS = arg(
+    "--datasets", type=Path, default=Path("datasets"), help="folder of manifests and sets (default: datasets)"
+)
+MISSING = (
+    arg(
+        "--missing",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="sets, weights and ARM/SET that are not on this machine; cells that need them are n/a",
+    ),
+    arg("--absent", action=Renamed, nargs="*", const="--missing", help=argparse.SUPPRESS),
 )
 
 
 @command(
     "render a study's tables from its scores",
-    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    STUDY,
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the tables"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
-    ABSENT,
+    DATASETS,
+    *MISSING,
 )
 def tables(args: argparse.Namespace) -> None:
     one_thread()
@@ -29,16 +36,16 @@ def tables(args: argparse.Namespace) -> None:
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = instructions(study, args.absent, args.datasets)
-    render(study, args.out, absent=absent, datasets=args.datasets)
+    missing = instructions(study, args.missing, args.datasets)
+    render(study, args.out, absent=missing, datasets=args.datasets)
 
 
 @command(
     "draw a study's figures as PDF and PNG",
-    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    STUDY,
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    ABSENT,
+    DATASETS,
+    *MISSING,
 )
 def figures(args: argparse.Namespace) -> None:
     one_thread()
@@ -47,16 +54,16 @@ def figures(args: argparse.Namespace) -> None:
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = instructions(study, args.absent, args.datasets)
-    render(study, args.out, absent=absent, datasets=args.datasets)
+    missing = instructions(study, args.missing, args.datasets)
+    render(study, args.out, absent=missing, datasets=args.datasets)
 
 
 @command(
     "render a study's report, one HTML file that needs no network",
-    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    STUDY,
     arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    ABSENT,
+    DATASETS,
+    *MISSING,
 )
 def report(args: argparse.Namespace) -> None:
     one_thread()
@@ -65,15 +72,15 @@ def report(args: argparse.Namespace) -> None:
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    absent = instructions(study, args.absent, args.datasets)
-    render(study, args.out, datasets=args.datasets, absent=absent)
+    missing = instructions(study, args.missing, args.datasets)
+    render(study, args.out, datasets=args.datasets, absent=missing)
 
 
 @command(
     "show where a cell of the tables comes from, down to hashes of images and weights",
     arg("cell", metavar="CELL", help="its id, or ARM/SET/PROTOCOL/METRIC"),
-    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    STUDY,
+    DATASETS,
 )
 def why(args: argparse.Namespace) -> None:
     one_thread()
@@ -90,7 +97,7 @@ def why(args: argparse.Namespace) -> None:
     "show what differs between two cells: images, weights, settings, versions",
     arg("cells", nargs=2, metavar="CELL", help="an id, or ARM/SET/PROTOCOL/METRIC"),
     arg("--study", type=Path, required=True, nargs="+", help="study file; a second one for the second cell"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    DATASETS,
 )
 def diff(args: argparse.Namespace) -> None:
     one_thread()
@@ -109,12 +116,12 @@ def diff(args: argparse.Namespace) -> None:
 
 
 @command(
-    "estimate what a study takes here: jobs, GPU-hours, disk, wall time; nothing is written",
+    "estimate what a study requires on this machine: jobs, GPU-hours, disk, wall time; nothing is written",
     arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
     arg("--all", action="store_true", help="as if all manually downloaded data were here"),
     arg("--spreads", type=Path, metavar="STUDY", help="finished study whose spreads are taken for the planned gains"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the manifests (default: datasets)"),
+    DATASETS,
 )
 def plan(args: argparse.Namespace) -> None:
     from framer.dag.missing import find_missing

@@ -1,4 +1,4 @@
-"""What of all sets and weights is on this machine."""
+"""Which of all sets and weights are on this machine."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from framer.weights.store import folder
 def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list[str], bool]:
     """One line each: name, state, bytes to download, licence.
 
-    A set is `here` (complete), `dropped` (by hand, to be verified by `framer fetch`) or `missing`. Names and counts are
-    looked at, no hashes.
+    A set is `here` (complete), `dropped` (downloaded manually, not verified by `framer fetch` yet) or `missing`. Names
+    and counts are compared, no hashes.
 
     Args:
         datasets: where sets live.
@@ -25,7 +25,7 @@ def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list
         The lines, and whether anything is not here.
 
     Raises:
-        UserError: a manifest cannot be read, there is none of a name, or there is none at all.
+        UserError: a manifest is missing or cannot be read, or there are none.
     """
     if not sets and not weights:
         sets, weights = sorted(path.stem for path in datasets.glob("*.yaml")), WeightsManifest.known()
@@ -41,15 +41,13 @@ def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list
         model = WeightsManifest.load(name)
         state = "missing" if model.missing(folder()) else "here"
         way = (
-            "by hand, then: framer fetch --weights"
+            "download it manually, then: framer fetch --weights"
             if any(not file.at for file in model.files)
             else "framer fetch --weights"
         )
         rows.append((model.id, state, _size(model.size), _terms(model), f"{way} {name}"))
     if not rows:
-        raise UserError(
-            f"{datasets}: no manifests of sets here, nor of weights; run this at the root of the repository"
-        )
+        raise UserError(f"{datasets}: no manifests of sets or weights; run this at the root of the repository")
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
@@ -70,4 +68,4 @@ def _terms(manifest: Manifest | WeightsManifest) -> str:
 def _command(manifest: Manifest) -> str:
     if manifest.derived_from:
         return f"framer degrade {manifest.id}"
-    return f"{'by hand, then ' if manifest.by_hand else ''}framer fetch {manifest.id}"
+    return f"{'download it manually, then: ' if manifest.by_hand else ''}framer fetch {manifest.id}"

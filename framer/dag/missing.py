@@ -1,4 +1,4 @@
-"""What of a study's manually downloaded data and weights is missing on this machine.
+"""Manually downloaded data and weights of a study that are missing on this machine.
 
 Names of items: the id of a set, the id of the manifest of published weights, and ARM/SET for images of another method.
 """
@@ -32,7 +32,7 @@ def find_missing(study: Study, datasets: Path) -> dict[str, str]:
         source = _source(study, name)
         if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
-    names += weights.absent(study.released.values())
+    names += weights.missing(study.released.values())
     for arm in study.supplied:
         for name in study.sets_of(arm):
             images = supplied(arm, name)

@@ -1,4 +1,4 @@
-"""What to know before the first job starts: what is left out, weights without which jobs fail, gated downloads."""
+"""Warnings before the first job starts: omitted cells, missing weights that jobs require, gated downloads."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def check_strict(scope: Scope) -> None:
     if first := next(iter(scope.missing), None):
         kind = "a set" if first in study.manifests else "an item"
         raise UserError(f"{kind} is missing: {scope.missing[first]}", path=study.path, key="strict", code="missing")
-    if weights := scope.weights.absent(scope.needed_weights):
+    if weights := scope.weights.missing(scope.needed_weights):
         message = f"weights are missing: {next(iter(weights.values()))}"
         raise UserError(message, path=study.path, key="strict", code="missing")
 
@@ -43,11 +43,11 @@ def warnings(scope: Scope) -> list[str]:
     lines = left_out(scope)
     for name in scope.study.config.protocols:
         metrics = Protocol.named(name).select(scope.study.config.metrics)
-        if missing := [metric for metric in metrics if scope.weights.absent(scope.weights.of_metrics([metric]))]:
+        if missing := [metric for metric in metrics if scope.weights.missing(scope.weights.of_metrics([metric]))]:
             titles = ", ".join(metric.title for metric in missing)
-            lines.append(f"Without weights: {titles} of {name}; they come by: framer fetch --protocol {name}")
+            lines.append(f"Without weights: {titles} of {name}; fetch them by: framer fetch --protocol {name}")
     for names in scope.loss_weights.values():
-        lines += [f"Without weights: training needs {how}" for how in scope.weights.absent(names).values()]
+        lines += [f"Without weights: training needs {how}" for how in scope.weights.missing(names).values()]
     return list(dict.fromkeys([*lines, *gated(scope, DATASETS)]))
 
 

@@ -10,7 +10,7 @@ from framer.scoring.protocols import Metric, Protocol
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import files, folder, hashes
 
-Standing = Literal["kept", "wanted", "loose", "absent"]
+Standing = Literal["kept", "wanted", "loose", "missing"]
 
 
 class Weights:
@@ -20,7 +20,7 @@ class Weights:
         wanted   a file is missing and can be fetched, or a package has it: the workflow does, and jobs depend on the
                  card to come
         loose    its files are here without a card that describes them: jobs depend on their hashes, a parameter
-        absent   a file is missing and must be downloaded manually, or there is no network and no package has it: `n/a`,
+        missing  a file is missing and must be downloaded manually, or there is no network and no package has it: `n/a`,
                  or an error if strict
 
     From `wanted` to `kept` nothing changes for a job that ran in between, so that it does not run again.
@@ -47,7 +47,7 @@ class Weights:
             open_to_all = not manifest.gated and all(file.at for file in manifest.files if file.path in missing)
             embedded = manifest.embedded and manifest.embedded.located()
             # Snakemake would not make a card that is there.
-            return "wanted" if ((open_to_all and self.network) or embedded) and not recorded else "absent"
+            return "wanted" if ((open_to_all and self.network) or embedded) and not recorded else "missing"
         home = folder() / manifest.id
         found = {os.path.relpath(folder() / path, home): sha for path, sha in hashes(files([manifest.id])).items()}
         return "kept" if recorded == found else "loose"
@@ -61,9 +61,9 @@ class Weights:
         """The cards on which jobs that need some manifests depend."""
         return [(folder() / name / CARD).as_posix() for name in names if self.standing(name) in ("kept", "wanted")]
 
-    def absent(self, names: Iterable[str]) -> dict[str, str]:
+    def missing(self, names: Iterable[str]) -> dict[str, str]:
         """Those of some manifests that are missing and will not be fetched, each with the command that fetches them."""
-        return {name: self.manifests[name].how_to_get(folder()) for name in names if self.standing(name) == "absent"}
+        return {name: self.manifests[name].how_to_get(folder()) for name in names if self.standing(name) == "missing"}
 
     def loose(self, names: Iterable[str]) -> str | None:
         """A digest of the bytes of those of some manifests that are loose; None where none is."""
@@ -81,7 +81,7 @@ class Weights:
         """
         computed = []
         for metric in Protocol.named(protocol).select(metrics):
-            if "absent" not in map(self.standing, metric.weights):
+            if "missing" not in map(self.standing, metric.weights):
                 loose = self.loose(metric.weights)
                 computed.append(metric.id + (f"={loose}" if loose else ""))
         return " ".join(computed)

@@ -96,16 +96,16 @@ def _profile(root: Path) -> dict[str, Any]:
 
 
 def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
-    """What the workflow would meet.
+    """Check the configuration of a cluster for known problems.
 
     Args:
-        cluster: what Slurm says.
+        cluster: the configuration that Slurm reports.
         root: of the repository, with its profile and rules.
     """
     config = cluster.config
     profile, rules = _profile(root), requested(root)
-    absent = ", ".join(cluster.programs)
-    yield _found("programs", not absent, "all here", f"{absent}: not here; load Slurm's module")
+    missing = ", ".join(cluster.programs)
+    yield _found("programs", not missing, "all found", f"{missing}: not found; load Slurm's module")
     yield _accounting(config, profile)
 
     age, init = seconds(config.get("MinJobAge", "300")), int(profile[INIT])
@@ -141,13 +141,13 @@ def _accounting(config: Mapping[str, str], profile: Mapping[str, Any]) -> Findin
     off = kind in ("(null)", "") or kind.endswith("/none")
     status = profile.get("slurm-status-command")
     says = f"{'none' if off else kind}; jobs are asked for by {status}"
-    why = "hangs without accounting" if off else "hangs on jobs that are cancelled from outside"
+    why = "never returns without accounting" if off else "never returns for jobs that are cancelled from outside"
     wrong = f"{says}, which {why}; set slurm-status-command: squeue in the profile"
     return _found("accounting", status == "squeue", says, wrong)
 
 
 def _habits(profile: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """What works with other workflows, and not with a training that stops and goes on."""
+    """Settings that suit other workflows but not trainings that are interrupted and resumed."""
     says = "set-threads in the profile: --cores all overrules it; use set-resources: {RULE: {cpus_per_task: N}}"
     yield _found("CPUs", "set-threads" not in profile, "asked for by cpus_per_task", says)
     signalled = [name for name, asked in rules.items() if "--signal" in str(asked.get("slurm_extra", ""))]

@@ -54,7 +54,7 @@ def test_fetched_weights_change_nothing_for_a_job_that_ran_after_them(folder: Pa
     assert names == ["musiq-koniq", "niqe"]
     assert after.state("framer", METRICS) == before.state("framer", METRICS)
     assert before.cards(names) == after.cards(names) == [str(folder / name / "card.json") for name in names]
-    assert not after.absent(names) and after.loose(names) is None
+    assert not after.missing(names) and after.loose(names) is None
 
 
 def test_weights_that_were_put_there_are_followed_by_their_bytes(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_without_a_network_what_no_package_has_is_not_computed(folder: Path, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert state() == f"{PLAIN['psnr']} {PLAIN['niqe']}"
     how = "musiq-koniq: run: framer fetch --weights musiq-koniq"
-    assert Weights(True).absent(["niqe", "musiq-koniq"]) == {"musiq-koniq": how}
+    assert Weights(True).missing(["niqe", "musiq-koniq"]) == {"musiq-koniq": how}
 
 
 def test_without_a_network_packages_are_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,16 +99,16 @@ def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
     """Its card is there: Snakemake would not run the rule that brings it."""
     put(folder, NIQE, card="niqe")
     (folder / NIQE).unlink()
-    assert Weights(True).standing("niqe") == "absent"
+    assert Weights(True).standing("niqe") == "missing"
     assert PLAIN["niqe"] not in state()
 
 
 def test_what_comes_by_hand_or_is_gated_is_never_promised(folder: Path, clone: Path) -> None:
-    assert Weights(True).standing("pisa_sr") == "absent"
-    assert "manually" in Weights(True).absent(["pisa_sr"])["pisa_sr"]
+    assert Weights(True).standing("pisa_sr") == "missing"
+    assert "manually" in Weights(True).missing(["pisa_sr"])["pisa_sr"]
     path = clone / "weights" / "musiq-koniq.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"gated": True}))
-    assert Weights(True).standing("musiq-koniq") == "absent"
+    assert Weights(True).standing("musiq-koniq") == "missing"
     put(folder, "pisa_sr/pisa_sr.pkl")
     assert Weights(True).standing("pisa_sr") == "loose"
 

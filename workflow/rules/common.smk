@@ -141,7 +141,7 @@ def released_file(wildcards):
 
 
 def released_bytes(wildcards):
-    """A digest of weights that were put there by hand, without a card."""
+    """A digest of manually downloaded weights, which have no card."""
     return scope.weights.loose([study.released[wildcards.run]])
 
 

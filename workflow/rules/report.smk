@@ -21,13 +21,13 @@ rule tables:
     params:
         study=study_file,
         shown=triggers.presentation(scope),
-        absent=sorted(scope.missing),
+        missing=sorted(scope.missing),
         code=fingerprint("tables"),
         out=subpath(output[0], parent=True),
     message:
         "Render the tables"
     shell:
-        "framer tables --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
+        "framer tables --study {params.study} --out {params.out} --missing {params.missing} 2> {log}"
 
 
 rule figures:
@@ -47,13 +47,13 @@ rule figures:
     params:
         study=study_file,
         shown=triggers.presentation(scope),
-        absent=sorted(scope.missing),
+        missing=sorted(scope.missing),
         code=fingerprint("figures"),
         out=subpath(output[0], parent=True),
     message:
         "Draw the figures"
     shell:
-        "framer figures --study {params.study} --out {params.out} --absent {params.absent} 2> {log}"
+        "framer figures --study {params.study} --out {params.out} --missing {params.missing} 2> {log}"
 
 
 rule report:
@@ -72,9 +72,9 @@ rule report:
     params:
         study=study_file,
         shown=triggers.presentation(scope),
-        absent=sorted(scope.missing),
+        missing=sorted(scope.missing),
         code=fingerprint("report"),
     message:
         "Render the report"
     shell:
-        "framer report --study {params.study} --out {output} --absent {params.absent} 2> {log}"
+        "framer report --study {params.study} --out {output} --missing {params.missing} 2> {log}"
