@@ -1,6 +1,6 @@
 """What a user waits for without a GPU: the start, the plan of the paper study, and its tables from the scores alone.
 
-The study is the paper's own, with everything there that comes by hand; its scores are random numbers in files as
+The study is the paper's own, with all manual downloads in place; its scores are random numbers in files as
 `framer score` writes them, for as many images as the sets have. The best of three of each, by the clock.
 
     python bench/bench_commands.py
@@ -34,7 +34,7 @@ TARGETS = {
 
 
 def workflow(root: Path) -> None:
-    """What a clone has of the workflow, and a file in place of everything that is brought by hand."""
+    """A clone's workflow, with a placeholder file for each manual download."""
     copy_workflow(root)
     shutil.copytree(ROOT / "results/published", root / "results/published")
     study = Study.load(root / "config" / "paper.yaml", root / "datasets")

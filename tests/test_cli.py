@@ -118,3 +118,8 @@ def test_a_reader_that_stops_reading_is_no_failure(unbuffered: str) -> None:
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env=env)
     assert done.stderr == ""
+
+
+def test_a_renamed_option_is_refused_with_its_new_name(capsys: pytest.CaptureFixture) -> None:
+    assert main(["tables", "--study", "config/smoke.yaml", "--out", "tables", "--absent", "photos"]) == 2
+    assert "--absent: is now named --missing" in capsys.readouterr().err

@@ -241,7 +241,7 @@ def _rounded(wide: np.ndarray) -> np.ndarray:
 def _narrowed(path: Path, content: bytes) -> Image.Image:
     """An image of 16-bit color channels in 8 bits, rounded.
 
-    Pillow takes the high bytes of such channels. Told that the bytes are in the other order, it takes the low ones.
+    Pillow takes the high bytes of such channels. With the other byte order it takes the low ones.
     """
     with opened(path, content) as image:
         if "LA;16B" in str(image.tile):  # four bytes a pixel, which can be read as they are

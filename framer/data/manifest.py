@@ -83,7 +83,7 @@ class FilesSource(SourceBase):
 
 
 class ManualSource(SourceBase):
-    """By hand: the user drops the folders, or an archive of them, and they are verified."""
+    """Manual download: the user supplies the folders, or an archive of them, and they are verified."""
 
     kind: Literal["manual"]
     folders: list[Part] = Field(min_length=1, description="folders that the user drops")
@@ -195,7 +195,7 @@ class Manifest(Strict):
 
     @property
     def manual(self) -> ManualSource | None:
-        """How to bring it by hand, where that is a way."""
+        """How to download it manually, where a source is manual."""
         return next((source for source in self.sources if isinstance(source, ManualSource)), None)
 
     @property

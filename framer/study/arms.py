@@ -117,10 +117,8 @@ class ArmConfig(Strict):
         None, description="published weights, by the id of their manifest in weights/; nothing is trained"
     )
     images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
-    sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; absent: all")
-    seeds: Seeds | None = Field(
-        None, description="of this arm alone; of published weights: sampling seeds, 0 if absent"
-    )
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; default: all")
+    seeds: Seeds | None = Field(None, description="of this arm alone; of published weights: sampling seeds, default: 0")
     untrained: bool = Field(False, description="control: random weights, never trained")
     of: Name | None = Field(None, description="control: restore with the model of this arm")
     blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
@@ -139,8 +137,8 @@ class AblationConfig(Strict):
         list[Reading], WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": _SCHEMA}]})
     ]
     """Names, or fields over those of a named recipe; or `all`, which is every name."""
-    sets: list[Name] | None = Field(None, min_length=1, description="test sets; absent: all of the study")
-    seeds: Seeds | None = Field(None, description="training seeds; absent: all of the study")
+    sets: list[Name] | None = Field(None, min_length=1, description="test sets; default: all of the study")
+    seeds: Seeds | None = Field(None, description="training seeds; default: all of the study")
 
     @field_validator("recipes", mode="before")
     @classmethod

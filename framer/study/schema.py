@@ -60,7 +60,7 @@ class DataConfig(Strict):
     )
 
     pairs: int | None = Field(
-        None, ge=1, description="train on so many pairs again and again; absent: never the same twice"
+        None, ge=1, description="train on so many pairs again and again; default: never the same twice"
     )
     encode: bool = Field(
         False, description="encode the pairs once, before training; as encoding them in it, up to rounding"
@@ -88,7 +88,9 @@ class CaptionsConfig(Strict):
         None, description="captions by this model of transformers on the hub, owner/name"
     )
     missing: Literal["error", "empty"] = Field("error", description="an image without a caption: refuse, or no prompt")
-    restoring: bool = Field(True, description="told in restoring, too; PiSA-SR's release trains alone with its tags")
+    restoring: bool = Field(
+        True, description="use captions in restoring, too; PiSA-SR's release uses its tags in training only"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> "CaptionsConfig":
@@ -107,7 +109,7 @@ class BackboneConfig(Strict):
     )
     data: DataConfig
     captions: CaptionsConfig | None = None
-    pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; absent for a published base")
+    pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; omitted for a published base")
     train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
     numerics: Numerics = Numerics()
     settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
@@ -138,7 +140,7 @@ class StudyConfig(Strict):
     threads: int = Field(
         1, ge=1, le=1024, description="CPU threads a job; part of the result, since it orders the sums"
     )
-    strict: bool = Field(False, description="an absent set is an error, not n/a")
+    strict: bool = Field(False, description="a missing set is an error, not n/a")
     sets: Distinct = Field(description="test sets, in the order of the tables")
     protocols: Distinct
     metrics: Distinct
@@ -293,7 +295,7 @@ class AnalysisConfig(Strict):
     snapshots: list[Annotated[int, Field(ge=1)]] = Field(
         default=[], description="steps after which adapters are kept, counted over all stages"
     )
-    seed: int | None = Field(None, ge=0, description="which training seed; absent: the first")
+    seed: int | None = Field(None, ge=0, description="which training seed; default: the first")
     cost: CostConfig | None = None
 
     @field_validator("snapshots")
