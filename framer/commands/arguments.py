@@ -43,7 +43,7 @@ class Renamed(argparse.Action):
     """An option of an earlier version, refused with its new name, which is `const`."""
 
     def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
-        raise UserError(f"is now named {self.const}; use that", key=self.option_strings[0], code="renamed")
+        raise UserError(f"is now named {self.const}; use that", key=self.option_strings[0], code="unknown")
 
 
 # How a training is executed; none of these changes its result.
