@@ -37,7 +37,7 @@ def tables(args: argparse.Namespace) -> None:
 
     study = Study.load(args.study, args.datasets)
     missing = instructions(study, args.missing, args.datasets)
-    render(study, args.out, absent=missing, datasets=args.datasets)
+    render(study, args.out, missing=missing, datasets=args.datasets)
 
 
 @command(
@@ -55,7 +55,7 @@ def figures(args: argparse.Namespace) -> None:
 
     study = Study.load(args.study, args.datasets)
     missing = instructions(study, args.missing, args.datasets)
-    render(study, args.out, absent=missing, datasets=args.datasets)
+    render(study, args.out, missing=missing, datasets=args.datasets)
 
 
 @command(
@@ -73,7 +73,7 @@ def report(args: argparse.Namespace) -> None:
 
     study = Study.load(args.study, args.datasets)
     missing = instructions(study, args.missing, args.datasets)
-    render(study, args.out, datasets=args.datasets, absent=missing)
+    render(study, args.out, datasets=args.datasets, missing=missing)
 
 
 @command(

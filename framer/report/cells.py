@@ -107,14 +107,14 @@ class Table:
 
 
 def tables(
-    study: Study, absent: Mapping[str, str], datasets: Path = Path("datasets"), ledger: Ledger | None = None
+    study: Study, missing: Mapping[str, str], datasets: Path = Path("datasets"), ledger: Ledger | None = None
 ) -> list[Table]:
     """One table a protocol, from the score files of a study and those that others published.
 
     Args:
         study: its score files are read.
-        absent: what is not on this machine, each with what to do: sets, published weights, and images that are to be
-            supplied, as ARM/SET. What hangs on it is `n/a`.
+        missing: what is not on this machine, each with what to do: sets, published weights, and images that are to be
+            supplied, as ARM/SET. Cells that depend on it are `n/a`.
         datasets: folder of the data, whose cards are part of where a cell comes from.
         ledger: the published numbers; None for those in `results/published`.
 
@@ -122,7 +122,7 @@ def tables(
         UserError: a score file is missing or damaged, was made under other definitions than the code's, or the rows
             of a set are scored on different images.
     """
-    builder = _Builder(study, absent, Lineage(study, datasets), Ledger.read() if ledger is None else ledger)
+    builder = _Builder(study, missing, Lineage(study, datasets), Ledger.read() if ledger is None else ledger)
     return [builder.table(Protocol.named(name)) for name in study.config.protocols]
 
 
@@ -134,11 +134,11 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     Raises:
         UserError: there is none, it is n/a, or the first digits are those of several.
     """
-    absent = {}
+    missing = {}
     for row, set_id in study.pairs:
         if not all(study.paths.scores(row, set_id, name).is_file() for name in study.config.protocols):
-            absent[f"{study.rows[row].arm}/{set_id}"] = f"{row} is not scored on {set_id}"
-    found = [cell for table in tables(study, absent, datasets, Ledger()) for cell in table.cells]
+            missing[f"{study.rows[row].arm}/{set_id}"] = f"{row} is not scored on {set_id}"
+    found = [cell for table in tables(study, missing, datasets, Ledger()) for cell in table.cells]
     cells = [cell for cell in found if cell.id]
     if not cells:
         how = f"run: snakemake --cores all --config study={study.name}"
@@ -158,9 +158,9 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
 
 
 class _Builder:
-    def __init__(self, study: Study, absent: Mapping[str, str], lineage: Lineage, ledger: Ledger):
-        self.study, self.absent, self.lineage, self.ledger = study, absent, lineage, ledger
-        self.unmade = not_available(study, absent)
+    def __init__(self, study: Study, missing: Mapping[str, str], lineage: Lineage, ledger: Ledger):
+        self.study, self.missing, self.lineage, self.ledger = study, missing, lineage, ledger
+        self.unmade = not_available(study, missing)
 
     def table(self, protocol: Protocol) -> Table:
         metrics = tuple(protocol.select(self.study.config.metrics))
@@ -173,7 +173,7 @@ class _Builder:
         for row in [self.study.rows[row] for row, name in self.study.pairs if name == set_id]:
             path = self.study.paths.scores(row.id, set_id, protocol.name)
             if row.arm in self.study.supplied and not path.is_file():
-                reasons[row.arm] = self.absent.get(set_id) or self.to_supply(row.arm, protocol)
+                reasons[row.arm] = self.missing.get(set_id) or self.to_supply(row.arm, protocol)
             elif (row.id, set_id) in self.unmade:
                 reasons[row.arm] = self.unmade[row.id, set_id]
             else:
@@ -213,13 +213,13 @@ class _Builder:
     def to_supply(self, arm: str, protocol: Protocol) -> str:
         """How the images of a method come here, for all sets together: one footnote."""
         scores = {name: self.study.paths.scores(arm, name, protocol.name) for name in self.study.sets_of(arm)}
-        sets = [name for name, path in scores.items() if not path.is_file() and name not in self.absent]
+        sets = [name for name, path in scores.items() if not path.is_file() and name not in self.missing]
         return how_to_supply(self.study, arm, *sets)
 
     def origin(self, arm: str) -> str | None:
         """What must be said of a row whose model this study did not train."""
         if self.study.arms[arm].images:
-            return "Images that others restored, supplied by hand"
+            return "Supplied images of another method"
         if weights := self.study.released.get(arm):
             seeds = ", seeds of the sampling" if len(self.study.arms[arm].seeds or []) > 1 else ""
             return f"Published weights, {weights}{seeds}; their training is not ours: shown, compared with nothing"
@@ -230,9 +230,9 @@ class _Builder:
         found = [one for of_arm in scores.values() for one in of_arm.values()]
         all_stems = {stem for one in found for stem in one.stems}
         for one in found:
-            if lacking := sorted(all_stems - set(one.stems)):
+            if unscored := sorted(all_stems - set(one.stems)):
                 raise UserError(
-                    f"{one.path}: no scores for {', '.join(lacking[:5])}, which other rows have; score again"
+                    f"{one.path}: no scores for {', '.join(unscored[:5])}, which other rows have; score again"
                 )
         return tuple(sorted(all_stems))
 

@@ -105,7 +105,7 @@ class Claim:
 
 
 def baseline_of(study: Study, arm: str) -> str | None:
-    """The arm that is trained without the loss, with the same settings if there is one: `unfair` says what differs.
+    """The arm that is trained without the loss, with the same settings if there is one: `unfair` lists what differs.
 
     Published weights are none, since their training is not ours; neither are images that others restored.
 

@@ -18,7 +18,7 @@ from framer.study.jobs import CostJob
 from framer.study.study import Study
 
 
-def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
+def cost_grid(study: Study, missing: Mapping[str, str]) -> list[Grid]:
     """The cost table, from `results/<study>/analysis/cost.csv` (columns arm, quantity, value, device).
 
     A measurement holds for one device, so it is recorded once and never made in passing. None where there is no file.
@@ -26,8 +26,8 @@ def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
 
     Args:
         study: whose costs are read.
-        absent: what is not on this machine, as `framer.report.cells.tables` takes it. Nothing is said of arms that
-            hang on it and are not in the file.
+        missing: what is not on this machine, as `framer.report.cells.tables` takes it. No note names arms that
+            depend on it and are not in the file.
 
     Raises:
         UserError: the file has other columns, an arm or quantity that is not known, or a value that is no number.
@@ -36,14 +36,14 @@ def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
     if not path.is_file():
         return []
     measured, device = _read(study, path)
-    job, stopped = cost_job(study, {}), rows_without_model(study, absent)
+    job, untrained = cost_job(study, {}), rows_without_model(study, missing)
     published = read_rows(FOLDER / COSTS) if (FOLDER / COSTS).is_file() else []
     rows = []
     for arm, config in study.config.arms.items():
         values = measured.get(arm)
         if values:
             rows.append(Row(config.label, tuple(Entry(_text(values.get(q))) for q in QUANTITIES)))
-        elif job and arm in job.runs and job.runs[arm] not in stopped:
+        elif job and arm in job.runs and job.runs[arm] not in untrained:
             where = device.partition(", torch ")[0] if device else "the device"
             note = f"not measured: it did not fit into the memory of {where} at batch {job.batch}"
             rows.append(Row(config.label, tuple(Entry("n/a") for _ in QUANTITIES), note))
@@ -67,12 +67,12 @@ def cost_grid(study: Study, absent: Mapping[str, str]) -> list[Grid]:
 
 def _conditions(study: Study, job: CostJob, measured: Container[str]) -> str:
     """Under what it was measured; by backbone where that is not the same for all, by arm where a backbone's differ."""
-    told = {arm: _numerics(study, run) for arm, run in job.runs.items() if arm in measured}
+    numerics = {arm: _numerics(study, run) for arm, run in job.runs.items() if arm in measured}
     of_backbone: dict[str, set[str]] = {}
-    for arm, text in told.items():
+    for arm, text in numerics.items():
         of_backbone.setdefault(str(study.config.arms[arm].backbone), set()).add(text)
     names: dict[str, list[str]] = {}
-    for arm, text in told.items():
+    for arm, text in numerics.items():
         backbone = str(study.config.arms[arm].backbone)
         name = backbone if len(of_backbone[backbone]) == 1 else study.config.arms[arm].label
         if name not in names.setdefault(text, []):
@@ -83,7 +83,7 @@ def _conditions(study: Study, job: CostJob, measured: Container[str]) -> str:
 
 
 def _numerics(study: Study, run: str) -> str:
-    """How a run computes, as far as time and memory hang on it."""
+    """The numerics of a run that affect its time and memory."""
     job, arm = study.train_job(run), study.arm(run)
     restoring = settings_of(job.backbone, study.config.backbones[job.backbone].settings, arm.settings).restore
     trained, restored = job.numerics.precision, restoring.precision

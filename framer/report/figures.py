@@ -30,26 +30,26 @@ SPECTRUM_IMAGES = 32
 """Images a set whose spectra are averaged, at most."""
 
 
-def render(study: Study, out: Path, absent: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
+def render(study: Study, out: Path, missing: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
     """Write each figure as `out/NAME.pdf` and `out/NAME.png`. One that has nothing to show says so.
 
     Args:
         study: whose scores, images and logs are read.
         out: folder of the figures.
-        absent: sets that are not on this machine.
+        missing: sets that are not on this machine.
         datasets: folder of the data, for the spectra of HR.
 
     Raises:
         UserError: scores are missing or do not fit together, or an image, log or recorded array is damaged.
     """
-    found = tables(study, absent or {}, datasets)
+    found = tables(study, missing or {}, datasets)
     drawn: dict[str, Callable[[], Figure]] = {
         "scatter": lambda: scatter(study, found),
         "plane": lambda: plane(study, found),
         "curves": lambda: curves(study),
         "spectra": lambda: spectra(study, datasets),
     }
-    for name, source in analysis_jobs.figures(study, absent or {}).items():
+    for name, source in analysis_jobs.figures(study, missing or {}).items():
         if (source.parent / CARD).is_file():  # it is written last
             drawn[name] = partial(analysis_figures.draw, study, source.parent.name, source)
     with claimed(out, "figures", inputs=(study.path,)) as folder, matplotlib.rc_context(STYLE):

@@ -23,9 +23,9 @@ from framer.study.study import Study
 from framer.weights.store import files, pipeline
 
 Tree = dict[str, Any]
-ABSENT = "not on this machine"
+MISSING = "not on this machine"
 WATCHED = ("log.csv", "heldout.csv")
-"""Files of a run that no restored image hangs on."""
+"""Files of a run that no restored image depends on."""
 
 
 class Lineage:
@@ -64,7 +64,7 @@ class Lineage:
         path = self.study.paths.images(row, set_id) / CARD
         card = _card(path)
         if card is None:
-            return ABSENT
+            return MISSING
         run = self.study.rows[row].run
         if run is None:
             return _without(card, "kind")
@@ -72,7 +72,7 @@ class Lineage:
         if trained is not None and "checkpoint" in card and card["checkpoint"] != digest(trained):
             raise UserError(f"{path}: restored with another checkpoint than runs/{run} holds now; run snakemake")
         tree = _without(card, "kind", "checkpoint")
-        return tree | {"checkpoint": ABSENT if trained is None else self._checkpoint(row, trained)}
+        return tree | {"checkpoint": MISSING if trained is None else self._checkpoint(row, trained)}
 
     def _checkpoint(self, row: str, card: Tree) -> Tree:
         tree = _without(card, "kind", "base")
@@ -88,12 +88,12 @@ class Lineage:
             below["payload"] = _without(below["payload"], *WATCHED)
             if isinstance(below.get("job"), dict):
                 below["job"] = _without(below["job"], "heldout")
-        return tree | {"base": {"weights": card.get("base", ABSENT), "made": below or ABSENT}}
+        return tree | {"base": {"weights": card.get("base", MISSING), "made": below or MISSING}}
 
     def _read_data(self, set_id: str) -> Tree | str:
         card = _card(self.datasets / set_id / CARD)
         if card is None:
-            return ABSENT
+            return MISSING
         tree = _without(card, "kind")
         if (self.datasets / set_id / INDEX).is_file():
             hashes = {entry.name: entry.sha256 for entry in read_index(self.datasets / set_id)}

@@ -33,8 +33,8 @@ def reading(table: Table) -> str:
 
 def second_hand(printed: Iterable[Published]) -> str:
     """What that word means, where a table has such numbers; otherwise nothing."""
-    told = any(published.status != "quoted" for published in printed)
-    return " Second-hand: as others tell it, not seen where it was published." * told
+    indirect = any(published.status != "quoted" for published in printed)
+    return " Second-hand: quoted by a third party, not seen where it was published." * indirect
 
 
 def marks_text(column: str = "its column") -> str:

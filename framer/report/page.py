@@ -54,23 +54,23 @@ class Record:
     text: str
 
 
-def render(study: Study, out: Path, datasets: Path = Path("datasets"), absent: dict[str, str] | None = None) -> None:
+def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: dict[str, str] | None = None) -> None:
     """Write the report of a study. Numbers come from its score files, pictures from its images.
 
     Args:
         study: whose results are shown; pictures, logs and cards that are not on this machine are left out.
         out: the HTML file.
         datasets: folder of the data, for LR and HR pictures.
-        absent: what is not on this machine, as `framer.report.cells.tables` takes it.
+        missing: what is not on this machine, as `framer.report.cells.tables` takes it.
 
     Raises:
         UserError: scores are missing or do not fit together, or a log or image is damaged.
     """
-    absent = absent or {}
+    missing = missing or {}
     ledger = Ledger.read()
-    found = tables(study, absent, datasets, ledger)
+    found = tables(study, missing, datasets, ledger)
     judged, compared = claims(study, found, ledger), contrasts(study, found)
-    grids = grids_of(study, found, judged, compared, absent)
+    grids = grids_of(study, found, judged, compared, missing)
     script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
     stems = {section.set: section.stems for section in found[0].sections}
     html = (
@@ -130,7 +130,7 @@ def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
 
 
 def _facts(study: Study) -> Iterator[tuple[str, str]]:
-    """What the whole study hangs on, beside its cards."""
+    """What the whole study depends on, beside its cards."""
     yield "Commit", _commit()
     yield "Lock (sha256)", lock()
     yield "Settings", digest(study.config.model_dump(mode="json"))

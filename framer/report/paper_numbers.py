@@ -19,7 +19,7 @@ from framer.study.study import Study
 FOLDER = Path("results") / "published"
 COLUMNS = ("paper", "table", "dataset", "metric", "protocol", "method", "value", "source", "status")
 STATUSES = ("quoted", "second-hand", "conflict")
-"""Seen where it was published; told by somebody else; told differently by two."""
+"""Seen where it was published; quoted by a third party; two sources differ."""
 PAPERS = {
     "framer": "FRAMER",
     "dit4sr": "DiT4SR",
@@ -85,7 +85,7 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: Path = FOLDER) -> "Ledger":
-        """Read every CSV of a folder; an absent folder is an empty ledger.
+        """Read every CSV of a folder; an missing folder is an empty ledger.
 
         Raises:
             UserError: a file has other columns, a value that is no number, or an unknown status.

@@ -3,7 +3,7 @@
 Every pair of methods in every column is compared by a t test over images, and the p-values of the whole table are
 adjusted together by Holm's method. All pairs, not only those with the best: which method comes out best is chosen by
 the data, and a family that left the other pairs out would not pay for that choice. So the probability that any two
-methods of equal expectation are told apart anywhere in the table is at most 5%, and with it that a method which ties
+methods of equal expectation differ anywhere in the table is at most 5%, and with it that a method which ties
 with the best of a column loses its mark. A step-down over the joint distribution of sign flips has the same power
 within a few points (`bench/bench_statistics.py`) and cannot decide small sets.
 """

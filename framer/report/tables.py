@@ -36,23 +36,23 @@ CLAIM_COLUMNS = (
 """`claims.csv`: claims of FRAMER against its baselines, and the comparisons that the study asks for."""
 
 
-def render(study: Study, out: Path, absent: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
+def render(study: Study, out: Path, missing: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
     """Write `main`, `claims`, `ablation` and `cost` into `out`, each as .md, .tex and .html; cells and claims as .csv.
 
     Args:
         study: whose scores are read.
         out: folder of the tables.
-        absent: what is not on this machine, as `framer.report.cells.tables` takes it.
+        missing: what is not on this machine, as `framer.report.cells.tables` takes it.
         datasets: folder of the data, whose cards are part of a cell's id.
 
     Raises:
         UserError: see `framer.report.cells.tables`.
     """
     ledger = Ledger.read()
-    found = tables(study, absent or {}, datasets, ledger)
+    found = tables(study, missing or {}, datasets, ledger)
     judged, compared = claims(study, found, ledger), contrasts(study, found)
     with claimed(out, "tables", inputs=(study.path,)) as folder:
-        for name, grids in grids_of(study, found, judged, compared, absent or {}).items():
+        for name, grids in grids_of(study, found, judged, compared, missing or {}).items():
             title = TABLES[name]
             write_text(folder.file(f"{name}.md"), "\n".join(map(render_table.markdown, grids)) or f"{title}\n")
             write_text(folder.file(f"{name}.tex"), "\n".join(map(render_table.latex, grids)) or f"% {title}\n")
@@ -66,7 +66,7 @@ def grids_of(
     found: Sequence[Table],
     judged: Sequence[Sequence[Claim]],
     compared: Sequence[Sequence[Contrast]],
-    absent: Mapping[str, str],
+    missing: Mapping[str, str],
 ) -> dict[str, list[Grid]]:
     """All tables of a study as they are printed, by the name of their file."""
     title = study.config.title
@@ -78,7 +78,7 @@ def grids_of(
             *(contrasts_grid(table, ones, title) for table, ones in zip(found, compared, strict=True) if ones),
         ],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
-        "cost": cost_grid(study, absent),
+        "cost": cost_grid(study, missing),
     }
 
 

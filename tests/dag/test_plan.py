@@ -21,7 +21,7 @@ def plan(name, logs):
 
 @pytest.mark.parametrize("name", ["smoke", "micro", "paper"])
 def test_the_jobs_are_those_that_snakemake_counts(clone, name):
-    """With what is absent left out of both."""
+    """Without missing data in both."""
     counted = jobs(snakemake(clone, "-n", "--cores", "1", "--config", f"study={name}").stdout)
     del counted["all"], counted["total"]
     priced = run_module("framer", "plan", "--study", f"config/{name}.yaml", cwd=clone).stdout

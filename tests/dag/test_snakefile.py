@@ -95,7 +95,7 @@ def test_what_is_missing_is_named_and_the_rest_is_planned(clone: Path) -> None:
     assert f"images of SeeSR: put them, named as the LR images, into {seesr}\n" in done.stdout
 
 
-def test_with_nothing_brought_by_hand_the_published_weights_are_left(clone: Path) -> None:
+def test_without_manual_downloads_published_weights_are_omitted(clone: Path) -> None:
     done = snakemake(clone, "-n", "--cores", "all")
     assert done.returncode == 0, done.stdout
     assert "InputFunctionException" not in done.stdout
@@ -115,7 +115,7 @@ def test_a_strict_study_refuses_a_missing_set_in_one_line(clone: Path) -> None:
 
 
 def test_studies_do_not_leak_into_each_other(clone: Path) -> None:
-    """The other study may be broken, absent or full of keys: only the one that is asked for is read."""
+    """The other study may be invalid, missing or full of keys: only the selected one is read."""
     plain = snakemake(clone, "-n", "--cores", "1", "--config", "study=smoke")
     shutil.copy(clone / "config" / "smoke.yaml", clone / "config" / "mine.yaml")
     (clone / "config" / "paper.yaml").write_text("strict: true\nseeds: [7, 8]\nnonsense: 1\n")

@@ -103,7 +103,7 @@ def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
     assert PLAIN["niqe"] not in state()
 
 
-def test_what_comes_by_hand_or_is_gated_is_never_promised(folder: Path, clone: Path) -> None:
+def test_manual_and_gated_weights_are_not_scheduled(folder: Path, clone: Path) -> None:
     assert Weights(True).standing("pisa_sr") == "missing"
     assert "manually" in Weights(True).missing(["pisa_sr"])["pisa_sr"]
     path = clone / "weights" / "musiq-koniq.yaml"

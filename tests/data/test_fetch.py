@@ -117,7 +117,7 @@ def test_a_changed_photograph_is_refused_and_nothing_changes(photos):
     assert tree(photos / "photos") == before
 
 
-def test_by_hand_sets_say_what_to_drop_where(datasets):
+def test_manual_sets_name_their_folders(datasets):
     manifest = Manifest.load("reallr200-full", datasets)
     assert not present(manifest, datasets)
     fails(
@@ -176,7 +176,7 @@ def test_a_wrong_dropped_set_gets_no_card(datasets, noise_image, spoil, message)
     assert not (datasets / "mine" / "card.json").exists()
 
 
-def test_real_pairs_go_through_import_by_hand(datasets):
+def test_real_pairs_go_through_a_manual_import(datasets):
     data = os.environ.get("FRAMER_TEST_DATA")
     if not data:
         pytest.skip("FRAMER_TEST_DATA is not set")

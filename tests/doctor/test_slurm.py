@@ -71,7 +71,7 @@ def test_a_limit_that_a_partition_does_not_give_is_wrong_until_the_profile_asks_
     assert "runtime of train" not in wrong(short, clone)
 
 
-def test_sacct_hangs_with_and_without_accounting(clone):
+def test_sacct_never_returns_with_and_without_accounting(clone):
     without = configured(AccountingStorageType="(null)")
     assert not wrong(without, clone)
     profile = clone / "slurm/profile.yaml"

@@ -87,7 +87,7 @@ def asked(monkeypatch):
     return count()
 
 
-def test_a_killed_call_goes_on_and_ends_with_the_same_bytes(llava, photos, tmp_path, asked):
+def test_a_killed_call_resumes_and_ends_with_the_same_bytes(llava, photos, tmp_path, asked):
     out, once = tmp_path / "new" / "c.csv", tmp_path / "once.csv"
     killed(partial(caption_until, model=str(llava)), 3, photos, out)
     [journal] = out.parent.iterdir()

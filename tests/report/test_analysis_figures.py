@@ -57,8 +57,8 @@ def texts(figure: Figure) -> set[str]:
 
 
 def test_figures_of_a_backbone_are_named_after_it_and_have_the_same_bytes_again(analysed: Study):
-    render(analysed, Path("one"), absent={"pairs-b": "by hand"})
-    render(analysed, Path("two"), absent={"pairs-b": "by hand"})
+    render(analysed, Path("one"), missing={"pairs-b": "by hand"})
+    render(analysed, Path("two"), missing={"pairs-b": "by hand"})
     own = {f"pisa_sr-{name}" for name in ("densities", "layers", "images")}
     assert {path.stem for path in Path("one").iterdir()} == {*OF_STUDIES, *own}
     for name in own:
@@ -69,7 +69,7 @@ def test_figures_of_a_backbone_are_named_after_it_and_have_the_same_bytes_again(
 
 def test_an_unfinished_analysis_is_not_drawn(analysed: Study):
     (analysed.out / "analysis/pisa_sr/card.json").unlink()
-    render(analysed, Path("one"), absent={"pairs-b": "by hand"})
+    render(analysed, Path("one"), missing={"pairs-b": "by hand"})
     assert {path.stem for path in Path("one").iterdir()} == {*OF_STUDIES}
 
 
@@ -102,8 +102,8 @@ def test_a_lost_early_image_is_named(analysed: Study):
 
 
 def test_the_report_shows_them_with_what_they_are(analysed: Study):
-    render(analysed, analysed.out / "figures", absent={"pairs-b": "by hand"})
-    page.render(analysed, Path("report.html"), absent={"pairs-b": "by hand"})
+    render(analysed, analysed.out / "figures", missing={"pairs-b": "by hand"})
+    page.render(analysed, Path("report.html"), missing={"pairs-b": "by hand"})
     shown = Path("report.html").read_text(encoding="utf-8")
     for name in ("densities", "layers", "images"):
         caption = OF_BACKBONES[name].replace("'", "&#39;")

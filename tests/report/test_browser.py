@@ -77,7 +77,7 @@ class Report:
 
 @pytest.fixture
 def report(with_images: Study, chromium: Browser) -> Iterator[Report]:
-    render(with_images, Path("report.html"), absent={"pairs-b": "pairs-b is by hand"})
+    render(with_images, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
     opened = Report(page)
     opened.open(Path("report.html"))

@@ -20,8 +20,8 @@ from framer.study.study import Study
 from tests.fixtures.finished_study import MANIFEST, write_scores
 
 
-def cell(study: Study, arm: str, set_id: str, metric: str, absent: dict[str, str] | None = None) -> Cell:
-    [table] = tables(study, absent or {})
+def cell(study: Study, arm: str, set_id: str, metric: str, missing: dict[str, str] | None = None) -> Cell:
+    [table] = tables(study, missing or {})
     [found] = [c for c in table.cells if (c.arm, c.set, c.metric.name) == (arm, set_id, metric)]
     return found
 
@@ -83,11 +83,11 @@ def test_rows_that_cannot_be_trained_say_why_and_need_no_scores(study: Study):
     for row in study.runs:
         scores_of(study, row).unlink()
     scores_of(study, "pisa_sr-blank-s0").unlink()
-    absent = {"photos": "photos: put the images into datasets/photos/HR/"}
+    missing = {"photos": "photos: put the images into datasets/photos/HR/"}
     for arm in ("pisa_sr-baseline", "pisa_sr-blank"):
-        found = cell(study, arm, "pairs-a", "psnr", absent)
+        found = cell(study, arm, "pairs-a", "psnr", missing)
         assert (found.text, found.reason) == ("n/a", "training needs photos, to be downloaded manually")
-    assert cell(study, "bicubic", "pairs-a", "psnr", absent).text == "27.00"
+    assert cell(study, "bicubic", "pairs-a", "psnr", missing).text == "27.00"
 
 
 def test_reasons_are_numbered_by_first_use(study: Study):

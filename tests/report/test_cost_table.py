@@ -20,12 +20,12 @@ DIT4SR = (
 )
 
 
-def grid_of(study: Study, *lines: str, head: str = HEAD, absent: dict[str, str] | None = None) -> Grid:
+def grid_of(study: Study, *lines: str, head: str = HEAD, missing: dict[str, str] | None = None) -> Grid:
     """The table of a study whose file of costs has these lines."""
     path = study.out / "analysis" / "cost.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(head + "".join(f"{line}\n" for line in lines))
-    [grid] = cost_grid(study, absent or {})
+    [grid] = cost_grid(study, missing or {})
     return grid
 
 
@@ -108,7 +108,7 @@ def test_the_caption_says_under_what_it_was_measured(study: Study):
     assert grid_of(changed, *ALL[2:]).caption == f"{TOLD}; {of_dit4sr}.", "of what was measured alone"
 
 
-def test_arms_of_a_backbone_that_differ_are_told_apart(study: Study):
+def test_arms_of_a_backbone_that_differ_are_named(study: Study):
     arm = "backbone: dit4sr, recipe: paper"
     changed = both(study, (arm, f"{arm}, settings: {{gradient_checkpointing: true}}"))
     without = "float32, deterministic, without gradient checkpointing"
@@ -134,7 +134,7 @@ def test_an_arm_that_did_not_fit_is_a_row(study: Study):
 
 
 def test_an_arm_that_cannot_be_trained_here_is_not_said_to_be_too_large(study: Study):
-    grid = grid_of(both(study), *ALL[:3], absent={"photos": "by hand"})
+    grid = grid_of(both(study), *ALL[:3], missing={"photos": "by hand"})
     assert "FRAMER_D" not in [row.label for group in grid.groups for row in group.rows]
     assert grid.caption.startswith(TOLD), "what was measured was"
 

@@ -14,8 +14,8 @@ from framer.study.study import Study
 
 
 def test_every_figure_twice_with_the_same_bytes(with_images: Study):
-    render(with_images, Path("one"), absent={"pairs-b": "by hand"})
-    render(with_images, Path("two"), absent={"pairs-b": "by hand"})
+    render(with_images, Path("one"), missing={"pairs-b": "by hand"})
+    render(with_images, Path("two"), missing={"pairs-b": "by hand"})
     names = {f"{name}.{kind}" for name in OF_STUDIES for kind in ("pdf", "png")}
     assert {path.name for path in Path("one").iterdir()} == names
     for name in names:
@@ -71,7 +71,7 @@ def test_a_damaged_image_is_named(with_images: Study):
     path = Path("datasets/pairs-a/HR/im_0.png")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"im_0\.png"):
-        render(with_images, Path("figures"), absent={"pairs-b": "by hand"})
+        render(with_images, Path("figures"), missing={"pairs-b": "by hand"})
 
 
 def test_curves_name_each_arm_once_and_ablations_together(study: Study):

@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(with_images: Study) -> str:
-    render(with_images, Path("report.html"), absent={"pairs-b": "pairs-b is by hand"})
+    render(with_images, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
     return Path("report.html").read_text()
 
 
@@ -190,5 +190,5 @@ def test_scores_alone_are_enough(study: Study):
 
 
 def test_bytes_repeat(with_images: Study, page: str):
-    render(with_images, Path("again.html"), absent={"pairs-b": "pairs-b is by hand"})
+    render(with_images, Path("again.html"), missing={"pairs-b": "pairs-b is by hand"})
     assert Path("again.html").read_text() == page

@@ -117,9 +117,9 @@ def test_every_published_number_says_whose_it_is_and_how_it_is_known(eight: Stud
     eight.path.write_text(yaml.safe_dump(config, sort_keys=False).replace("realsr-crop128", "drealsr-crop128"))
     Path("datasets", "drealsr-crop128.yaml").write_text((ROOT / "datasets" / "drealsr-crop128.yaml").read_text())
     changed = Study.load(eight.path)
-    absent = dict.fromkeys(("drealsr-crop128", "reallr200-full"), "by hand")
+    missing = dict.fromkeys(("drealsr-crop128", "reallr200-full"), "by hand")
     notes = set()
-    for table in tables(changed, absent, ledger=Ledger.read(folder)):
+    for table in tables(changed, missing, ledger=Ledger.read(folder)):
         names = [metric.name for metric in table.metrics]
         headings = {metric.title: metric.name for metric in table.metrics}
         for section, group in zip(table.sections, main_grid(table, "T", []).groups, strict=True):
@@ -167,7 +167,7 @@ def test_what_is_supplied_is_scored_and_marked_as_any_other(eight: Study):
     assert rows(eight, "osediff", "reallr200-full")["SwinIR"][""] == ["n/a", "n/a"]
     [table, _] = tables(eight, {}, ledger=Ledger())
     lines = {line.arm: line for line in table.sections[0].methods}
-    assert lines["swinir"].source == "Images that others restored, supplied by hand"
+    assert lines["swinir"].source == "Supplied images of another method"
     assert lines["swinir"].cells[0].tier == lines["framer_u"].cells[0].tier
     [needed] = {cell.reason for cell in table.sections[1].methods[0].cells}
     assert needed == "images of SwinIR: put them, named as the LR images, into supplied/swinir/reallr200-full/"
@@ -179,8 +179,8 @@ def test_published_weights_are_shown_and_compared_with_nothing(eight: Study):
     )
     eight.path.write_text(text)
     study = Study.load(eight.path)
-    absent = {"pisa_sr": "PiSA-SR's weights: by hand"}
-    [table, _] = tables(study, absent, ledger=Ledger())
+    missing = {"pisa_sr": "PiSA-SR's weights: by hand"}
+    [table, _] = tables(study, missing, ledger=Ledger())
     assert {cell.reason for cell in table.sections[0].methods[0].cells} == {"PiSA-SR's weights: by hand"}
     for set_id in SETS:
         scored(study, "own-s0", set_id)

@@ -44,7 +44,7 @@ def test_a_terminal_shows_it_all(study: Study):
 
 
 def test_csv_is_tidy_and_exact(study: Study):
-    render(study, Path("tables"), absent={"pairs-b": "by hand"})
+    render(study, Path("tables"), missing={"pairs-b": "by hand"})
     rows = list(csv.DictReader(Path("tables", "main.csv").read_text().splitlines()))
     assert len(rows) == 4 * 2 * 3
     assert tuple(rows[0]) == CELL_COLUMNS

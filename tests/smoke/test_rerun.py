@@ -124,7 +124,7 @@ def test_a_label_renders_again_and_nothing_else(copy: Path) -> None:
     assert planned(copy) == {"tables": 1, "figures": 1, "report": 1}
 
 
-def test_a_changed_image_reaches_all_that_hangs_on_it(copy: Path) -> None:
+def test_a_changed_image_reaches_everything_that_depends_on_it(copy: Path) -> None:
     card = copy / "datasets/photos-crop128/card.json"
     edit(copy, str(card.relative_to(copy)), lambda text: re.sub(r'"index.csv": "..', '"index.csv": "00', text))
     counts = planned(copy)

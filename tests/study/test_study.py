@@ -259,7 +259,7 @@ def test_every_comparison_that_a_study_makes_is_fair(name: str) -> None:
     assert {(arm, *study.differences(arm, other)) for arm, other in pairs} == {(arm,) for arm, _ in pairs}
 
 
-def test_what_is_absent_stops_its_rows_alone(tmp_path: Path) -> None:
+def test_missing_data_omits_only_its_rows(tmp_path: Path) -> None:
     study = Study.load(spoilt(tmp_path, (["arms", "swinir"], {"label": "SwinIR", "images": True})), DATASETS)
     name = "photos-crop128"
     assert not_available(study, {}) == {}

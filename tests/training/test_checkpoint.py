@@ -272,7 +272,7 @@ def test_starting_anew_deletes_what_there_was(root, whole, unfinished):
     assert files(unfinished)["model.safetensors"] == files(root / "runs/pisa_sr")["model.safetensors"]
 
 
-def test_a_second_trainer_is_refused_and_told_who_is_there(root, tmp_path):
+def test_a_second_trainer_is_refused_and_the_first_is_named(root, tmp_path):
     processes = start(root, run_job("pisa_sr", steps=500), tmp_path / "run", EACH)
     wait_for_step(tmp_path / "run", 1, processes)
     with pytest.raises(UserError, match=rf"run: process {processes[0].pid} on .* is writing it"):

@@ -92,7 +92,7 @@ def test_a_cache_is_complete_and_the_same_again(root, cache, tmp_path):
     assert prompts == ["", *(f"set {s}. image {i}." for s in ("one", "two") for i in STEMS)]
 
 
-def test_captions_of_one_name_in_two_sets_are_told_apart(root):
+def test_captions_of_one_name_in_two_sets_are_distinguished(root):
     from framer.data.captions import training_prompts
 
     prompts = training_prompts(jobs(root)[0].captions, folders(root))

@@ -209,7 +209,7 @@ def test_single_files_are_brought_hashed_and_kept(tmp_path: Path) -> None:
         assert path.read_bytes() == data
 
 
-def test_a_file_by_hand_says_where_to_get_it_and_is_then_recorded(tmp_path: Path) -> None:
+def test_a_manual_file_names_its_source_and_is_then_recorded(tmp_path: Path) -> None:
     write_manifest(tmp_path, id="lora", where=["a shelf"], note="ask nicely", files=[{"path": "lora/x.pkl", "at": []}])
     with Hub(REPO, {}).serve() as hub:
         code, line = fetch(hub, tmp_path, "lora")
