@@ -149,8 +149,8 @@ def test_tags_are_dropped_by_sample_and_csd_always_has_them():
         tiny.adapt("pixel")
         tiny.adapt("semantic")
         told.clear()
-        embed = tiny.embed
-        tiny.embed = lambda prompts, embed=embed: told.append(list(prompts)) or embed(prompts)
+        embed = tiny.text.get
+        tiny.text.get = lambda prompts, embed=embed: told.append(list(prompts)) or embed(prompts)
         with torch.no_grad():
             tiny.training_loss(data)
         student, teacher = told
