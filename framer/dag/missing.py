@@ -55,7 +55,7 @@ def instructions(study: Study, names: Iterable[str], datasets: Path) -> dict[str
     ]
     for name in names:
         if name not in known:
-            raise UserError(unknown("item", name, known), key="--absent", code="unknown")
+            raise UserError(unknown("item", name, known), key="--missing", code="unknown")
     return {name: _how_to_get(study, name, datasets) for name in names}
 
 
