@@ -1,6 +1,7 @@
 # make smoke   the whole study on embedded photographs, on this machine's CPUs
 # make test    the test suite
 # make slow-test   the long tests of rare cases
+# make fuzz    ten times as many damaged and hostile inputs as make test has
 # make smoke-test   checks what make smoke made
 # make micro-test   the paper study in small: every rule and every recipe
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
@@ -17,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 .DEFAULT_GOAL := smoke
-.PHONY: smoke smoke-test test slow-test micro-test slurm-test bench lint lock messages schema
+.PHONY: smoke smoke-test test slow-test fuzz micro-test slurm-test bench lint lock messages schema
 
 # uv installs itself first, from its own hashed entry in the lock, and then everything else.
 .venv/.ready: requirements.lock pyproject.toml
@@ -42,6 +43,9 @@ test: .venv/.ready
 
 slow-test: .venv/.ready
 	$(BIN)/python -m pytest $(APART) -m slow
+
+fuzz: .venv/.ready
+	FRAMER_FUZZ=150 $(BIN)/python -m pytest tests/fuzz
 
 # Holds what `make smoke` made to its promises, and runs a part of it a second time from clean to compare the bytes.
 smoke-test: smoke

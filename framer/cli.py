@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from importlib.util import find_spec
+from typing import NoReturn
 
 from framer.commands import analyse, data, models, report, score, signals
 from framer.commands.arguments import COMMANDS
@@ -13,9 +14,16 @@ from framer.errors import TrainingInterrupted, UserError
 __all__ = ["COMMANDS", "analyse", "data", "main", "models", "report", "score"]
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are the one line of any other command, without the usage of twenty."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see: {self.prog} --help")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="framer",
         description="Benchmark and reproducibility harness for FRAMER: every stage of a study as a command.",
         epilog="Run a whole study with: snakemake --cores all --config study=smoke",

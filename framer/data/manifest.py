@@ -104,7 +104,7 @@ Source = Annotated[
 
 def _spelled_out(images: Any) -> Any:
     """`001..200` in place of a dict means those stems, of unknown hash."""
-    if isinstance(images, str) and (match := re.fullmatch(r"([0-9]{1,7})\.\.([0-9]{1,7})", images)):
+    if isinstance(images, str) and (match := re.fullmatch(r"([0-9]{1,6})\.\.([0-9]{1,6})", images)):
         first, last = match.groups()
         return {f"{i:0{len(first)}}": None for i in range(int(first), int(last) + 1)}
     return images
