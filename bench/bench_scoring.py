@@ -83,11 +83,13 @@ def of_children() -> float:
 
 def one_process(sr: Path, hr: Path, metrics: list[Metric], repeats: int) -> list[float]:
     """Seconds of scoring, everything imported and built before, and of the plain loop over pyiqa's metrics."""
+    import torch
     from plain_scoring import build, plain_scores
 
     from framer.scoring.pairing import pair_up
     from framer.scoring.scorer import Scorer
 
+    torch.set_num_threads(1)  # as scoring does
     plain = build([metric.pyiqa for metric in metrics], "cpu")
     scorer, pairs = Scorer(metrics), pair_up(sr, hr)
     seconds: list[list[float]] = [[], []]

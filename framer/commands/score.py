@@ -35,8 +35,7 @@ from framer.errors import UserError
 def score(args: argparse.Namespace) -> None:
     import os
 
-    from framer.scoring.score import Task
-    from framer.scoring.score import score as run
+    from framer.scoring.folders import Task, score_folders
 
     hr = args.hr * len(args.sr) if len(args.hr) == 1 else args.hr
     if len(args.sr) != len(hr):
@@ -55,7 +54,7 @@ def score(args: argparse.Namespace) -> None:
         for sr, name in zip(args.sr, hr, strict=True)
     ]
     cores = min(8, len(os.sched_getaffinity(0))) if args.threads is None else args.threads
-    done = run(tasks, args.metrics.split(","), cores, origin)
+    done = score_folders(tasks, args.metrics.split(","), cores, origin)
     for reason in dict.fromkeys(reason for summary in done for reason in summary.unavailable.values()):
         print(f"framer: n/a: {reason}", file=sys.stderr)
     for summary in done:

@@ -14,9 +14,9 @@ from packaging.requirements import Requirement
 from framer.doctor.finding import Finding
 from framer.errors import UserError, one_line
 from framer.scoring import psnr_ssim
+from framer.scoring.folders import Task, score_folders, unavailable
 from framer.scoring.import_scores import read_log
 from framer.scoring.protocols import PROTOCOLS, Metric
-from framer.scoring.score import Task, score, unavailable
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import verified
 
@@ -172,7 +172,7 @@ def _published(sr: Path, hr: Path, log: Path) -> Iterator[Finding]:
     metrics = [m for m in PROTOCOLS["osediff"].metrics if m.name in names and m.name in TOLERANCES]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "scores.csv"
-        [summary] = score([Task(sr, hr, {"osediff": out})], [m.name for m in metrics])
+        [summary] = score_folders([Task(sr, hr, {"osediff": out})], [m.name for m in metrics])
         ours = read_log(out) if summary.means else {}
     for metric in metrics:
         check = f"{metric.id} against {log.name}"

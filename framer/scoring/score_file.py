@@ -57,7 +57,7 @@ def read_scores(path: Path, protocol: Protocol) -> Scores:
     Raises:
         UserError: one of the two files is missing or damaged, or the definitions differ.
     """
-    scores = _read(path)
+    scores = read_file(path)
     ids = scores.sidecar["metrics"]
     for metric in protocol.metrics:
         if ids.get(metric.name, metric.id) != metric.id:
@@ -76,7 +76,7 @@ def read_methods(set_id: str, protocol: Protocol, arms: Container[str] = ()) -> 
     """
     found = {}
     for path in sorted(METHODS.glob(f"*/{set_id}/{protocol.name}.csv")):
-        scores = _read(path)
+        scores = read_file(path)
         if not {"label", "source"} <= scores.sidecar.keys():
             message = "needs the keys label and source; import the scores again"
             raise UserError(message, path=path.with_suffix(".json"), code="missing")
@@ -88,7 +88,12 @@ def read_methods(set_id: str, protocol: Protocol, arms: Container[str] = ()) -> 
     return found
 
 
-def _read(path: Path) -> Scores:
+def read_file(path: Path) -> Scores:
+    """Read any score file and its sidecar, whatever its definitions.
+
+    Raises:
+        UserError: one of the two files is missing or damaged, or the sidecar is that of another file.
+    """
     sidecar_path = path.with_suffix(".json")
     try:
         content = path.read_bytes()

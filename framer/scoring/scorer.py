@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
@@ -68,6 +69,22 @@ def _has_network(metric: Metric) -> bool:
     return metric.pyiqa not in psnr_ssim.FUNCTIONS
 
 
+@contextmanager
+def one_thread(metrics: Iterable[Metric]) -> Iterator[None]:
+    """Let torch compute on one thread, so that values depend on no number of them; the caller's number comes back."""
+    if not any(map(_has_network, metrics)):
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True)
 class Unit:
     """Images that are scored together: of one size, by the same metrics."""
@@ -93,11 +110,8 @@ class Scorer:
         self.on_gpu = False
         with_network = [metric for metric in metrics if _has_network(metric)]
         if with_network:
-            import torch
-
             from framer.scoring import pyiqa_metrics
 
-            torch.set_num_threads(1)
             self.networks = {metric.id: pyiqa_metrics.Network(metric) for metric in with_network}
             self.on_gpu = pyiqa_metrics.device().type != "cpu"
 

@@ -14,7 +14,7 @@ from framer.inference import output_folder
 from framer.inference import restore as restoring
 from framer.inference.restore import restore
 from framer.provenance.cards import write_card
-from framer.scoring.score import Task, score
+from framer.scoring.folders import Task, score_folders
 from framer.training.options import Session
 from tests.fixtures.killing import die, killed
 from tests.fixtures.photographs import write_photographs
@@ -247,9 +247,9 @@ def test_an_unfinished_folder_is_not_scored(study, tmp_path, monkeypatch):
     scores = {"framer": tmp_path / "s.csv"}
     for task in (Task(out, None, scores), Task(out, out, scores)):
         with pytest.raises(UserError, match=f"{out}: not all of its images are there yet"):
-            score([task], ["psnr"], progress=False)
+            score_folders([task], ["psnr"], progress=False)
     run(study, out)
-    score([Task(out, out, scores)], ["psnr"], progress=False)
+    score_folders([Task(out, out, scores)], ["psnr"], progress=False)
 
 
 @pytest.mark.parametrize("cut", range(3))

@@ -72,8 +72,8 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def test_what_only_people_read_does_not_count(copy: Path) -> None:
     """Comments, docstrings, formatting, descriptions of settings, messages, and the wording of errors."""
     before = ask(copy)
-    edit(copy, "scoring/score.py", lambda text: "# a comment\n\n" + text + "\n\n# another\n")
-    edit(copy, "scoring/score.py", lambda text: re.sub(r'"""(.)', r'"""Changed. \1', text))
+    edit(copy, "scoring/folders.py", lambda text: "# a comment\n\n" + text + "\n\n# another\n")
+    edit(copy, "scoring/folders.py", lambda text: re.sub(r'"""(.)', r'"""Changed. \1', text))
     edit(copy, "training/train.py", lambda text: text.replace("(\n", "(  # why\n"))
     edit(copy, "backbones/dit4sr/settings.py", lambda text: text.replace('description="', 'description="Reworded: '))
     edit(copy, "method/loss.py", lambda text: text.replace('UserError(f"', 'UserError(f"Reworded: '))
@@ -123,7 +123,7 @@ def test_the_layers_of_a_backbone_mark_what_uses_framer(copy: Path) -> None:
 
 def test_a_line_of_scoring_code_marks_scoring_alone(copy: Path) -> None:
     before = ask(copy)
-    edit(copy, "scoring/score.py", add)
+    edit(copy, "scoring/folders.py", add)
     assert changed(before, ask(copy)) == {"score"}
 
 

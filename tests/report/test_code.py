@@ -145,7 +145,7 @@ def test_each_stage_reaches_its_cells(stages: Stages, tmp_path: Path, monkeypatc
         return changed(earlier, before)
 
     stages.edit("inference/restore.py", "\n# a comment\n")
-    stages.edit("scoring/score.py", '\n"""Words."""\n')
+    stages.edit("scoring/folders.py", '\n"""Words."""\n')
     assert again(trained=True) == set(), "the same work has the same ids; comments and documentation are no code"
     stages.edit("scoring/fidelity.py")
     assert again(restored=False) == everything, "scoring"

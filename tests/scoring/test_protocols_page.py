@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from framer.inference.restore import restore
+from framer.scoring.folders import Task, score_folders
 from framer.scoring.protocols import PROTOCOLS
-from framer.scoring.score import Task, score
 from tests.fixtures.clone import ROOT
 
 DATA = os.environ.get("FRAMER_TEST_DATA")
@@ -41,6 +41,6 @@ def test_the_page_says_what_is_measured(name: str, tmp_path: Path):
         tasks = [
             Task(sr, folder / "hr", {protocol: tmp_path / f"{method}-{protocol}.csv"}) for method, sr in images.items()
         ]
-        for method, summary in zip(images, score(tasks, ["psnr", "ssim"], progress=False), strict=True):
+        for method, summary in zip(images, score_folders(tasks, ["psnr", "ssim"], progress=False), strict=True):
             for metric, digits in (("psnr", 2), ("ssim", 4)):
                 assert printed[name, method, metric.upper()][number] == f"{summary.means[metric]:.{digits}f}"

@@ -18,9 +18,9 @@ from PIL import Image
 from framer.errors import UserError
 from framer.scoring import protocols, pyiqa_metrics
 from framer.scoring import scorer as scorer_module
+from framer.scoring.folders import Task, score_folders
 from framer.scoring.pairing import pair_up
 from framer.scoring.protocols import Metric, Protocol
-from framer.scoring.score import Task, score
 from framer.scoring.scorer import Scorer
 from framer.weights import store
 from tests.fixtures.clone import ROOT
@@ -103,7 +103,7 @@ def test_the_whole_path_offline(
     monkeypatch.setitem(protocols.PROTOCOLS, "osediff", Protocol("osediff", "", tuple(METRICS.values())))
     for threads in (1, 3):
         outs = {"osediff": tmp_path / str(threads) / "s.csv"}
-        [summary] = score([Task(*pairs, outs)], names, threads, progress=False)
+        [summary] = score_folders([Task(*pairs, outs)], names, threads, progress=False)
         assert not summary.unavailable
     for suffix in ("csv", "json"):
         one, other = ((tmp_path / name / f"s.{suffix}").read_bytes() for name in "13")
@@ -148,7 +148,7 @@ def test_batches_of_one_size_as_on_a_gpu(made, pairs: tuple[Path, Path], monkeyp
 def test_other_weights_than_the_published_are_refused(weights: Path, pairs: tuple[Path, Path], tmp_path: Path):
     generate(METRICS["musiq"], weights)
     with pytest.raises(UserError, match=r"musiq_koniq_ckpt-e95806b9\.pth: its SHA-256 starts with .* e95806b9; delete"):
-        score([Task(*pairs, {"osediff": tmp_path / "s.csv"})], ["musiq"], progress=False)
+        score_folders([Task(*pairs, {"osediff": tmp_path / "s.csv"})], ["musiq"], progress=False)
     assert not list(tmp_path.glob("s.*"))
 
 

@@ -9,10 +9,9 @@ from framer.data import image_folder
 from framer.data.images import write_index
 from framer.errors import UserError
 from framer.provenance.cards import write_card
-from framer.scoring import psnr_ssim, scorer
-from framer.scoring import score as scoring
+from framer.scoring import folders, psnr_ssim, scorer
+from framer.scoring.folders import Task, score_folders
 from framer.scoring.protocols import Protocol
-from framer.scoring.score import Task, score
 
 METRICS = ["psnr", "ssim", "niqe"]
 
@@ -38,7 +37,7 @@ def test_each_protocol_gets_the_files_that_it_gets_alone(
     names = ["framer", own, "osediff"]
     alone = {name: tmp_path / "alone" / f"{number}.csv" for number, name in enumerate(names)}
     for name, out in alone.items():
-        score([Task(*pairs, {name: out})], METRICS, progress=False)
+        score_folders([Task(*pairs, {name: out})], METRICS, progress=False)
     together = [str(tmp_path / "together" / out.name) for out in alone.values()]
     command = ["score", "--sr", str(pairs[0]), "--hr", str(pairs[1]), "--metrics", ",".join(METRICS)]
     assert main([*command, "--protocol", *names, "--out", *together, "--threads", str(threads)]) == 0
@@ -57,11 +56,11 @@ def test_one_definition_is_computed_once_and_each_file_read_once(
     read, hashed, computed = [], [], []
     real, real_hash, psnr = scorer.read_hashed, image_folder.sha256_file, psnr_ssim.psnr
     monkeypatch.setattr(scorer, "read_hashed", lambda path: read.append(path) or real(path))
-    for module in (image_folder, scoring):
+    for module in (image_folder, folders):
         monkeypatch.setattr(module, "sha256_file", lambda path: hashed.append(path) or real_hash(path))
     monkeypatch.setitem(psnr_ssim.FUNCTIONS, "psnr", lambda *a, **b: computed.append(b) or psnr(*a, **b))
     outs = {name: tmp_path / f"{Path(name).stem}.csv" for name in ("framer", own, "osediff")}
-    score([Task(*pairs, outs)], METRICS, progress=False)
+    score_folders([Task(*pairs, outs)], METRICS, progress=False)
     assert sorted(read) == sorted(folder / f"image_{i}.png" for folder in pairs for i in range(3))
     assert not hashed
     ids = {Protocol.named(name).select(["psnr"])[0].id for name in outs}
@@ -75,6 +74,6 @@ def test_an_image_that_its_index_does_not_list_is_refused(pairs: tuple[Path, Pat
     changed = folder / "image_1.png"
     changed.write_bytes(changed.read_bytes() + b"\0")  # the same pixels
     with pytest.raises(UserError) as error:
-        score([Task(*pairs, {"framer": tmp_path / "s.csv"})], ["psnr"], progress=False)
+        score_folders([Task(*pairs, {"framer": tmp_path / "s.csv"})], ["psnr"], progress=False)
     assert (error.value.path, error.value.code) == (str(changed), "mismatch")
     assert not list(tmp_path.glob("s.*"))

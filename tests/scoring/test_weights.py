@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from framer.cli import main
+from framer.scoring.folders import unavailable
 from framer.scoring.protocols import Protocol
-from framer.scoring.score import unavailable
 from framer.weights.store import files, missing
 
 PSNR, LPIPS, NIQE = Protocol.named("osediff").select(["psnr", "lpips", "niqe"])

@@ -93,7 +93,7 @@ def edit(root: Path, name: str, change) -> None:
 
 
 def test_scoring_code_scores_again_and_trains_nothing(copy: Path) -> None:
-    edit(copy, "framer/scoring/score.py", lambda text: text + "\nADDED = 1\n")
+    edit(copy, "framer/scoring/folders.py", lambda text: text + "\nADDED = 1\n")
     assert planned(copy) == {"score": 7, "figures": 1, "tables": 1, "report": 1}
 
 

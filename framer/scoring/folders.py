@@ -21,7 +21,7 @@ from framer.scoring import fid
 from framer.scoring.pairing import Pair, check, pair_up
 from framer.scoring.protocols import Metric, Protocol
 from framer.scoring.score_file import WHOLE_SET, is_score_file, write_scores
-from framer.scoring.scorer import Scored, Scorer, packages
+from framer.scoring.scorer import Scored, Scorer, one_thread, packages
 from framer.weights import store
 
 
@@ -49,7 +49,7 @@ class Summary:
     unavailable: dict[str, str]
 
 
-def score(
+def score_folders(
     tasks: Sequence[Task],
     metrics: list[str],
     threads: int = 1,
@@ -104,18 +104,19 @@ def _score(
         plan.keep_scores()
     computed = unique(metric for plan in plans for metric in plan.computed)
     hashes = store.verified(name for metric in computed for name in metric.weights)
-    scorer = Scorer(computed)
-    for plan in plans:
-        plan.resume(hashes, scorer.on_gpu)
+    with one_thread(computed):
+        scorer = Scorer(computed)
+        for plan in plans:
+            plan.resume(hashes, scorer.on_gpu)
 
-    units = [unit for i, plan in enumerate(plans) for unit in scorer.units(i, plan.pairs, plan.computed)]
-    left = [unit for unit in units if any(pair[0].name not in plans[unit.task].done for pair in unit.pairs)]
-    total, to_do = (sum(len(unit.pairs) for unit in some) for some in (units, left))
-    with tqdm(desc="score", total=total, initial=total - to_do, unit="image", disable=not progress) as bar:
-        for unit, results in scorer.run(left, threads):
-            for pair, scored in zip(unit.pairs, results, strict=True):
-                plans[unit.task].take(pair, scored)
-            bar.update(len(results))
+        units = [unit for i, plan in enumerate(plans) for unit in scorer.units(i, plan.pairs, plan.computed)]
+        left = [unit for unit in units if any(pair[0].name not in plans[unit.task].done for pair in unit.pairs)]
+        total, to_do = (sum(len(unit.pairs) for unit in some) for some in (units, left))
+        with tqdm(desc="score", total=total, initial=total - to_do, unit="image", disable=not progress) as bar:
+            for unit, results in scorer.run(left, threads):
+                for pair, scored in zip(unit.pairs, results, strict=True):
+                    plans[unit.task].take(pair, scored)
+                bar.update(len(results))
     return [summary for plan in plans for summary in plan.write(origin)]
 
 

@@ -16,9 +16,8 @@ from PIL import Image
 from framer.cli import main
 from framer.errors import UserError
 from framer.scoring import psnr_ssim
+from framer.scoring.folders import Summary, Task, score_folders
 from framer.scoring.protocols import Protocol
-from framer.scoring.score import Summary, Task
-from framer.scoring.score import score as score_tasks
 from framer.weights.store import files
 
 LPIPS, NIQE, MANIQA, MUSIQ = Protocol.named("osediff").select(["lpips", "niqe", "maniqa", "musiq"])
@@ -26,7 +25,7 @@ LPIPS, NIQE, MANIQA, MUSIQ = Protocol.named("osediff").select(["lpips", "niqe", 
 
 
 def score(sr: Path, hr: Path | None, metrics: list[str], protocol: str, out: Path, threads: int = 1) -> Summary:
-    return score_tasks([Task(sr, hr, {protocol: out})], metrics, threads, progress=False)[0]
+    return score_folders([Task(sr, hr, {protocol: out})], metrics, threads, progress=False)[0]
 
 
 def read(path: Path) -> list[tuple[str, str, float]]:
@@ -167,7 +166,7 @@ def test_several_folders_in_one_go(pairs: tuple[Path, Path], weights: Path, tmp_
     sr, hr = pairs
     outs = [{"osediff": tmp_path / f"{name}.csv"} for name in "abc"]
     tasks = [Task(sr, hr, outs[0]), Task(hr, None, outs[1]), Task(hr, hr, outs[2])]
-    done = score_tasks(tasks, ["psnr", "ssim"], threads=2, progress=False)
+    done = score_folders(tasks, ["psnr", "ssim"], threads=2, progress=False)
     assert [list(summary.means) for summary in done] == [["psnr", "ssim"], [], ["psnr", "ssim"]]
     assert done[2].means["psnr"] == pytest.approx(80)
     assert done[0].means["psnr"] == pytest.approx(statistics.mean(r[2] for r in read(tmp_path / "a.csv")[::2]))
@@ -175,7 +174,7 @@ def test_several_folders_in_one_go(pairs: tuple[Path, Path], weights: Path, tmp_
     for suffix in ("csv", "json"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / "alone" / f"a.{suffix}").read_bytes()
     with pytest.raises(UserError) as error:
-        score_tasks([tasks[0], tasks[0]], ["psnr"], progress=False)
+        score_folders([tasks[0], tasks[0]], ["psnr"], progress=False)
     assert (error.value.path, error.value.code) == (str(tmp_path / "a.csv"), "conflict")
 
 
@@ -215,10 +214,10 @@ def test_wrong_names_are_refused(pairs: tuple[Path, Path], tmp_path: Path):
 
 def test_psnr_and_ssim_need_no_torch(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
     code = (
-        "import sys; from pathlib import Path; from framer.scoring.score import Task, score\n"
+        "import sys; from pathlib import Path; from framer.scoring.folders import Task, score_folders\n"
         f"task = Task(Path({str(pairs[0])!r}), Path({str(pairs[1])!r}), "
         f"{{'framer': Path({str(tmp_path / 's.csv')!r})}})\n"
-        "score([task], ['psnr', 'ssim', 'musiq'])\n"
+        "score_folders([task], ['psnr', 'ssim', 'musiq'])\n"
         "assert 'torch' not in sys.modules and 'pyiqa' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
