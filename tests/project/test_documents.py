@@ -217,8 +217,10 @@ def test_names_of_the_package_resolve(page: Path) -> None:
 
 # tests/method/test_method_docs.py looks at what that page's snippets print.
 @pytest.mark.parametrize("block", [b for b in blocks("python") if b.page != "docs/method.md"], ids=str)
-def test_python_snippets_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_snippets_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise_image) -> None:
     monkeypatch.chdir(tmp_path)
+    for folder in ("my_images", "ground_truth"):
+        noise_image(tmp_path / folder / "1.png")
     exec(compile(block.text, str(block), "exec"), {})
 
 

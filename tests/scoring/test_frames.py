@@ -10,6 +10,9 @@ import pytest
 
 from framer.errors import UserError
 from framer.scoring import load_scores, score
+from framer.scoring.protocols import Protocol
+from framer.scoring.score_file import write_scores
+from framer.scoring.scorer import one_thread
 
 COLUMNS = ["image", "metric", "value", "id", "protocol", "reason"]
 
@@ -61,8 +64,6 @@ def test_an_edited_file_is_refused(pairs: tuple[Path, Path], tmp_path: Path) -> 
 
 
 def test_a_metric_of_the_whole_set_has_one_row(tmp_path: Path) -> None:
-    from framer.scoring.score_file import write_scores
-
     images = {"b.png": {"sr": "0"}, "a.png": {"sr": "1"}}
     rows = [("a.png", "psnr", 20.5), ("b.png", "psnr", 30.25), ("*", "fid", 101.5)]
     ids = {"psnr": "psnr@rgb,c0", "fid": "fid@inception,clean"}
@@ -71,7 +72,7 @@ def test_a_metric_of_the_whole_set_has_one_row(tmp_path: Path) -> None:
     assert frame.to_dict() == {(metric, image): value for image, metric, value in rows}
 
 
-def test_the_import_takes_no_torch_and_scoring_leaves_its_threads(pairs: tuple[Path, Path]) -> None:
+def test_psnr_and_ssim_need_no_torch(pairs: tuple[Path, Path]) -> None:
     code = f"""
 import sys
 from framer.scoring import load_scores, score
@@ -80,3 +81,17 @@ score({str(pairs[0])!r}, {str(pairs[1])!r}, metrics=["psnr", "ssim"], protocol="
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_torch_gets_its_number_of_threads_back() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with pytest.raises(KeyError), one_thread(Protocol.named("framer").select(["psnr", "niqe"])):
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
