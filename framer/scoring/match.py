@@ -21,8 +21,8 @@ from tqdm import tqdm
 from framer.errors import UserError, unknown
 from framer.scoring import psnr_ssim
 from framer.scoring.definitions import Color, Lpips, Metric, Niqe, Psnr, Ssim
+from framer.scoring.folders import unavailable
 from framer.scoring.pairing import Pair, check, pair_up
-from framer.scoring.score import unavailable
 from framer.scoring.scorer import Scorer, read_pair
 from framer.weights import store
 

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from framer.backbones.pisa_sr.losses import Perceptual
+from framer.scoring.folders import Task, score_folders
 from framer.scoring.protocols import Protocol
 from framer.scoring.pyiqa_metrics import Network, as_tensor
-from framer.scoring.score import Task, score
 from framer.weights.embedded import convert
 from framer.weights.manifest import WeightsManifest
 
@@ -104,7 +104,7 @@ def test_a_network_of_other_tensors_is_one_line(packaged, weights: Path) -> None
 
 
 def compare(folder: Path, sr: Path, hr: Path, out: Path) -> None:
-    [summary] = score([Task(sr, hr, {"osediff": out})], ["lpips", "niqe"], progress=False)
+    [summary] = score_folders([Task(sr, hr, {"osediff": out})], ["lpips", "niqe"], progress=False)
     assert not summary.unavailable
     with (folder / "osediff_published_scores.csv").open(newline="") as file:
         published = {(row["image"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
