@@ -17,7 +17,7 @@ def test_every_figure_twice_with_the_same_bytes(with_images: Study):
     render(with_images, Path("one"), missing={"pairs-b": "by hand"})
     render(with_images, Path("two"), missing={"pairs-b": "by hand"})
     names = {f"{name}.{kind}" for name in OF_STUDIES for kind in ("pdf", "png")}
-    assert {path.name for path in Path("one").iterdir()} == names
+    assert {path.name for path in Path("one").glob("[!.]*")} == names
     for name in names:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
     for name in OF_STUDIES:
@@ -27,7 +27,7 @@ def test_every_figure_twice_with_the_same_bytes(with_images: Study):
 
 def test_a_study_of_scores_alone(study: Study):
     render(study, Path("figures"))
-    assert {path.stem for path in Path("figures").iterdir()} == set(OF_STUDIES)
+    assert {path.stem for path in Path("figures").glob("[!.]*")} == set(OF_STUDIES)
 
 
 def test_power_of_a_wave_lies_at_its_frequency():
