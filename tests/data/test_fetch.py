@@ -278,7 +278,7 @@ def test_a_set_that_was_not_sealed_is_not_taken_for_complete(photos):
 
 def test_degrading_refuses(datasets):
     manifest = Manifest.load("photos-crop128", datasets)
-    with pytest.raises(UserError, match=r"photos/card\.json: not there"):
+    with pytest.raises(UserError, match=r"photos/card\.json: missing"):
         degrade_set(manifest, datasets, progress=False)
     fails(manifest, datasets, "made from photos; run: framer degrade photos-crop128")
     with pytest.raises(UserError, match=r"source is archive; run: framer fetch realsr-crop128"):

@@ -146,6 +146,6 @@ def test_a_recipe_whose_loss_is_always_zero_is_refused():
 
 
 def test_a_name_is_no_recipe():
-    with pytest.raises(UserError, match=r"'paper' is no Recipe; give Recipe.named"):
+    with pytest.raises(UserError, match=r"'paper' is not a Recipe; pass Recipe.named"):
         FramerLoss("paper")
     assert "objective='contrastive'" in repr(FramerLoss(Recipe.named("paper")))

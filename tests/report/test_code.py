@@ -147,9 +147,9 @@ def test_each_stage_reaches_its_cells(stages: Stages, tmp_path: Path, monkeypatc
     stages.edit("inference/restore.py", "\n# a comment\n")
     stages.edit("scoring/folders.py", '\n"""Words."""\n')
     assert again(trained=True) == set(), "the same work has the same ids; comments and documentation are no code"
-    stages.edit("scoring/fidelity.py")
+    stages.edit("scoring/psnr_ssim.py")
     assert again(restored=False) == everything, "scoring"
-    stages.edit("backbones/pisa_sr.py")
+    stages.edit("backbones/pisa_sr/model.py")
     assert again() == ours, "what restores with a model, and not bicubic interpolation"
     stages.edit("inference/restore.py")
     assert again() == everything, "restoring itself"

@@ -50,7 +50,7 @@ def spoil(path: Path, how: str) -> None:
         ("palette", "a palette image"),
         ("16-bit grey", "16-bit or wider gray"),
         ("16-bit RGB", "16-bit RGB"),
-        ("no image", "not a readable image"),
+        ("no image", "not a PNG, JPEG, WEBP, BMP, TIFF image"),
     ],
 )
 def test_what_is_no_8_bit_rgb_is_refused(pairs: tuple[Path, Path], tmp_path: Path, side: str, how: str, words: str):

@@ -60,7 +60,9 @@ def test_each_stage_leaves_a_complete_folder(study):
     for kind, path in (("base", "bases/b"), ("run", "runs/baseline"), ("run", "runs/framer")):
         card = read_card(root / path, kind)
         verify_payload(root / path, card)
-        assert {p.name for p in (root / path).iterdir()} == {*card["payload"], "card.json", "run.json", ".finished"}
+        visible = {p.name for p in (root / path).glob("[!.]*")}
+        assert visible == {*card["payload"], "card.json", "run.json"}
+        assert {p.name for p in (root / path).glob(".*")} == {".finished", f".{kind}.journal"}
         assert set(card["payload"]) == {"model.safetensors", "config.json", "log.csv", "heldout.csv"}
         assert str(root) not in json.dumps(card)
 
@@ -134,7 +136,7 @@ def test_restoring_again_leaves_no_image_of_before(folder, tmp_path):
     (tmp_path / "one").mkdir()
     shutil.copy(folder / "pairs/LR/3.png", tmp_path / "one")
     restore("bicubic", tmp_path / "one", tmp_path / "out", progress=False)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"1.png", "index.csv", "card.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"3.png", "index.csv", "card.json"}
 
 
 def test_blank_lr_and_seed_reach_the_network(study, folder, tmp_path):
@@ -155,7 +157,9 @@ def test_zero_steps_keep_the_starting_weights(folder, tmp_path):
     assert table(tmp_path / "runs/r/log.csv") == [] and len(table(tmp_path / "runs/r/heldout.csv")) == 1
     for checkpoint, out in ((tmp_path / "runs/r", "untrained"), ("bicubic", "bicubic")):
         restore(checkpoint, folder / "pairs/LR", tmp_path / out, progress=False)
-    for name in ("0.png", "1.png"):
+    names = [path.name for path in (tmp_path / "bicubic").glob("*.png")]
+    assert len(names) == len(list((folder / "pairs/LR").iterdir()))
+    for name in names:
         assert sha256_file(tmp_path / "untrained" / name) == sha256_file(tmp_path / "bicubic" / name)
 
 
@@ -187,7 +191,7 @@ def test_damaged_checkpoints_are_refused(study, folder, tmp_path):
 
 def test_divergence_names_step_layer_and_images(folder, tmp_path):
     said = (
-        r"at step \d+: (loss|l2|gradient) is .*; lower lr .*; stage base, images photos/[01].*; first not finite: the"
+        r"at step \d+: (loss|l2|gradient) is .*; lower lr .*; stage base, images study1/[01].*; first not finite: the"
     )
     with pytest.raises(UserError, match=said):
         pretrain(base_job("pisa_sr", 20, lr=1e30, **SMALL), [folder / "photos"], tmp_path / "b", session=QUIET)
@@ -205,6 +209,6 @@ def test_schedule():
 def test_inputs_are_never_overwritten(folder, tmp_path):
     shutil.copytree(folder / "pairs/LR", tmp_path / "mine")
     before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
-    with pytest.raises(UserError, match="--out is the folder of the LR images"):
+    with pytest.raises(UserError, match="--out: is an input of this command"):
         restore("bicubic", tmp_path / "mine", tmp_path / "other/../mine", progress=False)
     assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
