@@ -219,7 +219,7 @@ def listing(folder: Path) -> Listing:
     Raises:
         UserError: an image is missing or not listed, the index is not the card's, or the folder is unfinished.
     """
-    if others := left_out(folder):
+    if folder.is_dir() and (others := left_out(folder)):
         print(f"framer: {folder}: left out: {others}", file=sys.stderr)
     top = carded(folder)
     if top is None:
