@@ -169,7 +169,7 @@ def test_each_image_of_a_set_is_read_once(study, tmp_path, monkeypatch):
     shutil.copytree(study / "lr", lr)
     names = [f"LR/{stem}.png" for stem in STEMS]
     write_index(lr.parent, names)
-    write_card(lr.parent, "images", ["index.csv"])
+    write_card(lr.parent, "images", ["index.csv"], set="set")
     read, real = [], restoring.read_hashed
     with monkeypatch.context() as patch:
         patch.setattr(restoring, "read_hashed", lambda path: read.append(path.stem) or real(path))
@@ -185,7 +185,7 @@ def test_a_changed_image_of_a_set_is_refused(study, tmp_path, monkeypatch, done)
     lr = tmp_path / "set" / "LR"
     shutil.copytree(study / "lr", lr)
     write_index(lr.parent, [f"LR/{stem}.png" for stem in STEMS])
-    write_card(lr.parent, "images", ["index.csv"])
+    write_card(lr.parent, "images", ["index.csv"], set="set")
     if done:
         interrupted(study, tmp_path / "out", monkeypatch, lr=lr)
     shutil.copy(lr / "d.png", lr / "a.png")

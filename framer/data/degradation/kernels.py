@@ -1,7 +1,7 @@
 """Blur kernels of the second-order degradation: Gaussian families and the sinc filter.
 
 Weights sum to 1 and are whole multiples of 2^-16, or for kernels with much below zero of a larger power of two, so that
-products with 8-bit levels add up without rounding in float32: a blur has the same bits in any order, on any device.
+products with 8-bit levels add up without rounding in float32: a blur has the same bits in any order.
 """
 
 import math
@@ -15,7 +15,7 @@ Kernel = np.ndarray
 
 
 def mahalanobis(size: int, sigma_x: float, sigma_y: float, angle: float) -> np.ndarray:
-    """x^T S^-1 x on a (size, size) grid of pixels around its centre, S the rotated diag(sigma_x^2, sigma_y^2).
+    """x^T S^-1 x on a (size, size) grid of pixels around its center, S the rotated diag(sigma_x^2, sigma_y^2).
 
     Args:
         size: odd.

@@ -1,7 +1,7 @@
 """The operations of the degradation: blur, resize, noise.
 
-Images are (3, H, W) in levels: 0 to 255, where 8-bit images hold whole numbers. Every result is the same on every
-device and number of threads, down to a rounding error of float64 that the next rounding to 8 bits swallows.
+Images are (3, H, W) in levels: 0 to 255, where 8-bit images hold whole numbers. Every result has the same
+bits for any number of threads.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def blur(image: Tensor, kernel: Kernel) -> Tensor:
 
     Args:
         image: float32 of whole levels, whose products with a kernel add up exactly; or float64 of any levels.
-        kernel: of `framer.data.degradation.kernels`; for float64, any.
+        kernel: as `framer.data.degradation.kernels` makes them; for float64, any.
 
     Returns:
         The same type, in multiples of 2^-16.
@@ -94,7 +94,7 @@ def _mirrored(image: Tensor, margin: int, bottom: int = 0, right: int = 0) -> Te
     if margin + max(bottom, right) < min(h, w):
         return F.pad(image, (margin, margin + right, margin, margin + bottom), mode="reflect")
     rows, columns = (
-        torch.arange(-margin, length + margin + more, device=image.device).abs() % max(1, 2 * (length - 1))
+        torch.arange(-margin, length + margin + more).abs() % max(1, 2 * (length - 1))
         for length, more in ((h, bottom), (w, right))
     )
     return image[:, torch.minimum(rows, 2 * (h - 1) - rows)[:, None], torch.minimum(columns, 2 * (w - 1) - columns)]
@@ -103,7 +103,7 @@ def _mirrored(image: Tensor, margin: int, bottom: int = 0, right: int = 0) -> Te
 def resize(image: Tensor, size: Size, mode: Mode) -> Tensor:
     """(C, H, W) to (C, *size) float32, without antialiasing, as the published pipelines do; `area` averages.
 
-    Computed in float64: devices agree on what is left of it in float32.
+    Computed in float64, so that float32 rounds once.
     """
     h, w = image.shape[-2:]
     if (h, w) == size:
@@ -127,7 +127,7 @@ def _enlarge_area(plane: Tensor, out: Tensor) -> None:
     (top, bottom), (left, right) = (
         (i * n // m, ((i + 1) * n - 1) // m)
         for n, m in zip(plane.shape, out.shape, strict=True)
-        for i in [torch.arange(m, device=plane.device)]
+        for i in [torch.arange(m)]
     )
     columns = plane.index_select(1, left).double().add_(plane.index_select(1, right))
     for start in range(0, len(out), STRIP):
@@ -145,14 +145,14 @@ def add_noise(image: Tensor, noise: Noise) -> Tensor:
         levels = luma(noisy) if noise.gray else whole(noisy)
         shot = ShotNoise(levels.flatten().to(torch.uint8), noise.strength)
     else:
-        normal = _normal_table().to(image.device) * (noise.strength * 255)
+        normal = _normal_table() * (noise.strength * 255)
     # A run of pixels at a time stays in the cache.
     for start in range(0, channels.shape[1], RUN):
         part = channels[:, start : start + RUN]
         if noise.kind == "gaussian":
-            part += normal.index_select(0, random_words(bits, part.shape[1], "<u2").to(image.device))
+            part += normal.index_select(0, random_words(bits, part.shape[1], "<u2"))
         else:
-            part += shot.field(start, random_words(bits, part.shape[1], "<i4").to(image.device))
+            part += shot.field(start, random_words(bits, part.shape[1], "<i4"))
         part.clamp_(0, 255)
     return noisy
 
@@ -196,7 +196,7 @@ class ShotNoise:
         distinct = int(torch.bincount(levels, minlength=256).count_nonzero())
         thresholds, values = _poisson_tables(1 << (distinct - 1).bit_length())
         self.levels = levels
-        self.thresholds, self.values = thresholds.to(levels.device), values.to(levels.device) * (strength * 255)
+        self.thresholds, self.values = thresholds, values * (strength * 255)
 
     def field(self, start: int, words: Tensor) -> Tensor:
         """The noise of the pixels from `start` on, float32, for words (n), int32, of 32 random bits."""

@@ -1,19 +1,18 @@
 """Second-order degradation x4 (Wang et al., 2021): blur, resize, noise, JPEG, twice, and a last sinc filter.
 
 `draw` decides everything that is random, as plain values; `apply` carries it out. So a pair is a function of an image
-and a seed, nothing has to be stored, and every device makes the same pair of the same draw.
+and a seed, and no pair needs storing.
 
 Images are (3, H, W) float32 in [0, 1], in steps of 1/255.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from framer.data.degradation.jpeg import libjpeg, tensor_jpeg
+from framer.data.degradation.jpeg import jpeg
 from framer.data.degradation.kernels import Kernel, draw_kernel, draw_sinc
 from framer.data.degradation.operations import Mode, Noise, Size, add_noise, blur, resize, whole
 from framer.data.degradation.presets import SCALE, Degradation, Stage
@@ -117,41 +116,24 @@ def _draw_mode(rng: np.random.Generator) -> Mode:
 
 @torch.no_grad()
 def apply(hr: Tensor, draw: Draw) -> Tensor:
-    """Carry out a draw on (3, H, W) in k/255; returns (3, H/4, W/4) in k/255."""
-    return apply_batch(hr[None], [draw])[0]
-
-
-@torch.no_grad()
-def apply_batch(hr: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """Carry out one draw an image, on the images' device, to the same result on all.
-
-    On a CPU, blurs of whole levels add up without rounding in float32, and JPEG is libjpeg's. Elsewhere, and for
-    float64 on a CPU, everything is done in float64 and JPEG in tensor arithmetic. What is left between the two is the
-    rounding of float64 before a rounding to 8 bits. Noise is drawn on the CPU, since NumPy's generators define it.
+    """Carry out a draw.
 
     Args:
-        hr: (B, 3, H, W) in k/255.
-        draws: B draws for that size.
+        hr: (3, H, W) float32 in k/255, on the CPU.
+        draw: for that size.
 
     Returns:
-        (B, 3, H/4, W/4) float32 in k/255.
+        (3, H/4, W/4) float32 in k/255; the same bits for any number of threads.
     """
-    for draw in draws:
-        if hr.shape[1:] != (3, *draw.hr):
-            raise ValueError(f"the draw is for HR (3, {draw.hr[0]}, {draw.hr[1]}), not {tuple(hr.shape[1:])}")
-    fast = hr.device.type == "cpu" and hr.dtype == torch.float32
-    exact, jpeg = (torch.float32, libjpeg) if fast else (torch.float64, tensor_jpeg)
-
-    def coded(images: list[Tensor], qualities: list[int]) -> list[Tensor]:
-        return [image.to(exact) for image in jpeg(images, qualities)]
-
-    images = [_stage((image * 255).round_().to(exact), draw.first) for image, draw in zip(hr, draws, strict=True)]
-    images = coded(images, [draw.first.quality for draw in draws])
-    images = [_stage(image, draw.second) for image, draw in zip(images, draws, strict=True)]
-    images = [_finish(image, draw) if draw.jpeg_last else image for image, draw in zip(images, draws, strict=True)]
-    images = coded(images, [draw.second.quality for draw in draws])
-    images = [image if draw.jpeg_last else _finish(image, draw) for image, draw in zip(images, draws, strict=True)]
-    return torch.stack([whole(image) for image in images]).float() / 255
+    if hr.shape != (3, *draw.hr):
+        raise ValueError(f"the draw is for HR (3, {draw.hr[0]}, {draw.hr[1]}), not {tuple(hr.shape)}")
+    image = jpeg(_stage((hr * 255).round_(), draw.first), draw.first.quality)
+    image = _stage(image, draw.second)
+    if draw.jpeg_last:
+        image = jpeg(_finish(image, draw), draw.second.quality)
+    else:
+        image = _finish(jpeg(image, draw.second.quality), draw)
+    return whole(image).float() / 255
 
 
 def _stage(image: Tensor, draw: StageDraw) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from framer.data.degradation.operations import Noise, _normal_table, random_words, resize
-from framer.data.degradation.pipeline import MODES, Draw, StageDraw, apply, apply_batch, degrade, draw, sharpen, target
+from framer.data.degradation.pipeline import MODES, Draw, StageDraw, apply, degrade, draw, sharpen, target
 from framer.data.degradation.presets import PRESETS, Degradation
 from framer.errors import UserError
 from tests.fixtures.photographs import astronaut
@@ -133,33 +133,6 @@ def test_draw_and_image_sizes_must_agree():
     for h, w in ((64, 66), (28, 64)):
         with pytest.raises(ValueError, match="multiples of 4"):
             draw(PRESETS["pisa_sr"], np.random.default_rng(0), h, w)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_device_makes_the_same_pair(name):
-    """Float32 and libjpeg, as on a CPU, against float64 and JPEG in tensor arithmetic, as on a GPU: no bit differs."""
-    preset = PRESETS[name]
-    hr = torch.stack([target(photograph(side=96), preset), target(photograph(side=96).flip(-1), preset)] * 12)
-    draws = [draw(preset, np.random.default_rng(k), 96, 96) for k in range(len(hr))]
-    made = apply_batch(hr, draws)
-    assert torch.equal(made, apply_batch(hr.double(), draws))
-    assert torch.equal(made, torch.stack([apply(image, d) for image, d in zip(hr, draws, strict=True)]))
-    if torch.cuda.is_available():
-        assert torch.equal(made, apply_batch(hr.cuda(), draws).cpu())
-
-
-def test_no_number_of_threads_changes_a_batch_on_the_exact_path():
-    preset = PRESETS["seesr"]
-    draws = [draw(preset, np.random.default_rng(k), 64, 64) for k in range(6)]
-    hr = torch.stack([target(photograph(64), preset)] * 6).double()
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = apply_batch(hr, draws)
-        torch.set_num_threads(2)
-        assert torch.equal(apply_batch(hr, draws), alone)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_a_pair_is_a_function_of_image_and_seed_on_any_number_of_threads():
