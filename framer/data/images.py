@@ -172,8 +172,9 @@ def read_hashed(path: Path) -> tuple[RGB, str]:
 
 def _decoded(path: Path, content: bytes = b"") -> RGB:
     with opened(path, content) as file:
+        wide = is_wide(file)  # first: reading the orientation of a PNG decodes it, which empties its tiles
         upright = _TURNS.get(orientation(file))
-        image = _to_rgb(_narrowed(path, content) if is_wide(file) else file)
+        image = _to_rgb(_narrowed(path, content) if wide else file)
         return np.array(image if upright is None else image.transpose(upright))
 
 
@@ -217,7 +218,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         wide = np.asarray(image).astype(np.int64)
         if wide.min() < 0 or wide.max() > 65535:
             raise ValueError("its values are not 16-bit")
-        # A file of 32 bits says nothing of its range; 8-bit levels saved as integers are the usual case.
+        # The range of 32-bit integers is not defined; 8-bit levels saved as integers are the usual case.
         levels = wide if image.mode == "I" and wide.max() <= 255 else _rounded(wide)
         return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if image.mode == "F":

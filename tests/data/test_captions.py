@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framer.data.captions import UNWANTED, about_objects, captions_of, read_captions, write_captions
+from framer.data.images import stem_of
 from framer.errors import UserError
 
 STEMS = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
@@ -21,6 +22,16 @@ def test_captions_survive_the_file(tmp_path_factory, captions):
 def test_images_are_named_with_or_without_suffix(tmp_path):
     (tmp_path / "c.csv").write_text('image,caption\nb.png,"a cat, asleep"\na,\n')
     assert read_captions(tmp_path / "c.csv") == {"b": "a cat, asleep", "a": ""}
+
+
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_names_with_dots_are_different_images(tmp_path, suffix):
+    (tmp_path / "c.csv").write_text(f"image,caption\nshot.1{suffix},one\nshot.2{suffix},two\n")
+    assert read_captions(tmp_path / "c.csv") == {"shot.1": "one", "shot.2": "two"}
+    assert [stem_of(name) for name in ("shot.1.png", "shot.2.jpg")] == ["shot.1", "shot.2"]
+    for name in ("shot.1.txt", "shot.2.txt"):
+        (tmp_path / name).write_text(name)
+    assert read_captions(tmp_path).keys() == {"shot.1", "shot.2"}
 
 
 def test_a_folder_of_text_files(tmp_path):

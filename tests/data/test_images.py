@@ -1,6 +1,7 @@
 import hashlib
 import os
 import struct
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from framer.data.image_folder import listing
 from framer.data.images import Entry, image_size, list_images, paired, read_index, read_rgb, write_index, write_png
 from framer.errors import UserError
 
@@ -96,13 +98,13 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert image_size(tmp_path / "x.png") == (24, 16)
 
 
-def test_grey_is_repeated(tmp_path):
+def test_gray_is_repeated(tmp_path):
     grey = np.arange(60, dtype=np.uint8).reshape(6, 10)
     Image.fromarray(grey).save(tmp_path / "x.png")
     assert np.array_equal(read_rgb(tmp_path / "x.png"), np.repeat(grey[:, :, None], 3, 2))
 
 
-def test_16_bit_grey_is_rounded_not_clipped(tmp_path):
+def test_16_bit_gray_is_rounded_not_clipped(tmp_path):
     values = np.array([[0, 128, 129, 257, 32896, 65406, 65407, 65535]], np.uint16)
     png16(tmp_path / "x.png", values[:, :, None])
     expected = np.round(values / 257).astype(np.uint8)
@@ -111,10 +113,96 @@ def test_16_bit_grey_is_rounded_not_clipped(tmp_path):
     assert np.array_equal(read_rgb(tmp_path / "x.tif"), np.repeat(expected[:, :, None], 3, 2))
 
 
-def test_16_bit_colour_keeps_its_values_to_one_level(tmp_path):
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_color_is_rounded_as_gray_is(tmp_path, suffix):
     values = np.random.default_rng(0).integers(0, 65536, (8, 8, 3))
-    png16(tmp_path / "x.png", values)
-    assert np.abs(read_rgb(tmp_path / "x.png") - values / 257).max() <= 1
+    values[0, :, 0] = [0, 128, 129, 257, 32896, 65406, 65407, 65535]
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "png":
+        png16(path, values)
+    else:
+        cv2 = pytest.importorskip("cv2")
+        cv2.imwrite(str(path), values[:, :, ::-1].astype(np.uint16), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    assert np.array_equal(read_rgb(path), np.round(values / 257).astype(np.uint8))
+
+
+def test_a_32_bit_tiff_of_8_bit_levels_keeps_them(tmp_path):
+    levels = np.arange(256, dtype=np.int32).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "8.tif")
+    assert np.array_equal(read_rgb(tmp_path / "8.tif")[..., 0], levels)
+    Image.fromarray(levels * 257).save(tmp_path / "16.tif")
+    assert np.array_equal(read_rgb(tmp_path / "16.tif")[..., 1], levels)
+    Image.fromarray(levels - 1).save(tmp_path / "negative.tif")
+    with pytest.raises(UserError) as error:
+        read_rgb(tmp_path / "negative.tif")
+    assert (error.value.path, error.value.code) == (str(tmp_path / "negative.tif"), "unreadable")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_does_not_hide_the_pixels(tmp_path):
+    pixels = np.full((8, 16, 3), 90, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffrest")
+    assert np.array_equal(read_rgb(tmp_path / "x.jpg"), pixels)
+    assert image_size(tmp_path / "x.jpg") == (16, 8)
+
+
+def left_out_of(folder, capsys):
+    """What one line says that `listing` leaves out."""
+    listing(folder)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 1
+    return "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "name", ["x.jfif", "x.jpe", "x.gif", "x.ppm", "x.avif", "x.tga", "dangling.png", "loop.png", "pipe.png", "more"]
+)
+def test_what_is_no_image_file_is_named_in_one_line(tmp_path, noise_image, capsys, name):
+    noise_image(tmp_path / "a.png")
+    assert left_out_of(tmp_path, capsys) == ""
+    match name:
+        case "dangling.png":
+            (tmp_path / name).symlink_to(tmp_path / "gone.png")
+        case "loop.png":
+            (tmp_path / name).symlink_to(tmp_path / name)
+        case "pipe.png":
+            os.mkfifo(tmp_path / name)
+        case "more":
+            noise_image(tmp_path / "more/b.png")
+        case _:
+            (tmp_path / name).write_bytes(b"x")
+    assert name in left_out_of(tmp_path, capsys)
+    assert list(list_images(tmp_path)) == ["a"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_of_several_frames_the_first_is_read_and_one_line_tells(tmp_path, noise_image, capsys, suffix):
+    frames = [Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (10, 200)]
+    options = {"lossless": True} if suffix == "webp" else {}
+    frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], **options)
+    assert f"x.{suffix}" in left_out_of(tmp_path, capsys)
+    assert np.array_equal(read_rgb(tmp_path / f"x.{suffix}"), np.asarray(frames[0]))
+
+
+def test_names_pair_in_either_normal_form_of_unicode(tmp_path, noise_image):
+    for part, form in (("LR", "NFC"), ("HR", "NFD")):
+        noise_image(tmp_path / part / unicodedata.normalize(form, "sch\u00f6n.png"))
+    [(stem, lr, hr)] = paired(tmp_path / "LR", tmp_path / "HR")
+    assert stem == "sch\u00f6n" and lr.name != hr.name
+    noise_image(tmp_path / "LR" / hr.name)
+    with pytest.raises(UserError) as error:
+        list_images(tmp_path / "LR")
+    assert error.value.code == "conflict"
+
+
+@pytest.mark.parametrize("name", [b"\xe4.png", b"a\nb.png"])
+def test_names_that_do_not_fit_on_a_line_are_refused(tmp_path, noise_image, name):
+    noise_image(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / os.fsdecode(name))
+    with pytest.raises(UserError) as error:
+        list_images(tmp_path)
+    assert error.value.path == str(tmp_path)
+    assert str(error.value).isprintable()
 
 
 def test_transparency_is_laid_over_white(tmp_path):

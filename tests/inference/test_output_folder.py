@@ -20,6 +20,7 @@ from framer.provenance.cards import write_card
 from framer.provenance.hashing import sha256_file
 from framer.provenance.journal import Journal
 from framer.runs.run_dir import data_digests
+from tests.fixtures.writers import held
 
 Folders = tuple[Path, Path, Path]
 
@@ -90,11 +91,15 @@ def test_an_image_that_is_begun_in_the_journal_goes_too(tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def run(command: str, folders: Folders) -> tuple[int, str]:
-    """Exit code of a command that writes into the folder `out`."""
+def command_line(command: str, folders: Folders) -> list[str]:
     sr, lr, out = folders
     source = ["--checkpoint", "bicubic"] if command == "restore" else ["--images", str(sr)]
-    return main([command, *source, "--lr", str(lr), "--out", str(out)])
+    return [command, *source, "--lr", str(lr), "--out", str(out)]
+
+
+def run(command: str, folders: Folders) -> int:
+    """Exit code of a command that writes into the folder `out`."""
+    return main(command_line(command, folders))
 
 
 def data_set(folder: Path, make) -> None:
@@ -198,6 +203,30 @@ def test_a_second_writer_is_refused_and_named(folders: Folders, capsys: pytest.C
     assert f"process {os.getpid()} on {socket.gethostname()}" in error
     assert run(command, folders) == 0
     assert sorted(contents(out)) == ["a.png", "b.png", "card.json", "index.csv"]
+
+
+@pytest.mark.parametrize("command", ["restore", "import-images"])
+def test_of_two_processes_at_once_one_writes_the_whole_folder(folders: Folders, tmp_path: Path, capsys, command: str):
+    sr, lr, out = folders
+    assert run(command, (sr, lr, tmp_path / "alone")) == 0
+    with held(command_line(command, folders), "framer.inference.output_folder", "write_png") as pid:
+        for second in ("restore", "import-images"):
+            assert run(second, folders) == 2
+            assert f"process {pid} on {socket.gethostname()}" in capsys.readouterr().err
+    assert contents(out) == contents(tmp_path / "alone")
+
+
+def test_imported_images_are_never_deleted(folders: Folders, noise_image) -> None:
+    """`--images X --out X` with an image of a wrong size, and without; `--out` of the LR images."""
+    sr, lr, _ = folders
+    before = contents(sr.parent)
+    for out in (sr, lr):
+        assert run("import-images", (sr, lr, out)) == 2
+    assert contents(sr.parent) == before
+    noise_image(sr / "b.png", 8, 8)
+    before = contents(sr.parent)
+    assert run("import-images", (sr, lr, sr)) == 2
+    assert contents(sr.parent) == before
 
 
 def test_a_card_inside_a_set_is_not_the_sets(tmp_path: Path, noise_image) -> None:

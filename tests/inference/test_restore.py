@@ -207,6 +207,29 @@ def test_another_lr_folder_leaves_no_image_of_before(study, tmp_path, written, m
     assert content(tmp_path / "out") == content(tmp_path / "once")
 
 
+def tree(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("card", [True, False], ids=["the card is there", "the card is deleted"])
+def test_a_changed_setting_replaces_the_images_and_touches_nothing_else(study, tmp_path, card):
+    """A finished study with one restore setting changed; Snakemake deletes the card before the job runs again."""
+    row, beside = tmp_path / "images/row", tmp_path / "images/beside"
+    for out in (row, beside):
+        run(study, out)
+    (row / ".notes").write_text("the user's")
+    if not card:
+        (row / "card.json").unlink()
+    everything = [tree(study), tree(tmp_path)]
+    run(study, row, settings={"steps": 3})
+    assert tree(study) == everything[0]
+    after = tree(tmp_path)
+    changed = {name for name in after.keys() | everything[1] if after.get(name) != everything[1].get(name)}
+    assert changed == {f"images/row/{name}" for name in (*(f"{stem}.png" for stem in STEMS), "index.csv", "card.json")}
+    run(study, tmp_path / "fresh", settings={"steps": 3})
+    assert content(row) == content(tmp_path / "fresh") | {".notes": b"the user's"}
+
+
 def test_an_error_keeps_what_is_finished(study, tmp_path, written, monkeypatch):
     run(study, tmp_path / "once")
     out, real, seen = tmp_path / "out", restoring.to_rgb, []

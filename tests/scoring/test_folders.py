@@ -19,6 +19,7 @@ from framer.scoring import psnr_ssim
 from framer.scoring.folders import Summary, Task, score_folders
 from framer.scoring.protocols import Protocol
 from framer.weights.store import files
+from tests.fixtures.writers import held
 
 LPIPS, NIQE, MANIQA, MUSIQ = Protocol.named("osediff").select(["lpips", "niqe", "maniqa", "musiq"])
 [PARAMETERS] = files(NIQE.weights)
@@ -113,6 +114,30 @@ def test_a_value_that_is_no_number_names_its_image(pairs: tuple[Path, Path], tmp
     with pytest.raises(UserError, match=r"SR/image_0\.png: psnr@rgb,c0 is nan; look at the image"):
         score(*pairs, ["psnr"], "framer", tmp_path / "s.csv")
     assert not list(tmp_path.glob("s.*"))
+
+
+def command_line(pairs: tuple[Path, Path], out: Path, metrics: str = "psnr") -> list[str]:
+    sr, hr = map(str, pairs)
+    return ["score", "--sr", sr, "--hr", hr, "--metrics", metrics, "--protocol", "osediff", "--out", str(out)]
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.json"])
+def test_files_of_others_are_kept(pairs: tuple[Path, Path], tmp_path: Path, name: str, capsys):
+    (tmp_path / name).write_text('{"mine": 1}')
+    assert main(command_line(pairs, tmp_path / "s.csv")) == 2
+    assert str(tmp_path / name) in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.glob("s.*")} == {name: '{"mine": 1}'}
+
+
+def test_of_two_processes_at_once_one_writes_the_scores(pairs: tuple[Path, Path], tmp_path: Path, capsys):
+    out = tmp_path / "s.csv"
+    assert main(command_line(pairs, tmp_path / "alone.csv")) == 0
+    with held(command_line(pairs, out), "framer.scoring.score", "_Plan.take") as pid:
+        assert main(command_line(pairs, out)) == 2
+        assert f"process {pid} on " in capsys.readouterr().err
+        assert not out.exists()
+    for suffix in (".csv", ".json"):
+        assert out.with_suffix(suffix).read_bytes() == (tmp_path / "alone").with_suffix(suffix).read_bytes()
 
 
 def test_any_number_of_processes_gives_the_same_bytes(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
