@@ -253,11 +253,9 @@ def test_sizes_and_names_of_outputs_are_checked_before_any_work(tmp_path: Path, 
 
 
 def test_outputs_above_pillows_limit_are_sealed_and_read(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    """More pixels than Pillow opens by default, 179 million, as of a photograph of 12 megapixels."""
-    image = np.zeros((16, 2**24 - 2**20, 3), np.uint8)
+    """More pixels than Pillow opens without a warning by default, 89 million."""
     with output_folder.filling(tmp_path, 1, {"a": 1}, ()) as folder:
-        folder.write("a", image)
-        folder.seal("code")
+        folder.write("a", np.zeros((16, 2**22 + 2**21, 3), np.uint8))
+        folder.seal("code")  # decodes it
     verify(tmp_path)
-    assert read_rgb(tmp_path / "a.png").shape == image.shape
     assert not recwarn.list
