@@ -34,7 +34,11 @@ def package(clone: Path) -> Path:
 def trainings(root: Path) -> dict[str, list[str]]:
     """By run: the digest of its job, the fingerprint of its code, and the name of its recipe, or 'None'."""
     done = subprocess.run(
-        [sys.executable, "-c", ASK], cwd=root, env={"PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, check=True
+        [sys.executable, "-c", ASK],
+        cwd=root,
+        env={"PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        check=True,
     )
     return json.loads(done.stdout)
 

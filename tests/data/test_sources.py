@@ -132,7 +132,7 @@ def test_a_corrupt_body_from_the_web_is_fetched_again_and_then_refused(tmp_path,
     assert images(tmp_path / "mine") == IMAGES
     shutil.rmtree(tmp_path / "mine")
     web.corrupt = 2
-    with pytest.raises(UserError, match="its SHA-256 is .*, not "):
+    with pytest.raises(UserError, match=r"its SHA-256 is .*, not "):
         fetch(made, tmp_path, progress=False)
     assert not images(tmp_path)
 

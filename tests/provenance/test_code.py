@@ -239,7 +239,10 @@ def test_the_module_of_errors_computes_no_result() -> None:
             assert {item.name for item in node.body if isinstance(item, ast.FunctionDef)} <= {"__init__"}
         else:
             documented = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            literal = isinstance(node, ast.Assign) and [target.id for target in node.targets] in (["Code"], ["MOST_NAMES"])
+            literal = isinstance(node, ast.Assign) and [target.id for target in node.targets] in (
+                ["Code"],
+                ["MOST_NAMES"],
+            )
             assert documented or literal or isinstance(node, (ast.Import, ast.ImportFrom)), ast.unparse(node)
 
 

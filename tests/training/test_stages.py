@@ -191,7 +191,7 @@ def test_damaged_checkpoints_are_refused(study, folder, tmp_path):
 
 def test_divergence_names_step_layer_and_images(folder, tmp_path):
     said = (
-        r"at step \d+: (loss|l2|gradient) is .*; lower lr .*; stage base, images study1/[01].*; first not finite: the"
+        r"at step \d+: (loss|l2|gradient) is .*; lower lr .*; stage base, images study\d/[01].*; first not finite: the"
     )
     with pytest.raises(UserError, match=said):
         pretrain(base_job("pisa_sr", 20, lr=1e30, **SMALL), [folder / "photos"], tmp_path / "b", session=QUIET)
