@@ -38,8 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit code 0: done; 1: a failure; 2: something for the user to put right, in one line."""
-    signals.install()
+    """Run one command. Exit code 0: done; 1: a failure; 2: something for the user to put right, in one line.
+
+    Args:
+        argv: the command and its arguments; None for those of this process, whose signals are the command's then.
+    """
+    if argv is None:
+        signals.install()
     # It comes with pyiqa, is not used here, and warns of a kernel it does not find whenever diffusers is imported.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:

@@ -44,7 +44,8 @@ def training(args):
     signal.signal(signal.SIGTERM, before)
 
 cli.COMMANDS["plan"] = (globals()[sys.argv.pop()], "test.", ())
-sys.exit(cli.main(["plan"]))
+sys.argv[1:] = ["plan"]
+sys.exit(cli.main())
 """
 
 
