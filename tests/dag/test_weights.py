@@ -150,4 +150,4 @@ def test_the_workflow_fetches_scores_and_rests(clone: Path, monkeypatch: pytest.
     path.unlink()
     again = snakemake(clone, "-n", *run).stdout
     assert jobs(again) == {"score": 1, "total": 1}
-    assert "Without weights: NIQE of framer; they come by: framer fetch --protocol framer" in again
+    assert "Without weights: NIQE of framer; fetch them by: framer fetch --protocol framer" in again

@@ -43,7 +43,7 @@ def test_a_good_cluster_has_nothing_wrong(clone):
 @pytest.mark.parametrize(
     ("cluster", "check", "says"),
     [
-        (replace(GOOD, programs=("sbatch",)), "programs", "sbatch: not here"),
+        (replace(GOOD, programs=("sbatch",)), "programs", "sbatch: not found"),
         (configured(MinJobAge="30 sec"), "status of jobs", "to at most 10"),
         (configured(KillWait="5 sec"), "time for a checkpoint", "5 s from SIGTERM"),
         (replace(GOOD, environment={"SLURM_CONF": "x/slurm.conf"}), "SLURM_CONF", "does not reach"),
@@ -76,7 +76,7 @@ def test_sacct_never_returns_with_and_without_accounting(clone):
     assert not wrong(without, clone)
     profile = clone / "slurm/profile.yaml"
     profile.write_text(profile.read_text().replace("slurm-status-command: squeue", "slurm-status-command: sacct"))
-    assert "hangs without accounting" in wrong(without, clone)["accounting"]
+    assert "never returns without accounting" in wrong(without, clone)["accounting"]
     assert "hangs on jobs that are cancelled from outside" in wrong(GOOD, clone)["accounting"]
 
 

@@ -132,7 +132,7 @@ def test_files_of_others_are_kept(pairs: tuple[Path, Path], tmp_path: Path, name
 def test_of_two_processes_at_once_one_writes_the_scores(pairs: tuple[Path, Path], tmp_path: Path, capsys):
     out = tmp_path / "s.csv"
     assert main(command_line(pairs, tmp_path / "alone.csv")) == 0
-    with held(command_line(pairs, out), "framer.scoring.score", "_Plan.take") as pid:
+    with held(command_line(pairs, out), "framer.scoring.folders", "_Plan.take") as pid:
         assert main(command_line(pairs, out)) == 2
         assert f"process {pid} on " in capsys.readouterr().err
         assert not out.exists()
