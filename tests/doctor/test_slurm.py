@@ -77,7 +77,7 @@ def test_sacct_never_returns_with_and_without_accounting(clone):
     profile = clone / "slurm/profile.yaml"
     profile.write_text(profile.read_text().replace("slurm-status-command: squeue", "slurm-status-command: sacct"))
     assert "never returns without accounting" in wrong(without, clone)["accounting"]
-    assert "hangs on jobs that are cancelled from outside" in wrong(GOOD, clone)["accounting"]
+    assert "never returns for jobs that are cancelled from outside" in wrong(GOOD, clone)["accounting"]
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,7 @@ def test_wrappers_are_taken_off():
     assert unwrapped(Loop("unet").model) is not None and unwrapped(torch.nn.Linear(1, 1)).in_features == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_does_not_grow(kind):
     loop = Loop(kind)
