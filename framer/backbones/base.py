@@ -88,8 +88,13 @@ class Backbone(Restorer):
         return importlib.import_module(self.settings.layers)
 
     @abstractmethod
-    def add_heads(self) -> None:
-        """Create the modules that the FRAMER loss needs besides `network`, if any. Called after `adapt`."""
+    def add_heads(self, space: "Space" = "x0") -> None:
+        """Create the modules that the FRAMER loss needs besides `network`, if any. Called after `adapt`.
+
+        Args:
+            space: where the recipe compares layers. Heads that start at zero give students of zero in the space of the
+                output, from which no gradient leads away.
+        """
 
     @abstractmethod
     def pretraining_loss(self, batch: Batch) -> StepLoss:

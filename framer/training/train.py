@@ -105,6 +105,6 @@ def stages_of(job: TrainJob, backbone: Backbone, *, heads: bool) -> Callable[[st
             backbone.adapt(stage)
         if heads and stage == first:
             with seeded(derive_seed(job.seeds["init"], "heads")):
-                backbone.add_heads()
+                backbone.add_heads(job.recipe.space if job.recipe else "x0")
 
     return begin

@@ -19,20 +19,23 @@ Target = Literal["latents", "features"]
 """`PiSASRSettings.framer_maps`: the target of the heads' projection."""
 
 
-def new_heads(channels: Sequence[int], latent: int, target: Target) -> AlignmentHeads:
+def new_heads(channels: Sequence[int], latent: int, target: Target, space: Space) -> AlignmentHeads:
     """Create one 1x1 convolution per block.
 
-    Projections to latents start at zero, so that every student starts as the bicubic image. Projections to the features
-    of the last block, which are the teacher then, start at random: a map of zeros has no cosine.
+    Projections to latents that are compared as x0 estimates start at zero, so that every student starts as the bicubic
+    image. Projections to the residual itself, or to the features of the last block, which are the teacher then, start
+    at random: a map of zeros has no cosine, and no gradient leads away from it.
 
     Args:
         channels: `block_out_channels` of the U-Net.
         latent: number of latent channels.
         target: the heads' target.
+        space: where layers are compared.
     """
     widths = (*channels, channels[-1], *reversed(channels))
     if target == "latents":
-        return zeroed(AlignmentHeads(widths, latent))
+        heads = AlignmentHeads(widths, latent)
+        return zeroed(heads) if space == "x0" else heads
     return AlignmentHeads(widths[:-1], widths[-1])
 
 
