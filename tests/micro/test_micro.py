@@ -62,7 +62,7 @@ def test_every_rule_and_every_recipe(clone: Path, hub: Hub) -> None:
         first, said = snakemake(clone, HF_ENDPOINT=hub.url)
     assert (
         "n/a in the tables: images of SwinIR" in said
-        and "n/a in the tables: pisa_sr: put weights/pisa_sr/pisa_sr.pkl" in said
+        and "n/a in the tables: pisa_sr: download weights/pisa_sr/pisa_sr.pkl manually" in said
     )
 
     # What is brought by hand: a run in the form of the published weights, and the images of another method.
