@@ -153,7 +153,8 @@ def test_a_training_survives_whatever_a_cluster_does(clone: Path) -> None:
     assert "resuming from step" in log(root)
     card = read_card(root / RUN, "run")
     verify_payload(root / RUN, card)
-    assert {path.name for path in (root / RUN).iterdir()} == {*card["payload"], "card.json", "run.json", ".finished"}
+    hidden = {".finished", ".run.journal"}
+    assert {path.name for path in (root / RUN).iterdir()} == {*card["payload"], "card.json", "run.json", *hidden}
     rows = list(csv.reader((root / RUN / "log.csv").open()))
     reference = list(csv.reader((root / "results/reference/runs" / RUN.name / "log.csv").open()))
     assert rows[: len(reference)] == reference
