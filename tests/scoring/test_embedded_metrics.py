@@ -14,6 +14,7 @@ from PIL import Image
 from pyiqa.archs.lpips_arch import LPIPS
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from framer.backbones.pisa_sr.losses import Perceptual
 from framer.scoring.folders import Task, score_folders
@@ -103,11 +104,22 @@ def test_a_network_of_other_tensors_is_one_line(packaged, weights: Path) -> None
     assert (error.value.path, error.value.code) == (str(alex), "unreadable")
 
 
-APART = {("DSC_0988_x1.png", "lpips"): 4e-4}
-"""Of 39 images, the one whose published LPIPS is further from the same tensors' than 2e-4; the cause is not known."""
+def rounded(x: Tensor) -> Tensor:
+    """`x` (float32) with the 10 bits of mantissa that TF32 keeps."""
+    return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
-def compare(folder: Path, sr: Path, hr: Path, out: Path) -> None:
+class TF32(TorchFunctionMode):
+    """Convolutions as GPUs since Ampere make them by default, and so made the published LPIPS."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func is torch.conv2d and args[0].dtype == torch.float32:
+            args = (rounded(args[0]), rounded(args[1]), *args[2:])
+        return func(*args, **(kwargs or {}))
+
+
+def gaps(folder: Path, sr: Path, hr: Path, out: Path) -> dict[str, float]:
+    """Per metric, the largest difference from a published score, over all images."""
     [summary] = score_folders([Task(sr, hr, {"osediff": out})], ["lpips", "niqe"], progress=False)
     assert not summary.unavailable
     with (folder / "osediff_published_scores.csv").open(newline="") as file:
@@ -115,11 +127,12 @@ def compare(folder: Path, sr: Path, hr: Path, out: Path) -> None:
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * len(list(sr.iterdir()))
-    found = {
-        (row["image"], row["metric"]): float(row["value"]) - published[row["image"], row["metric"]] for row in rows
+    return {
+        metric: max(
+            abs(float(row["value"]) - published[row["image"], metric]) for row in rows if row["metric"] == metric
+        )
+        for metric in ("lpips", "niqe")
     }
-    allowed = {key: APART.get(key, {"lpips": 2e-4, "niqe": 0.03}[key[1]]) for key in found}
-    assert {key: gap for key, gap in found.items() if abs(gap) > allowed[key]} == {}
 
 
 @pytest.mark.skipif(not DATA, reason="set FRAMER_TEST_DATA to a folder of published images and scores")
@@ -131,7 +144,8 @@ def test_published_scores_of_three_images(packaged, tmp_path: Path) -> None:
         (tmp_path / side).mkdir()
         for path in sorted((folder / side).iterdir())[:3]:
             Image.open(path).save(tmp_path / side / path.name)
-    compare(folder, tmp_path / "osediff", tmp_path / "hr", tmp_path / "s.csv")
+    found = gaps(folder, tmp_path / "osediff", tmp_path / "hr", tmp_path / "s.csv")
+    assert found["lpips"] < 2e-4 and found["niqe"] < 0.03
 
 
 @pytest.mark.slow
@@ -140,4 +154,8 @@ def test_published_scores_of_three_images(packaged, tmp_path: Path) -> None:
 def test_published_scores_of_all_images(packaged, tmp_path: Path, name: str) -> None:
     packaged("lpips-alex"), packaged("niqe")
     folder = Path(str(DATA), name)
-    compare(folder, folder / "osediff", folder / "hr", tmp_path / "s.csv")
+    with TF32():
+        found = gaps(folder, folder / "osediff", folder / "hr", tmp_path / "s.csv")
+    assert found["lpips"] < 4e-5 and found["niqe"] < 0.03
+    # In float32 two of the 39 images are more than 2e-4 away.
+    assert gaps(folder, folder / "osediff", folder / "hr", tmp_path / "float.csv")["lpips"] < 4e-4

@@ -115,7 +115,7 @@ def test_a_run_goes_through_the_engine_and_restores_without_the_text_encoder(pip
     options = settings_of("pisa_sr", {"restore": SMALL}).restore
     model.process_size = 64
     assert model.restore_image(lr, draws(), options).shape == (1, 3, 40, 120)
-    assert "text" not in model.__dict__  # the encoder was never read
+    assert "_encoder" not in model.text.__dict__  # the text encoder was never read
 
     (base / "unet/config.json").write_text((base / "unet/config.json").read_text() + " ")
     with pytest.raises(UserError, match=r"unet/config\.json: its sha256 is not the one in"):
