@@ -5,11 +5,15 @@ number of sampler steps trains nothing again.
 """
 
 from collections.abc import Container
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from framer.config_file import Strict
+from framer.errors import UserError
+
+if TYPE_CHECKING:  # the code of a baseline does not include the method
+    from framer.method.recipe import Recipe
 
 
 class RestoreSettings(Strict):
@@ -28,17 +32,29 @@ class Settings(Strict):
         layers: the module that reads a network's layers for FRAMER, imported for trainings with a recipe and analyses
             alone; empty where the module of the class does it itself, so that every job depends on its code.
         stages: names of the training stages in their order; a study trains the first or more of them.
+        truths: what of the ground truth the training loss gives to a recipe that asks for it: "latent".
     """
 
     backbone: ClassVar[str]
     layers: ClassVar[str] = ""
     stages: ClassVar[tuple[str, ...]]
+    truths: ClassVar[tuple[str, ...]] = ()
 
     restore: RestoreSettings = RestoreSettings()
 
     def needs(self, stages: Container[str]) -> tuple[str, ...]:
         """Ids of the manifests of weights that training some stages needs besides the base."""
         return ()
+
+    def check(self, recipe: "Recipe") -> None:
+        """Refuse a recipe that the training loss of these settings cannot compute.
+
+        Raises:
+            UserError: with the field of the recipe as its key.
+        """
+        if recipe.needs_truth and "latent" not in self.truths:
+            message = "this backbone gives its loss no clean latent; choose 'final', 'middle' or a layer index"
+            raise UserError(message, key="recipe.teacher", code="conflict")
 
     @property
     def training(self) -> dict[str, Any]:

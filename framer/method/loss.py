@@ -132,7 +132,8 @@ class FramerLoss(nn.Module):
         Args:
             students: L maps (B, C, H, W), one per layer in the order of the network, its last layer included.
                 A map that the recipe excludes gets a gradient of zeros.
-            teacher: the final output (B, C, H, W), in the same space as the students. No gradient flows into it.
+            teacher: the final output (B, C, H, W), in the same space as the students, or with `Recipe.teacher` "truth"
+                what it should be. No gradient flows into it.
             negatives: L layer indices in [0, L), the negative of each student, used as given on each rank. Entries of
                 layers that are not students are not read. By default they are drawn according to `Recipe.negatives`.
             generator: for the draw; by default torch's CPU generator. All ranks use rank 0's draw.
@@ -162,7 +163,7 @@ class FramerLoss(nn.Module):
             )
 
         chosen = self._negatives(layers, len(students), negatives, generator, teacher.device)
-        target = teacher if self.recipe.teacher == "final" else students[source]
+        target = teacher if self.recipe.teacher in ("final", "truth") else students[source]
         dtype = torch.promote_types(teacher.dtype, torch.float32)
         with torch.autocast(teacher.device.type, enabled=False):
             maps = {i: students[i].to(dtype) for i in sorted({*layers, *(j for j in chosen if j is not None)})}
@@ -176,9 +177,10 @@ class FramerLoss(nn.Module):
         return replace(output, loss=_ZeroGradient.apply(output.loss, *unused)) if unused else output
 
     def _source(self, total: int) -> int:
-        """Index of the teacher's layer."""
+        """Index of the teacher's layer; with the truth as the teacher, of the layer whose place it takes."""
         teacher = self.recipe.teacher
-        source = {"final": total - 1, "middle": total // 2}[teacher] if isinstance(teacher, str) else teacher
+        named = {"final": total - 1, "truth": total - 1, "middle": total // 2}
+        source = named[teacher] if isinstance(teacher, str) else teacher
         if not 0 <= source < total:
             raise UserError(f"there is no layer {source} among {total} students", key="recipe.teacher")
         return source

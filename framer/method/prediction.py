@@ -34,11 +34,7 @@ def to_x0(output: Tensor, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha:
     sigma = _broadcast(sigma)
     if kind == "flow":
         return noisy - sigma * output
-    if kind not in ("epsilon", "v"):
-        raise UserError(f"{kind!r} is not one of epsilon, v, flow", key="kind")
-    if alpha is None:
-        raise UserError(f"required for the prediction {kind!r}", key="alpha", code="missing")
-    alpha = _broadcast(alpha)
+    alpha = _signal(kind, alpha)
     return (noisy - sigma * output) / alpha if kind == "epsilon" else alpha * noisy - sigma * output
 
 
@@ -55,11 +51,53 @@ def compared(
     Raises:
         UserError: an unknown space, or as `to_x0`.
     """
-    if space not in get_args(Space):
-        raise UserError(f"{space!r} is not one of {', '.join(get_args(Space))}", key="space")
-    if space == "output":
+    if _known(space) == "output":
         return list(outputs)
     return [to_x0(output, kind, noisy, sigma, alpha) for output in outputs]
+
+
+def truth(
+    clean: Tensor, space: Space, kind: Prediction, noisy: Tensor, sigma: Tensor, alpha: Tensor | None = None
+) -> Tensor:
+    """The clean latent in the space in which a recipe compares: as it is, or as the output that implies it.
+
+    In the space of the output it is the inverse of `to_x0`, whose arguments it takes:
+
+        epsilon:  eps = (x_t - alpha x0) / sigma
+        v:        v = (alpha x_t - x0) / sigma
+        flow:     v = (x_t - x0) / sigma
+
+    Args:
+        clean: x0, (B, C, H, W).
+        space: `Recipe.space`.
+        kind, noisy, alpha: as for `to_x0`.
+        sigma: noise level per sample, (B,) or (); > 0 in the space of the output.
+
+    Raises:
+        UserError: as `compared`.
+    """
+    if _known(space) == "x0":
+        return clean
+    sigma = _broadcast(sigma)
+    if kind == "flow":
+        return (noisy - clean) / sigma
+    alpha = _signal(kind, alpha)
+    return (noisy - alpha * clean) / sigma if kind == "epsilon" else (alpha * noisy - clean) / sigma
+
+
+def _known(space: Space) -> Space:
+    if space not in get_args(Space):
+        raise UserError(f"{space!r} is not one of {', '.join(get_args(Space))}", key="space")
+    return space
+
+
+def _signal(kind: Prediction, alpha: Tensor | None) -> Tensor:
+    """alpha of a kind whose formulas have one, to broadcast against maps."""
+    if kind not in ("epsilon", "v"):
+        raise UserError(f"{kind!r} is not one of epsilon, v, flow", key="kind")
+    if alpha is None:
+        raise UserError(f"required for the prediction {kind!r}", key="alpha", code="missing")
+    return _broadcast(alpha)
 
 
 def _broadcast(level: Tensor) -> Tensor:

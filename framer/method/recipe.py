@@ -35,9 +35,12 @@ class Recipe:
     difference to the teacher, without bands or weights. `none`: nothing, the noise-prediction loss alone. The last two
     are rows of the paper's Table 2."""
 
-    teacher: int | Literal["final", "middle"] = "final"
+    teacher: int | Literal["final", "middle", "truth"] = "final"
     """Who teaches. `final`: the final output (both). An index k, or `middle` (k = L // 2): the fixed layer
-    `students[k]` instead, a row of Table 3. Which layer the paper fixed there is not known."""
+    `students[k]` instead, a row of Table 3. Which layer the paper fixed there is not known. `truth`: the clean latent
+    of the HR image, in `space`, for the students of `final`. It is a control, in neither: with `l2` it is deep
+    supervision, with `contrastive` FRAMER without self-distillation. Whoever makes the maps gives it to the loss as
+    the teacher (`prediction.truth`)."""
 
     students: Literal["others", "all"] = "others"
     """Whether the layer that the teacher is made of is a student too. Paper: layers 0..n-1, so no (`others`). Released
@@ -122,8 +125,9 @@ class Recipe:
                 raise refused(field.name, "true or false")
             if kind is float and (isinstance(value, bool) or not isinstance(value, (int, float))):
                 raise refused(field.name, "a number")
-        if isinstance(self.teacher, bool) or not (isinstance(self.teacher, int) or self.teacher in ("final", "middle")):
-            raise refused("teacher", "'final', 'middle' or a layer index")
+        named = self.teacher in ("final", "middle", "truth")
+        if isinstance(self.teacher, bool) or not (isinstance(self.teacher, int) or named):
+            raise refused("teacher", "'final', 'middle', 'truth' or a layer index")
         if not 0 < self.cutoff < 1:
             raise refused("cutoff", "between 0 and 1")
         if not 0 < self.temperature < float("inf"):
@@ -133,6 +137,11 @@ class Recipe:
         if self.objective == "contrastive" and (self.low, self.high, self.negatives) == ("intra", "intra", "none"):
             message = "with 'none' and IntraCL on both bands the loss is always zero; choose other negatives or 'inter'"
             raise UserError(message, key="recipe.negatives", code="conflict")
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the loss compares with the ground truth, which the backbone has to provide."""
+        return self.teacher == "truth"
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -175,10 +175,13 @@ class StudyConfig(Strict):
                 cls = settings_class(name)
                 where = f"backbones.{name}.settings"
                 settings_of(name, backbone.settings)
-                for arm, config in self.arms.items():
+                for arm, config in (self.arms | self.ablation_arms).items():
                     if config.backbone == name:
                         where = f"arms.{arm}.settings"
-                        settings_of(name, backbone.settings, config.settings)
+                        settings = settings_of(name, backbone.settings, config.settings)
+                        if config.recipe:
+                            where = f"arms.{arm}"
+                            settings.check(config.recipe.recipe)
             except UserError as error:
                 raise ValueError(f"{where}: {error}") from None
             for stage in backbone.train:

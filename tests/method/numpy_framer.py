@@ -13,8 +13,8 @@ def framer(recipe, students, teacher, negatives, frozen=None):
     """Loss of students [L] (B, C, H, W), teacher (B, C, H, W), negatives [L]; and its terms by (layer, band, image)."""
     frozen = students if frozen is None else frozen
     depth, images = len(students), len(teacher)
-    source = {"final": depth - 1, "middle": depth // 2}.get(recipe.teacher, recipe.teacher)
-    if recipe.teacher != "final":
+    source = {"final": depth - 1, "truth": depth - 1, "middle": depth // 2}.get(recipe.teacher, recipe.teacher)
+    if recipe.teacher not in ("final", "truth"):
         teacher = frozen[source]
     layers = [i for i in range(depth) if recipe.students == "all" or i != source]
     terms = {}

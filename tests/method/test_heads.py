@@ -11,7 +11,7 @@ from torch import nn
 from framer.errors import UserError
 from framer.method.heads import Aligned, AlignmentHeads, final_projection, unpatchify
 from framer.method.hooks import record
-from framer.method.prediction import compared, to_x0
+from framer.method.prediction import compared, to_x0, truth
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +131,14 @@ def test_the_true_prediction_gives_back_the_clean_latent(kind):
     sigma = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     alpha = 1 - sigma if kind == "flow" else (1 - sigma**2).sqrt()
     a, s = alpha[:, None, None, None], sigma[:, None, None, None]
-    truth = {"epsilon": eps, "v": a * eps - s * x0, "flow": eps - x0}[kind]
+    true = {"epsilon": eps, "v": a * eps - s * x0, "flow": eps - x0}[kind]
     noisy = a * x0 + s * eps
-    assert torch.allclose(to_x0(truth, kind, noisy, sigma, alpha), x0)
-    maps = compared([truth, truth], "x0", kind, noisy, sigma, alpha)
+    assert torch.allclose(to_x0(true, kind, noisy, sigma, alpha), x0)
+    maps = compared([true, true], "x0", kind, noisy, sigma, alpha)
     assert len(maps) == 2 and torch.allclose(maps[1], x0)
-    assert compared([truth], "output", kind, noisy, sigma, alpha)[0] is truth
+    assert compared([true], "output", kind, noisy, sigma, alpha)[0] is true
+    assert torch.allclose(truth(x0, "output", kind, noisy, sigma, alpha), true)
+    assert truth(x0, "x0", kind, noisy, sigma, alpha) is x0
 
 
 def test_a_one_step_residual_is_an_epsilon_prediction():
@@ -151,6 +153,8 @@ def test_missing_and_unknown_arguments():
         (lambda: to_x0(x, "v", x, sigma), "alpha"),
         (lambda: to_x0(x, "x0", x, sigma), "kind"),
         (lambda: compared([x], "latent", "flow", x, sigma), "space"),
+        (lambda: truth(x, "latent", "flow", x, sigma), "space"),
+        (lambda: truth(x, "output", "v", x, sigma), "alpha"),
     ):
         with pytest.raises(UserError) as error:
             call()

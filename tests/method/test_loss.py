@@ -20,6 +20,8 @@ EXTRA = {
     "live_negatives_hard_keys": replace(RELEASED, stop_negatives=False, students="others"),
     "fixed_first": replace(PAPER, teacher=0),
     "complex_quantile": replace(RELEASED, feature="complex", temperature=0.3),
+    "truth": replace(RELEASED, teacher="truth"),
+    "deep_supervision": replace(PAPER, teacher="truth", objective="l2"),
 }
 READINGS = {name: Recipe.named(name) for name in Recipe.names()} | EXTRA
 

@@ -10,9 +10,15 @@ import pytest
 import framer
 import framer.method
 from framer import Recipe
+from framer.backbones.registry import settings_of
+from framer.backbones.settings import Settings
 from framer.errors import UserError
 from framer.method.loss import FramerLoss
 from framer.method.recipes import ABLATIONS, RELEASED
+
+
+class RestoreOnly(Settings):
+    """A backbone of another package, as it is without a word about the truth."""
 
 
 def differences(name):
@@ -117,6 +123,15 @@ def test_an_unknown_name_lists_the_known_ones():
         UserError, match=r"unknown recipe 'reelased', did you mean 'released'\? known: paper, released, noise_only"
     ):
         Recipe.named("reelased")
+
+
+def test_only_backbones_that_give_the_truth_take_it_as_the_teacher():
+    with pytest.raises(UserError) as error:
+        RestoreOnly().check(Recipe(teacher="truth"))
+    assert (error.value.key, error.value.code) == ("recipe.teacher", "conflict")
+    RestoreOnly().check(Recipe(teacher="middle"))
+    for backbone in ("pisa_sr", "dit4sr"):
+        settings_of(backbone).check(Recipe(teacher="truth"))
 
 
 def test_every_field_is_documented():

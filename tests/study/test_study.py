@@ -15,6 +15,7 @@ from framer.study.study import Study
 from tests.fixtures.clone import ROOT
 
 STAGE = {"steps": 1, "batch": 1, "crop": 32, "lr": 1.0}
+TRUTH = {"base": "paper", "teacher": "truth"}
 DATASETS = ROOT / "datasets"
 STUDIES = sorted((ROOT / "config").glob("*.yaml"))
 
@@ -86,6 +87,11 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["arms", "x"], {"label": "x", "sets": ["photos"]}, ["arms.x.sets", "did you mean 'photos-crop128'"]),
         (["arms", "x"], {"label": "x", "backbone": "pisa_sr", "seeds": [1, 1]}, ["arms.x.seeds", "twice"]),
         (["ablations"], {"pisasr": {"recipes": "all"}}, ["ablations", "did you mean 'pisa_sr'"]),
+        (
+            ["arms", "x"],
+            {"label": "x", "backbone": "pisa_sr", "recipe": TRUTH, "settings": {"framer_maps": "features"}},
+            ["arms.x: recipe.teacher", "framer_maps"],
+        ),
         (["ablations"], {"pisa_sr": {"recipes": ["l1"]}}, ["ablations.pisa_sr.recipes", "'l1'"]),
     ],
 )

@@ -4,17 +4,34 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from framer.backbones.random import Draws
 from framer.method.heads import final_projection
 from framer.method.hooks import record
-from framer.method.prediction import compared
+from framer.method.prediction import compared, truth
 from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.backbones.dit4sr.losses import Step
     from framer.backbones.dit4sr.model import DiT4SR
+    from framer.method import FramerLoss
 
 BLOCKS = ("transformer_blocks.*",)
 """The layers that FRAMER teaches, by their names in the transformer."""
+
+
+def with_framer(model: "DiT4SR", step: "Step", framer: "FramerLoss", draws: Draws) -> tuple[Tensor, Tensor]:
+    """Run one forward pass: the velocity, (B, C, h, w), and the loss of a recipe, a scalar.
+
+    Args:
+        model, step: as for `layer_maps`.
+        framer: the loss.
+        draws: random numbers, for the choice of negatives.
+    """
+    recipe = framer.recipe
+    velocity, students, teacher = layer_maps(model, step, recipe.space)
+    if recipe.needs_truth:
+        teacher = truth(step.clean, recipe.space, "flow", step.noisy, step.sigma)
+    return velocity, framer(students, teacher, generator=draws.shared).loss
 
 
 def layer_maps(model: "DiT4SR", step: "Step", space: Space) -> tuple[Tensor, list[Tensor], Tensor]:

@@ -103,9 +103,8 @@ def flow_loss(
     if framer is None:
         loss = step.loss(model.velocity(step.noisy, step.lr, step.sigma, step.text))
         return StepLoss(loss, {"flow": loss.detach()})
-    velocity, students, teacher = model.layers.layer_maps(model, step, framer.recipe.space)
+    velocity, distilled = model.layers.with_framer(model, step, framer, draws)
     loss = step.loss(velocity)
-    distilled = framer(students, teacher, generator=draws.shared).loss
     return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
 
 

@@ -46,6 +46,7 @@ class DiT4SRSettings(Settings):
     backbone = "framer.backbones.dit4sr.model:DiT4SR"
     layers = "framer.backbones.dit4sr.layers"
     stages = ("control",)
+    truths = ("latent",)
 
     key: Literal["released", "fixed"] = Field(
         default="released", description="key of the LR tokens: the noise key, normalized twice, or their own"

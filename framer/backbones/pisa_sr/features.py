@@ -1,16 +1,21 @@
 """The layers of PiSA-SR's U-Net for FRAMER, projected by 1x1 convolutions, in training only."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
+from framer.backbones.base import Batch
 from framer.backbones.state_dict import zeroed
 from framer.method.heads import AlignmentHeads
 from framer.method.hooks import record
-from framer.method.prediction import compared
+from framer.method.prediction import compared, truth
 from framer.method.recipe import Space
+
+if TYPE_CHECKING:
+    from framer.backbones.pisa_sr.model import PiSASR
+    from framer.method import FramerLoss
 
 BLOCKS = ("down_blocks.*", "mid_block", "up_blocks.*")
 """The layers that FRAMER teaches, by their names in the U-Net."""
@@ -56,21 +61,45 @@ def projected(network: nn.Module, forward: Callable[[], Tensor], target: Target)
     return residual, others, last
 
 
-def layer_maps(
-    network: nn.Module, heads: nn.Module, forward: Callable[[], Tensor], target: Target, start: Tensor, space: Space
-) -> tuple[Tensor, list[Tensor], Tensor]:
+def with_framer(
+    model: "PiSASR", batch: Batch, start: Tensor, text: Tensor, framer: "FramerLoss"
+) -> tuple[Tensor, Tensor]:
+    """Run one forward pass: the residual, (B, C, h, w), and the loss of a recipe, a scalar.
+
+    Args:
+        model: with heads.
+        batch: its HR images are the truth; their latents are the VAE's most likely ones, so that nothing is drawn.
+        start: z_L, (B, C, h, w).
+        text: embeddings of the prompts, (B, tokens, width).
+        framer: the loss.
+    """
+    recipe = framer.recipe
+    residual, students, teacher = layer_maps(model, start, text, recipe.space)
+    if recipe.needs_truth:
+        with torch.no_grad():
+            teacher = truth(model.codec.encode(batch.hr.to(start.device)), recipe.space, *_noise(start))
+    return residual, framer(students, teacher, generator=batch.draws.shared).loss
+
+
+def _noise(start: Tensor) -> tuple[Literal["epsilon"], Tensor, Tensor, Tensor]:
+    """The residual as a prediction of noise: z_L = z_H + residual, so that alpha = sigma = 1."""
+    one = torch.ones(())
+    return "epsilon", start, one, one
+
+
+def layer_maps(model: "PiSASR", start: Tensor, text: Tensor, space: Space) -> tuple[Tensor, list[Tensor], Tensor]:
     """Run one forward pass: the residual, every block's map, and the teacher's, (B, C, h, w) each.
 
     Args:
-        network, forward, target: as for `projected`.
-        heads: one head per block.
+        model: with heads.
         start: z_L, (B, C, h, w).
+        text: embeddings of the prompts, (B, tokens, width).
         space: space of the maps, for targets in latents.
     """
-    residual, features, wanted = projected(network, forward, target)
-    students: list[Tensor] = heads(features, wanted.shape[-2:])
+    target = model.settings.framer_maps
+    residual, features, wanted = projected(model.network, lambda: model.residual(start, text), target)
+    students: list[Tensor] = model.heads(features, wanted.shape[-2:])
     if target == "features":
         return residual, [*students, wanted], wanted
-    one = torch.ones(())  # z_L = z_H + residual: alpha = sigma = 1
-    *students, teacher = compared([*students, residual], space, "epsilon", start, one, one)
+    *students, teacher = compared([*students, residual], space, *_noise(start))
     return residual, students, teacher

@@ -211,8 +211,7 @@ class PiSASR(Backbone):
         tags, text, start = self._conditioning(batch)
         distilled: Tensor | None = None
         if framer and self.stage in settings.framer_stages:
-            residual, students, teacher = self._layers(start, text, framer.recipe.space)
-            distilled = framer(students, teacher, generator=draws.shared).loss
+            residual, distilled = self.layers.with_framer(self, batch, start, text, framer)
         else:
             residual = self.residual(start, text)
         clean = start - residual
@@ -245,14 +244,8 @@ class PiSASR(Backbone):
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:
         _, text, start = self._conditioning(batch)
-        return self._layers(start, text, space)[1:]
-
-    def _layers(self, start: Tensor, text: Tensor, space: "Space") -> tuple[Tensor, list[Tensor], Tensor]:
-        target = self.settings.framer_maps
-        maps: tuple[Tensor, list[Tensor], Tensor] = self.layers.layer_maps(
-            self.network, self.heads, lambda: self.residual(start, text), target, start, space
-        )
-        return maps
+        _, students, teacher = self.layers.layer_maps(self, start, text, space)
+        return students, teacher
 
     def fit_heads(self, batches: Iterable[Batch]) -> None:
         def projected(batch: Batch) -> tuple[list[Tensor], Tensor]:

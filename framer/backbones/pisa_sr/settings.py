@@ -1,11 +1,15 @@
 """The settings of PiSA-SR. Without torch: studies are read before anything heavy is imported."""
 
 from collections.abc import Container, Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from framer.backbones.settings import RestoreSettings, Settings
+from framer.errors import UserError
+
+if TYPE_CHECKING:
+    from framer.method.recipe import Recipe
 
 
 class PiSASRRestore(RestoreSettings):
@@ -37,6 +41,7 @@ class PiSASRSettings(Settings):
     backbone = "framer.backbones.pisa_sr.model:PiSASR"
     layers = "framer.backbones.pisa_sr.features"
     stages = ("pixel", "semantic")
+    truths = ("latent",)
 
     rank_pix: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the pixel set")
     rank_sem: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the semantic set")
@@ -63,6 +68,12 @@ class PiSASRSettings(Settings):
 
     def needs(self, stages: Container[str]) -> tuple[str, ...]:
         return ("lpips-vgg",) if self.lpips and "semantic" in stages else ()
+
+    def check(self, recipe: "Recipe") -> None:
+        super().check(recipe)
+        if recipe.needs_truth and self.framer_maps == "features":
+            message = "no truth of features is known; set framer_maps: latents, or another teacher"
+            raise UserError(message, key="recipe.teacher", code="conflict")
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> "PiSASRSettings":

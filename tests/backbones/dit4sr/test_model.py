@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from framer.backbones.base import Batch
+from framer.backbones.dit4sr.losses import Latents, Step
 from framer.backbones.dit4sr.settings import DiT4SRRestore
+from framer.backbones.image_ops import upsample_torch
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create
 from framer.method import FramerLoss, Recipe
@@ -36,6 +38,36 @@ def test_framer_adds_its_term_and_leaves_the_flow_loss_alone(tiny):
     )
     assert torch.equal(framed.terms["flow"], plain.terms["flow"])
     assert torch.allclose(framed.total, plain.total + framed.terms["framer"]) and framed.terms["framer"] > 0
+
+
+@pytest.mark.parametrize("space", ["x0", "output"])
+def test_deep_supervision_has_the_gradient_of_its_formula(tiny, space):
+    """Every block but the last, through the network's own last layer, against z_0: written out from the description."""
+    with torch.no_grad():
+        for parameter in tiny.network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    tiny.adapt("control")
+    hr = torch.rand(2, 3, 32, 32, generator=generator(0))
+    recipe = Recipe(teacher="truth", objective="l2", space=space, weight=0.5)
+    data = [Batch(hr[..., ::4, ::4], hr, ("a", "b"), Draws.of_step(0, 0, 0, 2)) for _ in range(3)]
+    tiny.training_loss(data[0], FramerLoss(recipe)).total.backward()
+    got = {name: p.grad.clone() for name, p in tiny.trainable().items()}
+
+    tiny.network.zero_grad()
+    students, final = tiny.layer_maps(data[1], space)  # these maps are tested where they are made
+    clean = tiny.codec.encode(hr)
+    step = Step.drawn(
+        tiny, Latents(clean, tiny.codec.encode(upsample_torch(hr[..., ::4, ::4]))), ("", ""), data[2].draws
+    )
+    level = step.sigma.reshape(-1, 1, 1, 1)
+    target = clean if space == "x0" else (step.noisy - clean) / level
+    velocity = (step.noisy - final) / level if space == "x0" else final
+    total = ((step.noisy - level * velocity - clean) ** 2).mean()
+    total = total + 0.5 * sum(((student - target) ** 2).mean() for student in students[:-1])
+    total.backward()
+    for name, parameter in tiny.trainable().items():
+        largest = parameter.grad.abs().max()
+        assert (got[name] - parameter.grad).abs().max() <= 1e-4 * largest, name
 
 
 def test_a_perfect_velocity_restores_the_image_in_any_number_of_steps(tiny, monkeypatch):

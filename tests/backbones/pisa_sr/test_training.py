@@ -9,11 +9,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from framer.backbones.base import Batch
 from framer.backbones.image_ops import upsample
+from framer.backbones.pisa_sr.features import BLOCKS
 from framer.backbones.pisa_sr.lora import lora_state
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create
 from framer.errors import UserError
-from framer.method import FramerLoss, Recipe
+from framer.method import FramerLoss, Recipe, record
 
 SETTINGS = {"lpips": 0}
 FRAMER = FramerLoss(Recipe.named("released"))
@@ -137,6 +138,37 @@ def test_losses_are_those_of_the_description():
         loss = tiny.training_loss(data)
     assert torch.allclose(loss.terms["l2"], expected, rtol=1e-5)
     assert torch.allclose(loss.total, 0.5 * loss.terms["l2"] + 0.25 * loss.terms["csd"])
+
+
+@pytest.mark.parametrize("space", ["x0", "output"])
+def test_deep_supervision_has_the_gradient_of_its_formula(space):
+    """Every block but the last, through its head, against the latent of HR: written out from the description."""
+    gradients = []
+    for by_hand in (False, True):
+        tiny = model(prompt_drop=1.0, posterior="mode")
+        tiny.adapt("pixel")
+        tiny.add_heads("output")
+        data = batch()
+        if by_hand:
+            start, clean = tiny.codec.encode(upsample(data.lr)), tiny.codec.encode(data.hr)
+            with record(tiny.network, BLOCKS) as recorder:
+                residual = tiny.residual(start)
+                seen = list(recorder.take().values())
+            restored = tiny.codec.decode(start - residual).clamp(0, 1)
+            total = ((2 * restored - 2 * data.hr) ** 2).mean()
+            for out, head in list(zip(seen, tiny.heads.heads, strict=True))[:-1]:
+                projected = nn.functional.interpolate(head(out), start.shape[-2:], mode="bilinear")
+                apart = start - projected - clean if space == "x0" else projected - (start - clean)
+                total = total + 0.5 * (apart**2).mean()
+        else:
+            recipe = Recipe(teacher="truth", objective="l2", space=space, weight=0.5)
+            total = tiny.training_loss(data, FramerLoss(recipe)).total
+        total.backward()
+        gradients.append({n: p.grad for n, p in tiny.trainable().items() if p.grad is not None and p.grad.any()})
+    got, expected = gradients
+    assert got.keys() == expected.keys() and any("heads" in name for name in got)
+    for name, gradient in expected.items():
+        assert (got[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), name
 
 
 def test_tags_are_dropped_by_sample_and_csd_always_has_them():
