@@ -11,7 +11,7 @@ from framer.backbones.adapted_network import AdaptedNetwork
 from framer.backbones.finite import finite
 from framer.backbones.image_ops import enlarged_size, pad_to, resized, resized_8_bit, upsample
 from framer.backbones.random import Draws
-from framer.backbones.settings import RestoreSettings, Settings
+from framer.backbones.settings import FreeU, RestoreSettings, Settings
 from framer.data.degradation.presets import SCALE
 from framer.errors import UserError
 
@@ -32,6 +32,14 @@ class Restorer(AdaptedNetwork):
     def __init__(self, config: dict[str, Any], settings: Settings):
         super().__init__(config, settings)
         self.prompts: Mapping[str, str] = {}
+
+    def enable_freeu(self, factors: FreeU) -> None:
+        """Restore with FreeU from now on.
+
+        Raises:
+            UserError: the network has no skip connections.
+        """
+        raise UserError(f"{self.name} has no skip connections, which FreeU changes; leave it out", key="freeu")
 
     @abstractmethod
     def restore(

@@ -24,6 +24,15 @@ class RestoreSettings(Strict):
     )
 
 
+class FreeU(Strict):
+    """The factors of FreeU (arXiv 2309.11497): a U-Net's two lowest decoder stages, changed at inference alone."""
+
+    s1: float = Field(gt=0, description="of the low frequencies of skip features, first stage")
+    s2: float = Field(gt=0, description="of the same, second stage")
+    b1: float = Field(gt=0, description="of half of the backbone's channels, first stage")
+    b2: float = Field(gt=0, description="of the same, second stage")
+
+
 class Settings(Strict):
     """The settings of one backbone; all of them have defaults.
 
@@ -32,12 +41,14 @@ class Settings(Strict):
         layers: the module that reads a network's layers for FRAMER, imported for trainings with a recipe and analyses
             alone; empty where the module of the class does it itself, so that every job depends on its code.
         stages: names of the training stages in their order; a study trains the first or more of them.
+        skips: whether the network has the skip connections of a U-Net, which FreeU changes.
         truths: what of the ground truth the training loss gives to a recipe that asks for it: "latent".
     """
 
     backbone: ClassVar[str]
     layers: ClassVar[str] = ""
     stages: ClassVar[tuple[str, ...]]
+    skips: ClassVar[bool] = False
     truths: ClassVar[tuple[str, ...]] = ()
 
     restore: RestoreSettings = RestoreSettings()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from framer.errors import UserError
 
 if TYPE_CHECKING:
+    from framer.backbones.settings import FreeU
     from framer.study.jobs import Job
     from framer.study.study import Study
     from framer.training.options import Session
@@ -94,6 +95,22 @@ def json_object(flag: str, given: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{reprlib.repr(given)} is not a JSON object", key=flag)
     return value
+
+
+def freeu(flag: str, given: str) -> "FreeU":
+    """Four factors as S1,S2,B1,B2.
+
+    Raises:
+        UserError: there are not four, or one is no positive number.
+    """
+    from framer.backbones.settings import FreeU
+
+    try:
+        values = [float(part) for part in given.split(",")]
+        return FreeU(**dict(zip(FreeU.model_fields, values, strict=True)))
+    except ValueError:
+        message = f"{reprlib.repr(given)} is not S1,S2,B1,B2, four positive numbers; such as 0.9,0.2,1.4,1.6"
+        raise UserError(message, key=flag) from None
 
 
 def threads(text: str) -> int:

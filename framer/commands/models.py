@@ -3,7 +3,18 @@
 import argparse
 from pathlib import Path
 
-from framer.commands.arguments import SESSION, arg, command, json_object, key_values, planned, session, spread, threads
+from framer.commands.arguments import (
+    SESSION,
+    arg,
+    command,
+    freeu,
+    json_object,
+    key_values,
+    planned,
+    session,
+    spread,
+    threads,
+)
 
 
 @command(
@@ -132,6 +143,11 @@ def convert(args: argparse.Namespace) -> None:
     arg("--seed", type=int, default=0, help="seed for the starting noise (default: 0)"),
     arg("--threads", type=threads, default=1, help="CPU threads (default: 1)"),
     arg("--blank-lr", action="store_true", help="control: let the network see a zero LR latent"),
+    arg(
+        "--freeu",
+        metavar="S1,S2,B1,B2",
+        help="change the U-Net by FreeU; its authors' factors for Stable Diffusion 2.1: 0.9,0.2,1.4,1.6",
+    ),
 )
 def restore(args: argparse.Namespace) -> None:
     from framer.inference.restore import restore as run
@@ -139,5 +155,6 @@ def restore(args: argparse.Namespace) -> None:
     checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
     settings = json_object("--settings", args.settings) | key_values("--set", args.set)
     prompts = {"captions": args.captions, "missing": args.missing}
-    options = {"blank_lr": args.blank_lr, "seed": args.seed, "threads": args.threads}
+    given = freeu("--freeu", args.freeu) if args.freeu else None
+    options = {"blank_lr": args.blank_lr, "freeu": given, "seed": args.seed, "threads": args.threads}
     run(checkpoint, args.lr, args.out, settings=settings, **prompts, **options)

@@ -14,7 +14,7 @@ from framer.backbones.base import Backbone
 from framer.backbones.image_ops import upsample
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import settings_of
-from framer.backbones.settings import RestoreSettings
+from framer.backbones.settings import FreeU, RestoreSettings
 from framer.data.captions import Missing, image_prompts
 from framer.data.degradation.presets import SCALE
 from framer.data.image_folder import listing
@@ -37,6 +37,7 @@ def restore(
     *,
     settings: Mapping[str, Any] = MappingProxyType({}),
     blank_lr: bool = False,
+    freeu: FreeU | None = None,
     captions: Path | None = None,
     missing: Missing = "error",
     seed: int = 0,
@@ -55,6 +56,7 @@ def restore(
         out: folder of 8-bit RGB PNGs.
         settings: over the defaults of the backbone's `restore` settings.
         blank_lr: control experiment: the network sees a zero LR latent.
+        freeu: change the U-Net by FreeU with these factors.
         captions: a file or folder for `read_captions`; empty prompts without.
         missing: how to treat an image without a caption.
         seed: for the starting noise.
@@ -76,8 +78,8 @@ def restore(
     device = "cpu"
     facts: dict[str, Any] = {"checkpoint": "bicubic"}
     code = fingerprint("restore")
-    if checkpoint == "bicubic" and (settings or captions or blank_lr):
-        message = "bicubic has no settings, captions or LR latent; leave these options out"
+    if checkpoint == "bicubic" and (settings or captions or blank_lr or freeu):
+        message = "bicubic has no settings, captions, LR latent or U-Net; leave these options out"
         raise UserError(message, key="--checkpoint", code="conflict")
     if checkpoint != "bicubic":
         model, card = load_run(Path(checkpoint))
@@ -89,6 +91,9 @@ def restore(
         model.to(device, DTYPES[options.precision])
         facts = {"checkpoint": digest(card), "settings": options.model_dump(mode="json")}
         facts |= {"blank_lr": blank_lr, "seed": seed, "threads": torch.get_num_threads()}
+        if freeu:
+            model.enable_freeu(freeu)
+            facts["freeu"] = freeu.model_dump()
         model.prompts = image_prompts(captions, lr, missing)
     prompts = model.prompts if model else {}
 

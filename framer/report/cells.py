@@ -185,7 +185,7 @@ class _Builder:
         for arm, config in self.study.arms.items():
             cells = tuple(self.cell(arm, set_id, protocol, metric, scores, reasons) for metric in metrics)
             line = Line(arm, config.title, cells, self.origin(arm) if any(cell.id for cell in cells) else None)
-            control = config.untrained or config.of is not None
+            control = config.untrained or (config.of is not None and not config.freeu)
             (controls if control else ablations if arm in self.study.ablation_arms else methods).append(line)
         if stems:
             methods += [

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
+from framer.backbones.settings import FreeU
 from framer.config_file import Name, Strict
 from framer.errors import UserError, unknown
 from framer.method.recipe import Recipe
@@ -120,8 +121,9 @@ class ArmConfig(Strict):
     sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; default: all")
     seeds: Seeds | None = Field(None, description="of this arm alone; of published weights: sampling seeds, default: 0")
     untrained: bool = Field(False, description="control: random weights, never trained")
-    of: Name | None = Field(None, description="control: restore with the model of this arm")
+    of: Name | None = Field(None, description="restore with the model of this arm, trained here or published")
     blank_lr: bool = Field(False, description="control: the network sees a zero LR latent")
+    freeu: FreeU | None = Field(None, description="restore with FreeU; needs a backbone with skip connections")
 
     @property
     def title(self) -> str:

@@ -46,18 +46,22 @@ class StudyGrid:
         for name, arm in self.arms.items():
             if arm.backbone is None and arm.of is None:
                 rows[name] = Row(name, name, None, None)
-            elif arm.checkpoint:
-                for seed in arm.seeds or [0]:
-                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, name)
             else:
+                model = arm.of or name
+                published = self.arms[model].checkpoint
                 for seed in self.seeds_of(name):
-                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, f"{arm.of or name}-s{seed}")
+                    run = model if published else f"{model}-s{seed}"
+                    rows[f"{name}-s{seed}"] = Row(f"{name}-s{seed}", name, seed, run)
         return rows
 
     def seeds_of(self, arm: str) -> list[int]:
-        """The training seeds of an arm that is trained; a control has those of the arm whose model it takes."""
+        """The seeds of an arm with a model, of training or, of published weights, of sampling.
+
+        An arm that takes its model from another has those of that one.
+        """
         config = self.arms[arm]
-        return config.seeds or (self.seeds_of(config.of) if config.of else self.config.seeds)
+        own = [0] if config.checkpoint else self.config.seeds
+        return config.seeds or (self.seeds_of(config.of) if config.of else own)
 
     @cached_property
     def runs(self) -> list[str]:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from framer.backbones.settings import FreeU
 from framer.data.captions import Captions
 from framer.method.recipe import Recipe
 from framer.provenance.hashing import digest
@@ -125,6 +126,14 @@ class RestoreJob(Job):
     blank_lr: bool
     seed: int
     threads: int
+    freeu: FreeU | None = field(default=None, kw_only=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        if self.freeu is None:  # the digests of jobs without it are those of before there was any
+            del values["freeu"]
+            return values
+        return values | {"freeu": self.freeu.model_dump()}
 
 
 @dataclass(frozen=True)

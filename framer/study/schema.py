@@ -254,12 +254,15 @@ class StudyConfig(Strict):
                 raise ValueError(f"arms.{name}.backbone: {unknown('backbone', arm.backbone, self.backbones)}")
             if arm.of is not None:
                 if arm.of not in self.arms or self.arms[arm.of].backbone is None:
-                    trained = [key for key, other in self.arms.items() if other.backbone]
-                    raise ValueError(f"arms.{name}.of: {unknown('trained arm', arm.of, trained)}")
+                    with_model = [key for key, other in self.arms.items() if other.backbone]
+                    raise ValueError(f"arms.{name}.of: {unknown('arm with a backbone', arm.of, with_model)}")
                 if arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.images:
                     raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
-                if self.arms[arm.of].checkpoint:
-                    raise ValueError(f"arms.{name}.of: {arm.of} is not trained here; name a trained arm")
+                of = str(self.arms[arm.of].backbone)
+                if arm.freeu and of in self.backbones and not settings_class(of).skips:
+                    raise ValueError(f"arms.{name}.freeu: {of} has no skip connections, which FreeU changes; drop it")
+            elif arm.blank_lr or arm.freeu:
+                raise ValueError(f"arms.{name}: 'blank_lr' and 'freeu' need 'of', an arm with a network")
             elif arm.images:
                 if arm.backbone or arm.checkpoint or arm.seeds or arm.recipe or arm.untrained or arm.settings:
                     raise ValueError(f"arms.{name}: an arm with 'images' has no model; drop the other keys")
@@ -268,8 +271,8 @@ class StudyConfig(Strict):
                     raise ValueError(
                         f"arms.{name}.checkpoint: needs 'backbone', and neither 'recipe' nor 'untrained': it is trained"
                     )
-            elif arm.blank_lr or ((arm.recipe or arm.untrained or arm.settings) and not arm.backbone):
-                raise ValueError(f"arms.{name}: 'blank_lr' needs 'of'; recipe, untrained and settings need 'backbone'")
+            elif (arm.recipe or arm.untrained or arm.settings) and not arm.backbone:
+                raise ValueError(f"arms.{name}: recipe, untrained and settings need 'backbone'")
             # A trained arm's rows are called ARM-sSEED.
             for other in self.arms:
                 if name != other and re.fullmatch(re.escape(other) + r"-s\d+", name):

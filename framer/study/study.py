@@ -220,6 +220,7 @@ class Study(StudyGrid):
             if named
             else {},
             blank_lr=self.arms[self.rows[row].arm].blank_lr,
+            freeu=self.arms[self.rows[row].arm].freeu,
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),
             threads=self.config.threads,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from framer.backbones.settings import FreeU
 from framer.data.captions import write_captions
 from framer.data.images import write_index, write_png
 from framer.errors import UserError
@@ -21,6 +22,7 @@ from tests.fixtures.photographs import write_photographs
 from tests.fixtures.trainings import base_job, run_job, train_here
 
 STEMS = ("a", "b", "c", "d")
+FACTORS = FreeU(s1=0.9, s2=0.2, b1=1.4, b2=1.6)
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +292,7 @@ def test_killed_before_its_card_or_before_the_end(study, tmp_path, written, monk
     assert written == [] and content(out) == content(tmp_path / "once")
 
 
-@pytest.mark.parametrize("option", [{"settings": {"steps": 3}}, {"blank_lr": True}])
+@pytest.mark.parametrize("option", [{"settings": {"steps": 3}}, {"blank_lr": True}, {"freeu": FACTORS}])
 def test_interpolation_has_no_options(study, tmp_path, option):
     with pytest.raises(UserError, match="bicubic has no settings"):
         run(study, tmp_path / "out", **{"checkpoint": "bicubic", "settings": {}, "captions": None, **option})

@@ -15,6 +15,7 @@ from framer.study.study import Study
 from tests.fixtures.clone import ROOT
 
 STAGE = {"steps": 1, "batch": 1, "crop": 32, "lr": 1.0}
+FREEU = {"s1": 0.9, "s2": 0.2, "b1": 1.4, "b2": 1.6}
 TRUTH = {"base": "paper", "teacher": "truth"}
 DATASETS = ROOT / "datasets"
 STUDIES = sorted((ROOT / "config").glob("*.yaml"))
@@ -92,6 +93,9 @@ def spoilt(tmp_path: Path, *edits) -> Path:
             {"label": "x", "backbone": "pisa_sr", "recipe": TRUTH, "settings": {"framer_maps": "features"}},
             ["arms.x: recipe.teacher", "framer_maps"],
         ),
+        (["arms", "x"], {"label": "x", "of": "dit4sr-framer", "freeu": FREEU}, ["arms.x.freeu", "no skip connections"]),
+        (["arms", "x"], {"label": "x", "freeu": FREEU}, ["arms.x", "'freeu' need 'of'"]),
+        (["arms", "x"], {"label": "x", "of": "pisa_sr-framer", "freeu": FREEU | {"s1": 0}}, ["arms.x.freeu.s1"]),
         (["ablations"], {"pisa_sr": {"recipes": ["l1"]}}, ["ablations.pisa_sr.recipes", "'l1'"]),
     ],
 )
@@ -168,6 +172,23 @@ def test_what_a_stage_does_not_use_does_not_change_its_digest(tmp_path: Path) ->
     assert job((["seed"], 1)) != same
     assert job((["arms", "pisa_sr-framer", "recipe"], "paper")) != same
     assert job((["backbones", "pisa_sr", "train", "pixel", "steps"], 7)) != same
+
+
+def test_freeu_is_a_row_of_its_arms_model_with_a_digest_of_its_own(tmp_path: Path) -> None:
+    """Of trained arms at their seeds, of published weights at theirs; jobs without it keep their digests."""
+    arms = {
+        "published": {"label": "a", "backbone": "pisa_sr", "checkpoint": "pisa_sr"},
+        "trained-freeu": {"label": "b", "of": "pisa_sr-framer", "freeu": FREEU},
+        "published-freeu": {"label": "c", "of": "published", "freeu": FREEU},
+    }
+    study = Study.load(spoilt(tmp_path, *((["arms", name], arm) for name, arm in arms.items())), DATASETS)
+    assert {row: study.rows[row].run for row in study.rows if "freeu" in row} == {
+        "trained-freeu-s0": "pisa_sr-framer-s0",
+        "published-freeu-s0": "published",
+    }
+    for freed, plain in (("trained-freeu-s0", "pisa_sr-framer-s0"), ("published-freeu-s0", "published-s0")):
+        one, other = study.restore_job(freed), study.restore_job(plain)
+        assert one.as_dict() == other.as_dict() | {"freeu": FREEU} and one.digest != other.digest
 
 
 def test_rows_are_arms_times_seeds(tmp_path: Path) -> None:

@@ -7,11 +7,16 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
+from framer.backbones.random import Draws, generator
+from framer.backbones.settings import FreeU
+from framer.cli import main
 from framer.data.images import read_rgb
+from framer.data.pairs import to_rgb, to_tensor
 from framer.errors import UserError
 from framer.inference.restore import restore
 from framer.provenance.cards import read_card, verify_payload
 from framer.provenance.hashing import sha256_file
+from framer.runs.run_dir import load_run
 from framer.study.schema import Optimisation
 from framer.training import trainer
 from framer.training.options import Session
@@ -147,6 +152,36 @@ def test_blank_lr_and_seed_reach_the_network(study, folder, tmp_path):
         out: sha256_file(tmp_path / out / "2.png") == sha256_file(tmp_path / "plain/2.png") for out in ("blank", "seed")
     }
     assert same == {"blank": False, "seed": name == "pisa_sr"}  # one step from the image itself: no noise to seed
+
+
+FREEU = {"s1": 0.9, "s2": 0.2, "b1": 1.4, "b2": 1.6}
+
+
+def test_freeu_is_that_of_diffusers_and_a_transformer_has_none(study, folder, tmp_path, capsys):
+    """To the bit a network on which `enable_freeu` was called by hand; factors of one are close to none."""
+    name, root = study
+    lr, run = folder / "pairs/LR", root / "runs/framer"
+    if name == "dit4sr":
+        with pytest.raises(UserError, match="dit4sr has no skip connections"):
+            restore(run, lr, tmp_path / "freeu", freeu=FreeU(**FREEU), progress=False)
+        return
+    call = ["restore", "--checkpoint", str(run), "--lr", str(lr), "--out", str(tmp_path / "freeu")]
+    assert main([*call, "--freeu", ",".join(map(str, FREEU.values()))]) == 0
+    assert main([*call, "--freeu", "0.9,0.2,1.4"]) == main([*call, "--freeu", "0.9,0.2,1.4,0"]) == 2
+    capsys.readouterr()
+    restore(run, lr, tmp_path / "plain", progress=False)
+    cards = {out: read_card(tmp_path / out, "images") for out in ("plain", "freeu")}
+    assert cards["freeu"]["freeu"] == FREEU and "freeu" not in cards["plain"]
+
+    image = to_tensor(read_rgb(lr / "2.png")).unsqueeze(0)
+    found = {}
+    for key, factors in (("plain", None), ("ones", dict.fromkeys(FREEU, 1.0)), ("freeu", FREEU)):
+        model, _ = load_run(run)
+        if factors:
+            model.network.enable_freeu(**factors)
+        found[key] = model.restore_image(image, Draws((generator(0, "2"),), generator(0)))[0]
+    assert (to_rgb(found["freeu"]) == read_rgb(tmp_path / "freeu/2.png")).all()
+    assert (found["ones"] - found["plain"]).abs().max() <= 1e-5 < (found["freeu"] - found["plain"]).abs().max()
 
 
 def test_zero_steps_keep_the_starting_weights(folder, tmp_path):

@@ -166,6 +166,8 @@ def restore_options(wildcards):
     options = [f"--seed {job.seed} --threads {job.threads}"]
     if job.blank_lr:
         options.append("--blank-lr")
+    if job.freeu:
+        options.append(f"--freeu {','.join(map(str, job.freeu.model_dump().values()))}")
     if job.settings:
         options.append(f"--settings {shlex.quote(json.dumps(job.settings))}")
     if job.backbone and (captions := study.captions(job.backbone, restoring=True)):

@@ -42,7 +42,7 @@ from framer.backbones.pisa_sr.prompts import Prompts
 from framer.backbones.pisa_sr.restoring import tiled_residual
 from framer.backbones.pisa_sr.settings import PiSASRRestore, PiSASRSettings
 from framer.backbones.random import Draws
-from framer.backbones.settings import RestoreSettings, Settings
+from framer.backbones.settings import FreeU, RestoreSettings, Settings
 from framer.backbones.vae import VaeCodec
 from framer.data.degradation.presets import SCALE
 from framer.errors import UserError, unknown
@@ -261,6 +261,9 @@ class PiSASR(Backbone):
         return Perceptual.from_weights().to(self.device)
 
     # Restoring
+
+    def enable_freeu(self, factors: FreeU) -> None:
+        self.network.enable_freeu(**factors.model_dump())
 
     def finish(self, image: Tensor, upsampled: Tensor, options: RestoreSettings) -> Tensor:
         assert isinstance(options, PiSASRRestore)

@@ -41,6 +41,7 @@ class PiSASRSettings(Settings):
     backbone = "framer.backbones.pisa_sr.model:PiSASR"
     layers = "framer.backbones.pisa_sr.features"
     stages = ("pixel", "semantic")
+    skips = True
     truths = ("latent",)
 
     rank_pix: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the pixel set")
