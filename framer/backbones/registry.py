@@ -61,18 +61,24 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 """Where the settings of every backbone of this package are. Loaded by name, so that no job of one backbone depends on
 the settings of another."""
 
+LOADERS: Mapping[str, str] = MappingProxyType(
+    {"spandrel": "framer.backbones.feed_forward.settings:FeedForwardSettings"}
+)
+"""Settings of what restores with a file of weights and is not trained: the `model` of an arm."""
+
 GROUP = "framer.backbones"
 """Entry points of backbones in other packages: the name, and the class of the settings."""
 
 
 def settings_class(backbone: str) -> type[Settings]:
-    """The settings of a backbone: one of `SETTINGS`, or one that an installed package names in its entry points.
+    """The settings of a backbone: one of `SETTINGS` or `LOADERS`, or one that an installed package names in its
+    entry points.
 
     Raises:
         UserError: there is no such backbone, two packages have one of that name, or it cannot be imported.
     """
-    if backbone in SETTINGS:
-        loaded: type[Settings] = pkgutil.resolve_name(SETTINGS[backbone])
+    if own := SETTINGS.get(backbone) or LOADERS.get(backbone):
+        loaded: type[Settings] = pkgutil.resolve_name(own)
         return loaded
     installed = entry_points(group=GROUP)
     found = {entry.value: entry for entry in installed if entry.name == backbone}

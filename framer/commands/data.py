@@ -18,6 +18,7 @@ from framer.errors import UserError
     ),
     arg("--metrics", help="with --protocol: of these metrics only, comma-separated (default: all of the protocol)"),
     arg("--out", type=Path, metavar="DIR", help="folder for a pipeline (default: weights/OWNER--NAME)"),
+    arg("--accept-hash", action="store_true", help="with --weights: trust the file's hash where none is published"),
     arg("--check", action="store_true", help="fetch nothing; list what is missing, with size and license"),
 )
 def fetch(args: argparse.Namespace) -> None:
@@ -46,7 +47,7 @@ def fetch(args: argparse.Namespace) -> None:
         from framer.weights.fetch import fetch_weights
 
         for name in weights:
-            fetch_weights(WeightsManifest.load(name), folder(), args.out)
+            fetch_weights(WeightsManifest.load(name), folder(), args.out, accept_hash=args.accept_hash)
 
 
 @command(
@@ -66,8 +67,9 @@ def degrade(args: argparse.Namespace) -> None:
     arg("--images", type=Path, required=True, metavar="DIR", help="its restored images, named as the LR images"),
     arg("--lr", type=Path, required=True, metavar="DIR", help="folder of the LR images"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the PNGs, their index and card"),
+    arg("--source", help="for the card: repository, weights and settings that they were made with"),
 )
 def import_images(args: argparse.Namespace) -> None:
     from framer.inference.import_images import adopt
 
-    adopt(args.images, args.lr, args.out)
+    adopt(args.images, args.lr, args.out, source=args.source)

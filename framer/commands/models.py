@@ -15,6 +15,7 @@ from framer.commands.arguments import (
     spread,
     threads,
 )
+from framer.errors import UserError
 
 
 @command(
@@ -125,7 +126,13 @@ def convert(args: argparse.Namespace) -> None:
 
 @command(
     "restore a folder of LR images to x4",
-    arg("--checkpoint", required=True, metavar="PATH", help="folder of a run, or 'bicubic'"),
+    arg("--checkpoint", metavar="PATH", help="folder of a run, or 'bicubic'"),
+    arg(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="instead of --checkpoint: weights of an x4 network that spandrel knows, such as SwinIR or Real-ESRGAN",
+    ),
     arg("--lr", type=Path, required=True, metavar="DIR", help="folder of LR images"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the restored PNGs, their index and card"),
     arg(
@@ -150,9 +157,14 @@ def convert(args: argparse.Namespace) -> None:
     ),
 )
 def restore(args: argparse.Namespace) -> None:
+    if (args.checkpoint is None) == (args.model is None):
+        raise UserError("give a run or 'bicubic', or a file of weights by --model, one of them", key="--checkpoint")
+
+    from framer.inference.models import ModelFile
     from framer.inference.restore import restore as run
 
-    checkpoint = args.checkpoint if args.checkpoint == "bicubic" else Path(args.checkpoint)
+    folder = args.checkpoint if args.checkpoint in ("bicubic", None) else Path(args.checkpoint)
+    checkpoint = folder or ModelFile(args.model)
     settings = json_object("--settings", args.settings) | key_values("--set", args.set)
     prompts = {"captions": args.captions, "missing": args.missing}
     given = freeu("--freeu", args.freeu) if args.freeu else None

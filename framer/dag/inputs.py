@@ -44,6 +44,11 @@ def release(scope: Scope, arm: str) -> dict[str, list[str]]:
     return {"base": [f"{base(scope.study, arm)}/{CARD}"], "weights": weights}
 
 
+def feed_forward(scope: Scope, row: str) -> list[str]:
+    """Inputs of the restoration with a network of another architecture, besides the images."""
+    return scope.weights.cards([scope.study.feed_forward[row]])
+
+
 def restore(study: Study, row: str, set_id: str) -> dict[str, list[str]]:
     """Inputs of the restoration of a test set, besides its images."""
     run = study.paths.run(str(study.rows[row].run))
@@ -105,9 +110,9 @@ def encoded(study: Study, run: str) -> list[str]:
     return [study.paths.encoded(str(arm.backbone)).as_posix()] if wanted else []
 
 
-def released_file(scope: Scope, arm: str) -> str:
+def published_file(scope: Scope, arm: str) -> str:
     """The file of tensors among an arm's published weights."""
-    files = scope.weights.manifests[scope.study.released[arm]].files
+    files = scope.weights.manifests[scope.study.published[arm]].files
     [path] = [file.path for file in files if not file.path.endswith(".json")]
     return (folder() / path).as_posix()
 

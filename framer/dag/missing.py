@@ -24,15 +24,16 @@ def find_missing(study: Study, datasets: Path) -> dict[str, str]:
         UserError: an arm names published weights without a manifest.
     """
     names, weights = [], weights_of(study)
-    for arm, name in study.released.items():
-        if name not in weights.manifests:
-            message = unknown("weights", name, weights.manifests)
+    for arm, name in study.published.items():
+        known = [id for id, one in weights.manifests.items() if one.loader == study.arms[arm].model]
+        if name not in known:
+            message = unknown("weights", name, known)
             raise UserError(message, path=study.path, key=f"arms.{arm}.checkpoint", code="unknown")
     for name, manifest in study.manifests.items():
         source = _source(study, name)
         if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
-    names += weights.missing(study.released.values())
+    names += weights.missing(study.published.values())
     for arm in study.supplied:
         for name in study.sets_of(arm):
             images = supplied(arm, name)
@@ -50,7 +51,7 @@ def instructions(study: Study, names: Iterable[str], datasets: Path) -> dict[str
     names = list(names)
     known = [
         *study.manifests,
-        *study.released.values(),
+        *study.published.values(),
         *(f"{a}/{s}" for a in study.supplied for s in study.sets_of(a)),
     ]
     for name in names:
@@ -62,7 +63,7 @@ def instructions(study: Study, names: Iterable[str], datasets: Path) -> dict[str
 def _how_to_get(study: Study, name: str, datasets: Path) -> str:
     if "/" in name:
         return how_to_supply(study, *name.split("/"))
-    if name in study.released.values():
+    if name in study.published.values():
         return WeightsManifest.load(name).how_to_get(folder())
     return how_to_get(_source(study, name), datasets)
 

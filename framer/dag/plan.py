@@ -63,7 +63,7 @@ class Plan:
         bases = {Path(inputs.base(self.study, run)) for run in [*runs, *released]}
         published = {base.name for base in bases if not base.is_relative_to(self.study.out)}
         published |= {Path(file).parent.name for file in captions}
-        weights = {*scope.needed_weights, *(self.study.released[arm] for arm in released)}
+        weights = {*scope.needed_weights, *self.study.published.values()}
         fetched_weights = [name for name in weights if scope.weights.standing(name) == "wanted"]
         interpolated = [row for row, _ in scope.pairs if row in scope.interpolated]
         supplied = [row for row, _ in scope.pairs if row in self.study.supplied]
@@ -157,8 +157,9 @@ class Plan:
         origins: dict[str, None] = {}
         size = 0.0
         for row, name in self.scope.pairs:
-            if named := self.study.backbone(row):
-                speeds = self._speeds(named[0], named[1].base)
+            if loaded := self.study.restore_job(row).backbone:
+                named = self.study.backbone(row)
+                speeds = self._speeds(loaded, named[1].base if named else "published")
                 each.append(self.table["start"] + self._count(name) * self._restored(name, speeds))
                 size += self._megapixels(name) * float(self.table["image"])
                 origins[str(speeds["how"])] = None

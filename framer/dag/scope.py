@@ -80,7 +80,8 @@ class Scope:
     @property
     def interpolated(self) -> list[str]:
         """Rows without a model: bicubic interpolation."""
-        return [row.id for row in self.study.rows.values() if row.run is None and row.id not in self.study.supplied]
+        others = {*self.study.supplied, *self.study.feed_forward}
+        return [row.id for row in self.study.rows.values() if row.run is None and row.id not in others]
 
     @cached_property
     def weights(self) -> Weights:

@@ -44,7 +44,8 @@ class Weights:
     def _standing(self, manifest: WeightsManifest) -> Standing:
         recorded = manifest.recorded(folder()).get("payload", {})
         if missing := set(manifest.missing(folder())):
-            open_to_all = not manifest.gated and all(file.at for file in manifest.files if file.path in missing)
+            open_to_all = not manifest.gated and not manifest.unaccepted(folder())
+            open_to_all &= all(file.at for file in manifest.files if file.path in missing)
             embedded = manifest.embedded and manifest.embedded.located()
             # Snakemake would not make a card that is there.
             return "wanted" if ((open_to_all and self.network) or embedded) and not recorded else "missing"

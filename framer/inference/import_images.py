@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from framer.data.degradation.presets import SCALE
 from framer.data.image_folder import verify
-from framer.data.images import image_size, list_images, read_rgb
+from framer.data.images import image_size, list_images, opened, read_rgb
 from framer.errors import UserError, named
 from framer.inference.output_folder import check, check_output, check_outputs, filling
 from framer.provenance.cards import lock
@@ -15,18 +15,19 @@ from framer.provenance.code import fingerprint
 from framer.provenance.hashing import digest
 
 
-def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
+def adopt(images: Path, lr: Path, out: Path, *, source: str | None = None, progress: bool = True) -> None:
     """Import what another method restored: `out/STEM.png` for every LR image, then an index and a card.
 
     Args:
         images: folder of the restored images, named as the LR images.
         lr: folder of the LR images.
         out: folder of 8-bit RGB PNGs.
+        source: where they are from, for the card.
         progress: show a bar.
 
     Raises:
-        UserError: an image is missing, extra, cannot be read, or is not four times as large as its LR image; `out`
-            holds files of others, or another process writes it. Nothing is changed then.
+        UserError: an image is missing, extra, a JPEG, cannot be read, or is not four times as large as its LR image;
+            `out` holds files of others, or another process writes it. Nothing is changed then.
     """
     check_output(out, (images, lr))
     verify(lr)
@@ -43,9 +44,18 @@ def adopt(images: Path, lr: Path, out: Path, *, progress: bool = True) -> None:
         if (width, height) != expected:
             message = f"{width}x{height} pixels, not {expected[0]}x{expected[1]}, four times its LR image"
             raise UserError(message, path=found[stem], code="mismatch")
+        if _is_jpeg(found[stem]):
+            message = "is a JPEG, whose losses would be scored as the method's; supply what it was made of, as PNG"
+            raise UserError(message, path=found[stem], code="refused")
     code = fingerprint("import-images")
     with filling(out, {"imported": code, "lock": lock()}, hashes, (images, lr)) as folder:
         for stem in tqdm(inputs, f"import {images}", unit="image", file=sys.stderr, disable=not progress):
             if stem not in folder.done:
                 folder.write(stem, read_rgb(found[stem]))
-        folder.seal(code, checkpoint="supplied", inputs=digest(hashes))
+        origin = {"source": source} if source else {}
+        folder.seal(code, checkpoint="supplied", inputs=digest(hashes), **origin)
+
+
+def _is_jpeg(path: Path) -> bool:
+    with opened(path) as image:
+        return image.format == "JPEG"  # whatever its suffix

@@ -4,34 +4,29 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from framer.backbones.base import Backbone
-from framer.backbones.image_ops import upsample
-from framer.backbones.random import Draws, generator
-from framer.backbones.registry import settings_of
-from framer.backbones.settings import FreeU, RestoreSettings
-from framer.data.captions import Missing, image_prompts
+from framer.backbones.settings import FreeU
+from framer.data.captions import Missing
 from framer.data.degradation.presets import SCALE
 from framer.data.image_folder import listing
 from framer.data.images import list_images, read_hashed
 from framer.data.pairs import to_rgb, to_tensor
 from framer.errors import UserError
+from framer.inference.models import Checkpoint, ModelFile, Request, opened
 from framer.inference.output_folder import check, check_output, check_outputs, filling
 from framer.provenance.cards import lock, versions
-from framer.provenance.code import fingerprint
 from framer.provenance.hashing import digest, sha256_file
-from framer.runs.run_dir import PACKAGES, code_of, load_run
-from framer.runs.runtime import DTYPES, deterministic, device_for
+from framer.runs.runtime import deterministic
 
 
 @torch.no_grad()
 def restore(
-    checkpoint: Path | Literal["bicubic"],
+    checkpoint: Checkpoint,
     lr: Path,
     out: Path,
     *,
@@ -51,7 +46,7 @@ def restore(
     missing or were changed since, and ends with the same bytes; images of another call are deleted first.
 
     Args:
-        checkpoint: folder of a run, or "bicubic" for interpolation.
+        checkpoint: folder of a run, a file of weights, or "bicubic" for interpolation.
         lr: folder of LR images.
         out: folder of 8-bit RGB PNGs.
         settings: over the defaults of the backbone's `restore` settings.
@@ -67,56 +62,32 @@ def restore(
         UserError: the checkpoint or an image cannot be read, the model cannot restore an image, an image changes
             meanwhile, or `out` is an input or holds files of others.
     """
-    sources = (lr, None if checkpoint == "bicubic" else Path(checkpoint), captions)
+    file = checkpoint.path if isinstance(checkpoint, ModelFile) else checkpoint
+    sources = (lr, file if isinstance(file, Path) else None, captions)
     check_output(out, sources)
     images = list_images(lr)
     listed = listing(lr)
     check_outputs(images, SCALE)
     deterministic(threads)
-    model: Backbone | None = None
-    options: RestoreSettings | None = None
-    device = "cpu"
-    facts: dict[str, Any] = {"checkpoint": "bicubic"}
-    code = fingerprint("restore")
-    if checkpoint == "bicubic" and (settings or captions or blank_lr or freeu):
-        message = "bicubic has no settings, captions, LR latent or U-Net; leave these options out"
-        raise UserError(message, key="--checkpoint", code="conflict")
-    if checkpoint != "bicubic":
-        model, card = load_run(Path(checkpoint))
-        code = code_of("restore", model.name)
-        options = settings_of(model.name, {"restore": dict(settings)}).restore
-        device = device_for(model)
-        if options.precision == "fp16" and device == "cpu":
-            raise UserError("fp16 needs a GPU; set bf16 or float32", key="precision", code="conflict")
-        model.to(device, DTYPES[options.precision])
-        facts = {"checkpoint": digest(card), "settings": options.model_dump(mode="json")}
-        facts |= {"blank_lr": blank_lr, "seed": seed, "threads": torch.get_num_threads()}
-        if freeu:
-            model.enable_freeu(freeu)
-            facts["freeu"] = freeu.model_dump()
-        model.prompts = image_prompts(captions, lr, missing)
-    prompts = model.prompts if model else {}
+    model = opened(checkpoint, Request(lr, settings, blank_lr, captions, missing, seed, freeu))
 
     def sr(stem: str, image: Tensor) -> Tensor:
-        if model is None:
-            return upsample(image)
-        draws = Draws((generator(seed, stem),), generator(seed))
         try:
-            return model.restore_image(image, draws, options, prompt=prompts.get(stem, ""), blank_lr=blank_lr)
+            return model.restore(stem, image)
         except UserError as error:
             if error.code != "diverged":
                 raise
             given = ", ".join(f"{key}={value}" for key, value in settings.items()) or "the defaults"
-            message = f"{error}; check the weights of {checkpoint} and the restore settings ({given})"
+            message = f"{error}; check the weights of {file} and the restore settings ({given})"
             raise UserError(message, code="diverged") from None
 
     # What an index lists was decoded when it was written: such a file is read once, in its turn.
     entries = listed.entries
     inputs = {stem: entries[path].sha256 for stem, path in images.items()} if entries else check(images)
-    used = versions(PACKAGES)
-    task = facts | {"code": code, "lock": lock(), "versions": used, "device": device}
-    parts = {stem: [inputs[stem], prompts.get(stem, "")] for stem in images}
-    facts |= {"captions": digest(prompts)} if captions and model else {}
+    used = versions(model.packages)
+    task = model.facts | {"code": model.code, "lock": lock(), "versions": used, "device": model.device}
+    parts = {stem: [inputs[stem], model.prompts.get(stem, "")] for stem in images}
+    facts = model.facts | ({"captions": digest(model.prompts)} if captions else {})
     with filling(out, task, parts, sources) as folder:
         for stem, path in tqdm(images.items(), f"restore {lr}", unit="image", file=sys.stderr, disable=not progress):
             if stem in folder.done:
@@ -132,4 +103,4 @@ def restore(
                 folder.write(stem, to_rgb(sr(stem, image)[0]))
             except UserError as error:
                 raise UserError(str(error), path=path, code=error.code) from None
-        folder.seal(code, **facts, inputs=digest(inputs), versions=used)
+        folder.seal(model.code, **facts, inputs=digest(inputs), versions=used)

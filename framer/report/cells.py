@@ -219,7 +219,10 @@ class _Builder:
     def origin(self, arm: str) -> str | None:
         """What must be said of a row whose model this study did not train."""
         if self.study.arms[arm].images:
-            return "Supplied images of another method"
+            source = self.study.arms[arm].source
+            return f"Supplied images of another method{f', from {source}' if source else ''}"
+        if weights := self.study.feed_forward.get(arm):
+            return f"Published weights, {weights}, of a network that is not trained here: shown, compared with nothing"
         if weights := self.study.released.get(arm):
             seeds = ", seeds of the sampling" if len(self.study.arms[arm].seeds or []) > 1 else ""
             return f"Published weights, {weights}{seeds}; their training is not ours: shown, compared with nothing"

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
@@ -105,8 +105,19 @@ _SCHEMA = {
 Reading = Annotated[ChosenRecipe, BeforeValidator(chosen), WithJsonSchema(_SCHEMA)]
 
 
+class SourceConfig(Strict):
+    """Where supplied images are from, as far as it is known."""
+
+    repository: str = Field(description="of the method: an address, with its commit")
+    weights: str | None = Field(None, description="with which they were restored")
+    settings: str | None = Field(None, description="with which they were restored")
+
+    def __str__(self) -> str:
+        return ", ".join(word for word in (self.repository, self.weights, self.settings) if word)
+
+
 class ArmConfig(Strict):
-    """One row of the tables. With neither backbone nor `of` nor `images` it is bicubic interpolation."""
+    """One row of the tables. With no model of any kind and no `images` it is bicubic interpolation."""
 
     label: str
     backbone: str | None = Field(None, description="a key of backbones")
@@ -117,7 +128,11 @@ class ArmConfig(Strict):
     checkpoint: str | None = Field(
         None, description="published weights, by the id of their manifest in weights/; nothing is trained"
     )
+    model: Literal["spandrel"] | None = Field(
+        None, description="instead of a backbone: what reads 'checkpoint', a network of another architecture"
+    )
     images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
+    source: SourceConfig | None = Field(None, description="where supplied images are from")
     sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; default: all")
     seeds: Seeds | None = Field(None, description="of this arm alone; of published weights: sampling seeds, default: 0")
     untrained: bool = Field(False, description="control: random weights, never trained")

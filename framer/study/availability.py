@@ -14,8 +14,8 @@ def rows_without_model(study: Study, missing: Mapping[str, str]) -> dict[str, st
     """The rows whose model can neither be trained nor loaded, each with the reason."""
     rows = {}
     for row in study.rows.values():
-        if row.run in study.released:
-            if (weights := study.released[row.run]) in missing:
+        if (model := row.run or row.arm) in study.published:
+            if (weights := study.published[model]) in missing:
                 rows[row.id] = missing[weights]
         elif row.run:
             job = study.train_job(row.run)

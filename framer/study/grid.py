@@ -44,7 +44,7 @@ class StudyGrid:
         """All rows by id, in the order of the tables: a trained arm has one a seed."""
         rows = {}
         for name, arm in self.arms.items():
-            if arm.backbone is None and arm.of is None:
+            if arm.backbone is None and arm.of is None:  # bicubic, images of others, a network that is not trained
                 rows[name] = Row(name, name, None, None)
             else:
                 model = arm.of or name
@@ -70,7 +70,17 @@ class StudyGrid:
 
     @property
     def released(self) -> dict[str, str]:
-        """The arms that restore with published weights: the id of these, by arm, which is also the run's name."""
+        """The arms that restore with published weights of a backbone: their id, by arm, which is the run's name."""
+        return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint and arm.backbone}
+
+    @property
+    def feed_forward(self) -> dict[str, str]:
+        """The arms that restore with a network of another architecture: the id of its weights, by arm and only row."""
+        return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint and arm.model}
+
+    @property
+    def published(self) -> dict[str, str]:
+        """All arms with published weights: the id of these, by arm."""
         return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint}
 
     @property

@@ -147,7 +147,7 @@ class StudyConfig(Strict):
     heldout: HeldOutConfig | None = None
     analysis: "AnalysisConfig | None" = None
     trackers: list[str] = Field(default=["tensorboard"], description="of accelerate, such as wandb; part of no result")
-    backbones: dict[str, BackboneConfig]
+    backbones: dict[str, BackboneConfig] = Field(default={})
     arms: dict[Name, ArmConfig] = Field(min_length=1)
     ablations: dict[str, AblationConfig] = Field(
         default={}, description="by backbone; recipes of `arms` are not repeated"
@@ -256,7 +256,8 @@ class StudyConfig(Strict):
                 if arm.of not in self.arms or self.arms[arm.of].backbone is None:
                     with_model = [key for key, other in self.arms.items() if other.backbone]
                     raise ValueError(f"arms.{name}.of: {unknown('arm with a backbone', arm.of, with_model)}")
-                if arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.images:
+                model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
+                if model or arm.images:
                     raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
                 of = str(self.arms[arm.of].backbone)
                 if arm.freeu and of in self.backbones and not settings_class(of).skips:
@@ -264,8 +265,19 @@ class StudyConfig(Strict):
             elif arm.blank_lr or arm.freeu:
                 raise ValueError(f"arms.{name}: 'blank_lr' and 'freeu' need 'of', an arm with a network")
             elif arm.images:
-                if arm.backbone or arm.checkpoint or arm.seeds or arm.recipe or arm.untrained or arm.settings:
+                model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
+                if model or arm.seeds:
                     raise ValueError(f"arms.{name}: an arm with 'images' has no model; drop the other keys")
+            elif arm.source:
+                raise ValueError(f"arms.{name}.source: is that of supplied images; add 'images: true' or drop it")
+            elif arm.model:
+                if not arm.checkpoint or arm.backbone or arm.seeds or arm.recipe or arm.untrained or arm.blank_lr:
+                    message = "an arm with 'model' has 'checkpoint', and nothing of a training; drop the other keys"
+                    raise ValueError(f"arms.{name}: {message}")
+                try:
+                    settings_of(arm.model, arm.settings)
+                except UserError as error:
+                    raise ValueError(f"arms.{name}.settings: {error}") from None
             elif arm.checkpoint:
                 if not arm.backbone or arm.recipe or arm.untrained:
                     raise ValueError(

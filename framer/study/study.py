@@ -213,12 +213,12 @@ class Study(StudyGrid):
 
     def restore_job(self, row: str) -> RestoreJob:
         """What `framer restore` does for a row, on every set alike."""
-        named = self.backbone(row)
+        named, arm = self.backbone(row), self.arm(row)
+        loaded = named[0] if named else arm.model
+        given = (named[1].settings, arm.settings) if named else (arm.settings,)
         return RestoreJob(
-            backbone=named and named[0],
-            settings=settings_of(named[0], named[1].settings, self.arm(row).settings).set_for_restoring
-            if named
-            else {},
+            backbone=loaded,
+            settings=settings_of(loaded, *given).set_for_restoring if loaded else {},
             blank_lr=self.arms[self.rows[row].arm].blank_lr,
             freeu=self.arms[self.rows[row].arm].freeu,
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),

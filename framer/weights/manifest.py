@@ -17,6 +17,7 @@ from framer.config_file import Matching, Strict, read_model
 from framer.errors import UserError, unknown
 from framer.hub.remote_file import FileAddress, HubFile, Remote, RepoAddress
 from framer.provenance.cards import CARD, read_card
+from framer.weights.lock_file import lock_file
 
 MANIFESTS = Path("weights")
 """Folder of the manifests in a repository; the weights themselves are in `framer.weights.store.folder()`."""
@@ -84,6 +85,9 @@ class WeightsManifest(Strict):
     files: list[WeightFile] = Field([], description="single files")
     embedded: EmbeddedFile | None = Field(None, description="instead of the single files, where they cannot be fetched")
     pipeline: list[RepoAddress] = Field([], description="repositories that hold it, in order of preference")
+    loader: Literal["spandrel"] | None = Field(
+        None, description="a network that restores by itself: an arm's checkpoint, beside this as its 'model'"
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> "WeightsManifest":
@@ -154,9 +158,17 @@ class WeightsManifest(Strict):
         wanted = self.in_use(folder) or [f"{self.id}/{CARD}"]
         return [name for name in wanted if not (folder / name).is_file()]
 
+    def unpublished(self) -> list[WeightFile]:
+        """The files of a network whose hash nobody states: a user accepts it once, see `framer.weights.lock_file`."""
+        return [file for file in self.files if self.loader and not file.hashed]
+
+    def unaccepted(self, folder: Path) -> list[WeightFile]:
+        """Those of `unpublished` without a lock."""
+        return [file for file in self.unpublished() if not lock_file(folder / file.path).is_file()]
+
     def how_to_get(self, folder: Path) -> str:
         """One line of instructions for the missing files."""
-        fetch = f"run: framer fetch --weights {self.id}"
+        fetch = f"run: framer fetch --weights {self.id}{' --accept-hash' if self.unaccepted(folder) else ''}"
         missing = self.missing(folder)
         if all(file.at for file in self.files if file.path in missing):
             return f"{self.id}: {fetch}"

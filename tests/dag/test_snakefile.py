@@ -30,6 +30,7 @@ MICRO = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 2, "train": 33, "restore":
 MICRO |= {"weights": 1, "encode": 1, "analyse": 2, "cost": 1}
 SINGLE_GPU = ONCE | {"fetch": 4, "base": 1, "weights": 6, "train": 9, "restore": 18, "bicubic": 2, "score": 20}
 SINGLE_GPU |= {"analyse": 1, "cost": 1}
+METHODS = ONCE | {"fetch": 2, "weights": 7, "bicubic": 2, "feed_forward": 6, "score": 8}
 PAPER = ONCE | {"fetch": 9, "base": 3, "weights": 7, "caption": 9, "release": 2, "train": 103, "restore": 173}
 PAPER |= {"bicubic": 4, "supplied": 16, "score": 193, "analyse": 2, "cost": 1}
 PAPER_WITHOUT_DIV8K = ONCE | {"fetch": 5, "base": 3, "weights": 7, "caption": 5, "release": 1, "train": 84}
@@ -47,7 +48,9 @@ def planned(done: CompletedProcess[str]) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize(("name", "expected"), [("smoke", SMOKE), ("micro", MICRO), ("single-gpu", SINGLE_GPU)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("smoke", SMOKE), ("micro", MICRO), ("single-gpu", SINGLE_GPU), ("methods", METHODS)]
+)
 def test_the_jobs_of_a_study(clone: Path, name: str, expected: dict[str, int]) -> None:
     assert planned(snakemake(clone, "-n", "--cores", "2", "--config", f"study={name}")) == expected
 

@@ -16,7 +16,7 @@ from framer.inference import output_folder
 from framer.inference.import_images import adopt
 from framer.inference.output_folder import Filling
 from framer.inference.restore import restore
-from framer.provenance.cards import write_card
+from framer.provenance.cards import read_card, write_card
 from framer.provenance.hashing import sha256_file
 from framer.provenance.journal import Journal
 from framer.runs.run_dir import data_digests
@@ -47,6 +47,8 @@ def test_the_pixels_are_the_same_in_any_lossless_format(folders: Folders) -> Non
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     adopt(sr, lr, out, progress=False)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    adopt(sr, lr, out, source="a repository, its weights", progress=False)
+    assert read_card(out, "images")["source"] == "a repository, its weights"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_the_pixels_are_the_same_in_any_lossless_format(folders: Folders) -> Non
         (lambda sr, make: make(sr / "c.png"), "sr", "mismatch"),
         (lambda sr, make: make(sr / "b.png", width=8), "sr/b.png", "mismatch"),
         (lambda sr, make: (sr / "b.png").write_bytes(b"x"), "sr/b.png", "unreadable"),
+        (lambda sr, make: Image.open(sr / "b.png").save(sr / "b.png", "JPEG"), "sr/b.png", "refused"),
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(folders: Folders, noise_image, change, path, code) -> None:

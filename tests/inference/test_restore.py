@@ -6,17 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from spandrel.architectures.ESRGAN import ESRGAN
 
 from framer.backbones.settings import FreeU
+from framer.cli import main
 from framer.data.captions import write_captions
 from framer.data.images import write_index, write_png
 from framer.errors import UserError
 from framer.inference import output_folder
 from framer.inference import restore as restoring
+from framer.inference.models import ModelFile
 from framer.inference.restore import restore
-from framer.provenance.cards import write_card
+from framer.provenance.cards import read_card, write_card
 from framer.scoring.folders import Task, score_folders
 from framer.training.options import Session
+from framer.weights.lock_file import accept
 from tests.fixtures.killing import die, killed
 from tests.fixtures.photographs import write_photographs
 from tests.fixtures.trainings import base_job, run_job, train_here
@@ -297,3 +302,32 @@ def test_interpolation_has_no_options(study, tmp_path, option):
     with pytest.raises(UserError, match="bicubic has no settings"):
         run(study, tmp_path / "out", **{"checkpoint": "bicubic", "settings": {}, "captions": None, **option})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_from_a_file_restores_like_a_run(study, tmp_path, written):
+    """Its card has the file's hash, and that nobody published one; interrupted, it ends with the same bytes."""
+    with torch.random.fork_rng():
+        torch.save(ESRGAN(num_filters=8, num_blocks=1).state_dict(), tmp_path / "net.pth")
+    sha256, options = (
+        accept(tmp_path / "net.pth"),
+        ["--lr", str(study / "lr"), "--set", "tile=32", "--set", "overlap=8"],
+    )
+    assert main(["restore", "--model", str(tmp_path / "net.pth"), "--out", str(tmp_path / "once"), *options]) == 0
+    card = read_card(tmp_path / "once", "images")
+    assert {key: card[key] for key in ("checkpoint", "architecture", "hash")} == {
+        "checkpoint": sha256,
+        "architecture": "ESRGAN",
+        "hash": "not published",
+    }
+    assert "seed" not in card
+    assert card["versions"]["spandrel"]
+    model, settings = ModelFile(tmp_path / "net.pth"), {"settings": {"tile": 32, "overlap": 8}, "captions": None}
+    out = tmp_path / "out"
+    stop_writing(3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, out, checkpoint=model, **settings)
+    written.clear()
+    run(study, out, checkpoint=model, **settings)
+    assert content(out) == content(tmp_path / "once")
+    with pytest.raises(UserError, match="no captions, LR latent or U-Net"):
+        run(study, out, checkpoint=model, settings={}, blank_lr=True)

@@ -85,6 +85,13 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["sets"], ["lsdir"], ["sets", "no LR images"]),
         (["arms", "x"], {"label": "x", "images": True, "recipe": "paper"}, ["arms.x", "'images' has no model"]),
         (["arms", "x"], {"label": "x", "checkpoint": "pisa_sr"}, ["arms.x.checkpoint", "needs 'backbone'"]),
+        (["arms", "x"], {"label": "x", "model": "spandrel"}, ["arms.x", "an arm with 'model' has 'checkpoint'"]),
+        (
+            ["arms", "x"],
+            {"label": "x", "model": "spandrel", "checkpoint": "bsrgan", "settings": {"restore": {"tile": 9}}},
+            ["arms.x.settings", "greater than or equal to 32"],
+        ),
+        (["arms", "x"], {"label": "x", "source": {"repository": "r"}}, ["arms.x.source", "supplied images"]),
         (["arms", "x"], {"label": "x", "sets": ["photos"]}, ["arms.x.sets", "did you mean 'photos-crop128'"]),
         (["arms", "x"], {"label": "x", "backbone": "pisa_sr", "seeds": [1, 1]}, ["arms.x.seeds", "twice"]),
         (["ablations"], {"pisasr": {"recipes": "all"}}, ["ablations", "did you mean 'pisa_sr'"]),

@@ -225,6 +225,31 @@ def test_a_manual_file_names_its_source_and_is_then_recorded(tmp_path: Path) -> 
         assert "its sha256 is not the one in" in line
 
 
+def test_a_hash_that_nobody_published_is_accepted_once_and_binds(tmp_path: Path) -> None:
+    write_manifest(tmp_path, id="net", loader="spandrel", files=[{"path": "net/x.pth", "at": [f"hf://{REPO}/x.pth"]}])
+    path, data = tmp_path / "weights" / "net" / "x.pth", b"weights"
+    sha256 = hashlib.sha256(data).hexdigest()
+    hub, there = Hub(REPO, {"x.pth": data}), contextlib.chdir(tmp_path)
+    with hub.serve(), hub_client(hub.url, tmp_path / "home"), there:
+        code, line = command("fetch", "--weights", "net")
+        assert (code, path.exists(), hub.requests) == (2, False, [])
+        assert "no SHA-256 of it is published; to trust it, run: framer fetch --weights net --accept-hash" in line
+        code, line = command("fetch", "--weights", "net", "--accept-hash")
+        assert (code, sha256 in line) == (0, True)
+        assert read_card(path.parent, "weights")["hash"] == "not published"
+        assert path.with_name("x.pth.sha256").read_text() == f"{sha256}  x.pth\n"
+        path.unlink()  # the lock stays, and so do its terms
+        assert command("fetch", "--weights", "net")[0] == 0
+    (path.parent / "card.json").unlink()
+    path.unlink()
+    hub = Hub(REPO, {"x.pth": b"others!"})
+    with hub.serve(), hub_client(hub.url, tmp_path / "other home"), there:
+        for option in ([], ["--accept-hash"]):
+            code, line = command("fetch", "--weights", "net", *option)
+            assert (code, path.exists()) == (2, False)
+            assert f"not {sha256}" in line
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "weights").glob("*.yaml")))
 def test_every_manifest_of_the_project_is_valid(name: str) -> None:
     assert WeightsManifest.load(name, ROOT / "weights").id == name
@@ -240,7 +265,8 @@ def test_every_metric_with_a_network_names_its_manifests() -> None:
             definitions = Definitions.model_validate({key: dict(zip(choices, values, strict=True))})
             needed |= set(definitions.metrics[0].weights)
     known = {name for name in WeightsManifest.known(ROOT / "weights") if "--" not in name}
-    assert needed == known - {"pisa_sr"}
+    restoring = {name for name in known if WeightsManifest.load(name, ROOT / "weights").loader}
+    assert needed == known - restoring - {"pisa_sr"}
 
 
 def test_the_default_captioner_has_a_manifest() -> None:

@@ -137,12 +137,12 @@ def release_inputs(wildcards):
 
 
 def released_file(wildcards):
-    return inputs.released_file(scope, wildcards.run)
+    return inputs.published_file(scope, wildcards.run)
 
 
 def released_bytes(wildcards):
     """A digest of manually downloaded weights, which have no card."""
-    return scope.weights.loose([study.released[wildcards.run]])
+    return scope.weights.loose([study.published[wildcards.run]])
 
 
 def released_backbone(wildcards):
@@ -176,6 +176,26 @@ def restore_options(wildcards):
     return " ".join(options)
 
 
+def model_inputs(wildcards):
+    return inputs.feed_forward(scope, wildcards.row)
+
+
+def model_file(wildcards):
+    return inputs.published_file(scope, wildcards.row)
+
+
+def model_bytes(wildcards):
+    """A digest of manually downloaded weights, which have no card."""
+    return scope.weights.loose([study.published[wildcards.row]])
+
+
+def model_options(wildcards):
+    """The options of `framer restore` with a network from a file of weights."""
+    job = study.restore_job(wildcards.row)
+    settings = f" --settings {shlex.quote(json.dumps(job.settings))}" if job.settings else ""
+    return f"--threads {job.threads}{settings}"
+
+
 def restore_captions(wildcards):
     return triggers.restoring_captions(study, wildcards.row, wildcards.set)
 
@@ -190,6 +210,12 @@ def run_of_row(wildcards):
 
 def supplied_content(wildcards):
     return triggers.supplied_images(wildcards.row, wildcards.set)
+
+
+def supplied_source(wildcards):
+    """The option of `framer import-images` that says where the images are from, as far as the study says it."""
+    source = study.arms[wildcards.row].source
+    return f"--source {shlex.quote(str(source))}" if source else ""
 
 
 def supplied_images(wildcards):

@@ -29,6 +29,35 @@ rule restore:
         "framer restore --checkpoint {params.run} --lr {params.lr}/LR --out {params.out} {params.options} 2> {log}"
 
 
+# With a network of another architecture, from a file of published weights.
+rule feed_forward:
+    input:
+        weights=model_inputs,
+        lr=dataset_card("{set}"),
+    output:
+        card=paths.images("{row}", "{set}") / CARD,
+    log:
+        paths.log("restore", "{row}", "{set}"),
+    wildcard_constraints:
+        row=one_of(study.feed_forward),
+    conda:
+        "../../environment.yml"
+    threads: threads_of_study
+    resources:
+        **requested("feed_forward", study),
+    params:
+        file=model_file,
+        loose=model_bytes,
+        options=model_options,
+        code=triggers.code("restore", "spandrel"),
+        lr=subpath(input.lr, parent=True),
+        out=subpath(output.card, parent=True),
+    message:
+        "Restore {wildcards.set} with {wildcards.row}"
+    shell:
+        "framer restore --model {params.file} --lr {params.lr}/LR --out {params.out} {params.options} 2> {log}"
+
+
 rule bicubic:
     input:
         lr=dataset_card("{set}"),
@@ -70,9 +99,10 @@ rule supplied:
         content=supplied_content,
         code=fingerprint("import-images"),
         images=supplied_images,
+        source=supplied_source,
         lr=subpath(input.lr, parent=True),
         out=subpath(output.card, parent=True),
     message:
         "Import the images of {wildcards.row} for {wildcards.set}"
     shell:
-        "framer import-images --images {params.images} --lr {params.lr}/LR --out {params.out} 2> {log}"
+        "framer import-images --images {params.images} --lr {params.lr}/LR --out {params.out} {params.source} 2> {log}"
