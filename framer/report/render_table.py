@@ -204,7 +204,7 @@ def _markdown_row(row: Row, grid: Grid) -> list[str]:
     texts = []
     for entry in row.entries:
         text = _escape_markdown(entry.text)
-        marked = {Tier.BEST: f"**{text}**", Tier.NEXT: f"*{text}*", Tier.NONE: text}[entry.tier]
+        marked = {Tier.BEST: f"**{text}**", Tier.NEXT: f"*{text}*"}.get(entry.tier, text)
         texts.append(marked + (f" [{grid.notes[entry.note]}]" if entry.note else ""))
     label = ("– " if row.minor else "") + _escape_markdown(row.label)
     return [label + (f" [{grid.notes[row.note]}]" if row.note else ""), *texts]
@@ -231,7 +231,7 @@ def _latex_label(row: Row, grid: Grid) -> str:
 
 def _latex_entry(entry: Entry, row: Row, grid: Grid) -> str:
     text = _escape_latex(entry.text)
-    marked = {Tier.BEST: f"\\textbf{{{text}}}", Tier.NEXT: f"\\underline{{{text}}}", Tier.NONE: text}[entry.tier]
+    marked = {Tier.BEST: f"\\textbf{{{text}}}", Tier.NEXT: f"\\underline{{{text}}}"}.get(entry.tier, text)
     note = f"${{}}^{{{grid.notes[entry.note]}}}$" if entry.note else ""
     return f"{{\\scriptsize {marked}{note}}}" if row.minor and marked else marked + note
 
