@@ -39,6 +39,7 @@ include: "workflow/rules/restore.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/analyse.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/rehearse.smk"
 
 
 onsuccess:

@@ -18,7 +18,7 @@ SIDE = 64
 
 
 @torch.no_grad()
-def rehearse(backbone: Backbone, framer: "FramerLoss | None", analysis: bool) -> None:
+def try_out(backbone: Backbone, framer: "FramerLoss | None", analysis: bool) -> None:
     """Refuse a backbone that would fail after the start of a training: in the FRAMER loss, in analysis or restoring.
 
     Call after `adapt` and `add_heads`. Weights and the state of torch's default generator stay as they are.

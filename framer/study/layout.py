@@ -73,6 +73,10 @@ class Paths:
         """Folder of the recorded analyses of a backbone."""
         return self.out / "analysis" / backbone
 
+    def rehearsal(self, backbone: str) -> Path:
+        """Folder of the rehearsal of a backbone, which is a study of its own and has its name."""
+        return self.out.with_name(f"{self.study}-rehearsal-{backbone}")
+
     @property
     def cost(self) -> Path:
         """Measured cost of training."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from framer.backbones.base import Backbone
 from framer.backbones.registry import FRAMER, SETTINGS
-from framer.backbones.rehearsal import rehearse
+from framer.backbones.trial import try_out
 from framer.data.captions import training_prompts
 from framer.provenance.hashing import derive_seed, digest
 from framer.runs import run_dir
@@ -59,7 +59,7 @@ def train(
         def begin(stage: str) -> None:
             prepare(stage)
             if stage == first and job.backbone not in SETTINGS:  # the tests cover those of this package
-                rehearse(backbone, framer, analysis=bool(job.snapshots))
+                try_out(backbone, framer, analysis=bool(job.snapshots))
 
         snapshots = Snapshots(out, job.snapshots)
         task = Task(

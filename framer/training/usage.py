@@ -1,4 +1,7 @@
-"""Resources of a training: devices, wall time, GPU-hours. Measured, so they are kept beside the card, not in it."""
+"""Resources of a training: devices, wall time, GPU-hours, GPU memory of the first rank.
+
+Measured, so they are kept beside the card, not in it.
+"""
 
 import json
 import time
@@ -40,7 +43,10 @@ class Spent:
         if not self.first:
             return
         seconds = round(time.monotonic() - self.started, 3)
-        starts = [*self.before, {"devices": self.devices, "gpus": self.gpus, "seconds": seconds}]
+        start = {"devices": self.devices, "gpus": self.gpus, "seconds": seconds}
+        if self.gpus:
+            start["gpu_bytes"] = torch.cuda.max_memory_allocated()
+        starts = [*self.before, start]
         total = {
             "seconds": round(sum(start["seconds"] for start in starts), 3),
             "gpu_hours": round(sum(start["gpus"] * start["seconds"] for start in starts) / 3600, 6),
@@ -59,6 +65,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
     """The recorded starts. A lost or edited record stops no training: it begins with an empty one."""
     try:
         starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
-        return [{"devices": one["devices"], "gpus": one["gpus"] + 0, "seconds": one["seconds"] + 0} for one in starts]
+        return [
+            one | {"devices": one["devices"], "gpus": one["gpus"] + 0, "seconds": one["seconds"] + 0} for one in starts
+        ]
     except (OSError, ValueError, TypeError, KeyError):
         return []

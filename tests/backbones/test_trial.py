@@ -5,7 +5,7 @@ import torch
 
 from framer.backbones.base import Backbone
 from framer.backbones.registry import SETTINGS, create
-from framer.backbones.rehearsal import rehearse
+from framer.backbones.trial import try_out
 from framer.errors import UserError
 from framer.method import FramerLoss, Recipe
 
@@ -23,15 +23,15 @@ def test_the_backbones_of_this_package_pass_and_stay_as_they_are(backbone):
     weights = {name: p.clone() for name, p in backbone.network.named_parameters()}
     state = torch.get_rng_state()
     for name in ("paper", "released"):
-        rehearse(backbone, FramerLoss(Recipe.named(name)), analysis=True)
-    rehearse(backbone, None, analysis=True)
+        try_out(backbone, FramerLoss(Recipe.named(name)), analysis=True)
+    try_out(backbone, None, analysis=True)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(p, weights[name]) and p.grad is None for name, p in backbone.network.named_parameters())
 
 
 def test_a_missing_layer_is_found(backbone):
     with pytest.raises(UserError) as error:
-        rehearse(backbone, FramerLoss(Recipe(teacher=40)), analysis=False)
+        try_out(backbone, FramerLoss(Recipe(teacher=40)), analysis=False)
     assert error.value.key == "recipe.teacher"
 
 
@@ -39,10 +39,10 @@ def test_a_restore_that_changes_the_shape_and_missing_maps_are_found(backbone, m
     with monkeypatch.context() as patch:
         patch.setattr(type(backbone), "restore", lambda self, image, *_, **__: image[..., 1:])
         with pytest.raises(UserError, match="must keep the shape"):
-            rehearse(backbone, None, analysis=False)
+            try_out(backbone, None, analysis=False)
     monkeypatch.setattr(type(backbone), "layer_maps", Backbone.layer_maps)
     framer = FramerLoss(Recipe.named("released"))
-    rehearse(backbone, framer, analysis=False)
+    try_out(backbone, framer, analysis=False)
     with pytest.raises(UserError) as error:
-        rehearse(backbone, framer, analysis=True)
+        try_out(backbone, framer, analysis=True)
     assert error.value.key == "analysis"

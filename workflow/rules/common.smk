@@ -253,6 +253,21 @@ def analyse_code(wildcards):
     return triggers.code("analyse", wildcards.backbone, framer=True)
 
 
+# rehearse.smk
+
+REHEARSED = paths.rehearsal("{backbone}") / "rehearsal.md"
+
+
+def rehearsal_resource(name):
+    """A resource of a rehearsal: what a training on one GPU requests, since it trains on one."""
+
+    def resource(wildcards):
+        gpus = study.config.backbones[wildcards.backbone].gpus
+        return requested("train", study, wildcards.backbone)[name] // gpus
+
+    return resource
+
+
 # report.smk
 
 
