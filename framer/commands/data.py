@@ -12,13 +12,25 @@ from framer.errors import UserError
     "fetch data sets and model weights; check and index them",
     arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
-    arg("--weights", metavar="NAME", help="id of a manifest in weights/, or owner/name on the hub"),
+    arg(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="id of a manifest in weights/, or owner/name on the hub; can be repeated",
+    ),
     arg(
         "--protocol", help="weights of the metrics of a protocol: osediff, seesr, framer, or a file of your own, .yaml"
     ),
     arg("--metrics", help="with --protocol: of these metrics only, comma-separated (default: all of the protocol)"),
     arg("--out", type=Path, metavar="DIR", help="folder for a pipeline (default: weights/OWNER--NAME)"),
     arg("--accept-hash", action="store_true", help="with --weights: trust the file's hash where none is published"),
+    arg(
+        "--failures",
+        type=Path,
+        metavar="FILE.json",
+        help="weights that the network does not provide are no error: write their names and the reasons to this file",
+    ),
     arg("--check", action="store_true", help="fetch nothing; list what is missing, with size and license"),
 )
 def fetch(args: argparse.Namespace) -> None:
@@ -28,7 +40,7 @@ def fetch(args: argparse.Namespace) -> None:
     from framer.weights.manifest import WeightsManifest
     from framer.weights.store import folder
 
-    weights = [args.weights] if args.weights else []
+    weights = [*args.weights]
     if args.protocol:
         from framer.scoring.protocols import Protocol
 
@@ -39,15 +51,21 @@ def fetch(args: argparse.Namespace) -> None:
         lines, missing = inventory(args.datasets, args.sets, weights)
         print("\n".join(lines))
         sys.exit(1 if missing else 0)
+    if args.failures and (args.out or not weights):
+        raise UserError("goes with --weights or --protocol, and not with --out", key="--failures", code="conflict")
     if not args.sets and not weights:
         raise UserError("name a set, --weights NAME or --protocol NAME; --check lists all", key="fetch", code="missing")
-    for manifest in [Manifest.load(name, args.datasets) for name in args.sets]:
-        fetch_set(manifest, args.datasets)
+    for one in [Manifest.load(name, args.datasets) for name in args.sets]:
+        fetch_set(one, args.datasets)
     if weights:
-        from framer.weights.fetch import fetch_weights
+        from framer.weights.fetch import fetch_available, fetch_weights
 
-        for name in weights:
-            fetch_weights(WeightsManifest.load(name), folder(), args.out, accept_hash=args.accept_hash)
+        manifests = [WeightsManifest.load(name) for name in weights]
+        if args.failures:
+            fetch_available(manifests, folder(), args.failures)
+        else:
+            for manifest in manifests:
+                fetch_weights(manifest, folder(), args.out, accept_hash=args.accept_hash)
 
 
 @command(

@@ -22,7 +22,7 @@ def prepend_environment() -> None:
 
 
 def check_strict(scope: Scope) -> None:
-    """Refuse a strict study of which anything is missing.
+    """Refuse a strict study without the weights of its metrics and losses; with `all`, without anything that it names.
 
     Raises:
         UserError: code "missing".
@@ -30,7 +30,7 @@ def check_strict(scope: Scope) -> None:
     study = scope.study
     if not study.config.strict:
         return
-    if first := next(iter(scope.missing), None):
+    if study.config.strict == "all" and (first := next(iter(scope.missing), None)):
         kind = "a set" if first in study.manifests else "an item"
         raise UserError(f"{kind} is missing: {scope.missing[first]}", path=study.path, key="strict", code="missing")
     if weights := scope.weights.missing(scope.needed_weights):

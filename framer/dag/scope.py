@@ -96,6 +96,20 @@ class Scope:
         return self.weights.of_metrics(metric for metrics in selected for metric in metrics)
 
     @cached_property
+    def optional_weights(self) -> list[str]:
+        """Weights of metrics alone that only the network has: without them a metric is n/a.
+
+        None in a strict study.
+        """
+        if self.study.config.strict:
+            return []
+        trained_with = {
+            *self.study.released.values(),
+            *(name for names in self.loss_weights.values() for name in names),
+        }
+        return [name for name in self.metric_weights if self.weights.may_fail(name) and name not in trained_with]
+
+    @cached_property
     def loss_weights(self) -> dict[str, tuple[str, ...]]:
         """The manifests of the weights of the training losses, by run."""
         jobs = {run: self.study.train_job(run) for run in self.runs}

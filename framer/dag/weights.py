@@ -23,6 +23,8 @@ class Weights:
         missing  a file is missing and must be downloaded manually, or there is no network and no package has it: `n/a`,
                  or an error if strict
 
+    A metric whose weights cannot be fetched is `n/a` as well, unless the study is strict; `may_fail` names them.
+
     From `wanted` to `kept` nothing changes for a job that ran in between, so that it does not run again.
 
     Args:
@@ -53,6 +55,11 @@ class Weights:
         found = {os.path.relpath(folder() / path, home): sha for path, sha in hashes(files([manifest.id])).items()}
         return "kept" if recorded == found else "loose"
 
+    def may_fail(self, name: str) -> bool:
+        """Whether the workflow fetches a manifest that only the network has."""
+        embedded = self.manifests[name].embedded
+        return self.standing(name) == "wanted" and not (embedded and embedded.located())
+
     @staticmethod
     def of_metrics(metrics: Iterable[Metric]) -> list[str]:
         """The manifests of all weights that some metrics need."""
@@ -72,17 +79,16 @@ class Weights:
         return digest(found) if found else None
 
     def state(self, protocol: str, metrics: list[str]) -> str:
-        """What some metrics will be computed with, such as `psnr@rgb,c0 musiq@koniq lpips@alex-v0.1=1f0e6c2a9b3d`.
+        """What some metrics are computed with, such as `psnr@rgb,c0 musiq@koniq lpips@alex-v0.1=1f0e6c2a9b3d`.
 
-        Names the exact id of each metric that can be computed, and a digest of the bytes of loose weights. It changes
-        when a definition does and when weights come, go or change; a change in those of a card is one of the card.
+        The exact id of each metric, and a digest of the bytes of loose weights. Others are inputs by their cards, and
+        missing ones have none: where weights come, go or change, either this changes or the inputs do.
 
         Raises:
             UserError: unknown protocol or metric.
         """
         computed = []
         for metric in Protocol.named(protocol).select(metrics):
-            if "missing" not in map(self.standing, metric.weights):
-                loose = self.loose(metric.weights)
-                computed.append(metric.id + (f"={loose}" if loose else ""))
+            loose = self.loose(metric.weights)
+            computed.append(metric.id + (f"={loose}" if loose else ""))
         return " ".join(computed)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ from framer.data.image_folder import listing
 from framer.errors import UserError
 from framer.provenance.cards import lock, versions
 from framer.provenance.code import fingerprint
-from framer.provenance.hashing import sha256_file
+from framer.provenance.hashing import digest, sha256_file
 from framer.provenance.journal import Journal
-from framer.provenance.output import claimed_file
 from framer.scoring import fid
 from framer.scoring.pairing import Pair, check, pair_up
 from framer.scoring.protocols import Metric, Protocol
-from framer.scoring.score_file import WHOLE_SET, is_score_file, write_scores
-from framer.scoring.scorer import Scored, Scorer, one_thread, packages
+from framer.scoring.score_file import WHOLE_SET, claimed_scores, write_scores
+from framer.scoring.scorer import Scored, Scorer, Unit, one_thread, packages
 from framer.weights import store
 
 
@@ -91,8 +90,7 @@ def score_folders(
     with ExitStack() as held:
         for task in tasks:
             for out in task.outs.values():
-                for path in (out, out.with_suffix(".json")):
-                    held.enter_context(claimed_file(path, is_score_file, (task.sr, task.hr)))
+                held.enter_context(claimed_scores(out, (task.sr, task.hr)))
         return _score(tasks, metrics, threads, origin or {}, progress)
 
 
@@ -110,7 +108,7 @@ def _score(
             plan.resume(hashes, scorer.on_gpu)
 
         units = [unit for i, plan in enumerate(plans) for unit in scorer.units(i, plan.pairs, plan.computed)]
-        left = [unit for unit in units if any(pair[0].name not in plans[unit.task].done for pair in unit.pairs)]
+        left = [rest for unit in units if (rest := plans[unit.task].left(unit))]
         total, to_do = (sum(len(unit.pairs) for unit in some) for some in (units, left))
         with tqdm(desc="score", total=total, initial=total - to_do, unit="image", disable=not progress) as bar:
             for unit, results in scorer.run(left, threads):
@@ -150,26 +148,43 @@ class _Plan:
                 raise UserError(message, path=out, code="missing")
 
     def resume(self, hashes: dict[str, str], on_gpu: bool) -> None:
-        """Take the results of an interrupted job on the same kind of device, for files that have not changed."""
+        """Take what an earlier job computed on the same kind of device, for files that have not changed.
+
+        That job was interrupted, or lacked the weights of some metrics: those that it had are not computed again.
+        """
         self.hashes = hashes
-        computed = {"metrics": sorted(metric.id for metric in self.computed), **self._made_with(self.computed)}
-        self.journal = Journal(next(iter(self.task.outs.values())), computed | {"on_gpu": on_gpu})
+        made_with = {key: value for key, value in self._made_with(self.computed).items() if key != "weights"}
+        self.journal = Journal(next(iter(self.task.outs.values())), made_with | {"on_gpu": on_gpu})
+        bytes_of = {m.id: [hashes[name] for name in store.files(m.weights)] for m in self.computed}
+        self.weights = {name: digest(found) for name, found in bytes_of.items()}
+        self.weights[WHOLE_SET] = digest([bytes_of[m.id] for m in self.computed if m.of_set])
         found = self.journal.read()
         for pair in self.pairs:
             name = pair[0].name
-            one = Scored.from_json(name, found[name]) if name in found else None
+            one = Scored.from_json(name, found[name], self.weights) if name in found else None
             if one and list(one.sha256.values()) == [sha256_file(path) for path in pair if path]:
                 self._require(pair, one)
                 self.done[name] = one
 
+    def left(self, unit: Unit) -> Unit | None:
+        """A unit with the metrics that any of its images lacks; None where all are done.
+
+        Its images stay together: what a GPU computes can depend on that.
+        """
+        done = [self.done.get(sr.name) for sr, _ in unit.pairs]
+        metrics = tuple(m for m in unit.metrics if not all(one and one.has(m) for one in done))
+        return replace(unit, metrics=metrics) if metrics or None in done else None
+
     def take(self, pair: Pair, scored: Scored) -> None:
-        """Record the scores of an image.
+        """Record scores of an image.
 
         Raises:
             UserError: a file of the pair is not the one that the index of its folder lists.
         """
         self._require(pair, scored)
-        self.journal.append(scored.image, scored.as_json())
+        if before := self.done.get(scored.image):
+            scored = before.joined(scored)
+        self.journal.append(scored.image, scored.as_json(self.weights))
         self.done[scored.image] = scored
 
     def _require(self, pair: Pair, scored: Scored) -> None:
@@ -208,7 +223,9 @@ class _Plan:
             write_scores(out, rows, sidecar)
             means = {m.name: _mean(value for _, name, value in rows if name == m.name) for m in computed}
             summaries.append(Summary(out, means, missing))
-        self.journal.remove()
+        # What lacks weights now is computed alone when they come.
+        if not any(store.missing(m.weights) for selected in self.selected.values() for m in selected):
+            self.journal.remove()
         return summaries
 
 

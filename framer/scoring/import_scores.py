@@ -6,10 +6,10 @@ import re
 from io import StringIO
 from pathlib import Path
 
-from framer.errors import UserError, one_line
+from framer.errors import UserError, one_line, unknown
 from framer.provenance.hashing import sha256_file
 from framer.scoring.protocols import Protocol
-from framer.scoring.score_file import METHODS, WHOLE_SET, write_scores
+from framer.scoring.score_file import METHODS, WHOLE_SET, claimed_scores, write_scores
 
 Values = dict[tuple[str, str], float]
 """By image and metric; `*` stands for the whole set."""
@@ -46,7 +46,8 @@ def import_scores(
 
     Raises:
         UserError: the file has another format, a metric is unknown, a value is missing, repeated or not a number, or
-            the log's own means differ from those of its values. Nothing is written then.
+            the log's own means differ from those of its values; a file in its place that holds no scores, or that
+            another process writes. Nothing is written then.
     """
     for option, name in (("--method", method), ("--set", set_id)):
         if not re.fullmatch(r"[a-z0-9_-]+", name):
@@ -54,6 +55,9 @@ def import_scores(
     named = Protocol.named(protocol)
     values = read_log(log)
     found = list(dict.fromkeys(metric for _, metric in values))
+    if metrics is None and (others := [name for name in found if name not in {m.name for m in named.metrics}]):
+        message = unknown("metric", others[0], [metric.name for metric in named.metrics])
+        raise UserError(f"{message}; name with --metrics what to import", path=log, code="unknown")
     selected = named.select(found if metrics is None else metrics)
     ids = {metric.name: metric.id for metric in selected}
     for name, other in (definitions or {}).items():
@@ -82,7 +86,8 @@ def import_scores(
         "imported": {"file": log.name, "sha256": sha256_file(log)},
         "images": {image: {} for image in images},
     }
-    write_scores(out, rows, sidecar)
+    with claimed_scores(out, (log,)):
+        write_scores(out, rows, sidecar)
     return out
 
 

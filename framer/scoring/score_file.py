@@ -4,7 +4,8 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from framer.errors import UserError, one_line
 from framer.provenance.files import csv_text, write_json, write_text
+from framer.provenance.output import claimed_file
 from framer.scoring.protocols import Metric, Protocol
 
 Array = NDArray[np.float64]
@@ -150,12 +152,36 @@ METHODS = Path("results") / "published" / "scores"
 
 
 def is_score_file(path: Path) -> bool:
-    """Whether a CSV or its sidecar was written by `write_scores`, going by the sidecar."""
+    """Whether a CSV or its sidecar was written by `write_scores`, going by the sidecar and the CSV's first line."""
+    table = path.with_suffix(".csv")
     try:
         sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if table.exists():
+            with table.open(encoding="utf-8", newline="") as file:
+                if file.readline(100).rstrip("\n") != ",".join(COLUMNS):
+                    return False
         return {"metrics", "unavailable", "images", "count", "scores"} <= sidecar.keys()
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
+
+
+@contextmanager
+def claimed_scores(out: Path, inputs: Iterable[Path | None]) -> Iterator[None]:
+    """Hold a score file and its sidecar for a block.
+
+    Args:
+        out: the CSV.
+        inputs: what the command reads.
+
+    Raises:
+        UserError: as `framer.provenance.output.claimed_file`.
+    """
+    inputs = tuple(inputs)
+    with (
+        claimed_file(out, is_score_file, inputs),
+        claimed_file(out.with_suffix(".json"), is_score_file, inputs),
+    ):
+        yield
 
 
 def write_scores(out: Path, rows: Iterable[tuple[str, str, float]], sidecar: dict[str, Any]) -> None:

@@ -3,11 +3,11 @@
 import base64
 import math
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +19,7 @@ from framer.errors import UserError
 from framer.scoring import psnr_ssim
 from framer.scoring.pairing import Pair, decoded_size
 from framer.scoring.protocols import Metric
+from framer.scoring.score_file import WHOLE_SET
 
 if TYPE_CHECKING:
     from framer.scoring.pyiqa_metrics import Network
@@ -40,17 +41,31 @@ class Scored:
     features: dict[str, Feature] = field(default_factory=dict)
     """For metrics of whole sets: one vector each of "sr" and "hr"."""
 
-    def as_json(self) -> list[Any]:
-        """All but the name, as JSON takes it; the features keep every bit."""
+    def as_json(self, weights: Mapping[str, str]) -> list[Any]:
+        """All but the name, as JSON takes it; the features keep every bit.
+
+        Args:
+            weights: a digest of each metric's weights, by its id; that of metrics of whole sets as `WHOLE_SET`.
+        """
+        scores = {name: [value, weights[name]] for name, value in self.values.items()}
         features = {side: base64.b64encode(vector.tobytes()).decode() for side, vector in self.features.items()}
-        return [self.sha256, self.values, features]
+        return [self.sha256, scores, features, weights[WHOLE_SET]]
 
     @classmethod
-    def from_json(cls, image: str, value: list[Any]) -> Self:
-        """What `as_json` gave."""
-        sha256, values, features = value
-        vectors = {side: np.frombuffer(base64.b64decode(text), np.float32) for side, text in features.items()}
-        return cls(image, sha256, values, vectors)
+    def from_json(cls, image: str, value: list[Any], weights: Mapping[str, str]) -> Self:
+        """What `as_json` gave of metrics with the same weights."""
+        sha256, scores, texts, made_with = value
+        values = {name: one for name, (one, of) in scores.items() if weights.get(name) == of}
+        features = {side: np.frombuffer(base64.b64decode(text), np.float32) for side, text in texts.items()}
+        return cls(image, sha256, values, features if made_with == weights[WHOLE_SET] else {})
+
+    def has(self, metric: Metric) -> bool:
+        """Whether it has what a metric's scores are made of."""
+        return bool(self.features) if metric.of_set else metric.id in self.values
+
+    def joined(self, other: "Scored") -> "Scored":
+        """The scores of both, of one image."""
+        return replace(self, values=self.values | other.values, features=self.features or other.features)
 
 
 Image = NDArray[np.uint8]

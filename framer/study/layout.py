@@ -69,6 +69,11 @@ class Paths:
         """Scores of a row, test set and protocol; their sidecar is of kind json."""
         return self.out / "scores" / row / set_id / f"{protocol}.{kind}"
 
+    @property
+    def failures(self) -> Path:
+        """Weights of metrics that could not be fetched, by name with the reason."""
+        return self.out / "scores" / "failures.json"
+
     def analysis(self, backbone: str) -> Path:
         """Folder of the recorded analyses of a backbone."""
         return self.out / "analysis" / backbone

@@ -140,7 +140,11 @@ class StudyConfig(Strict):
     threads: int = Field(
         1, ge=1, le=1024, description="CPU threads a job; part of the result, since it orders the sums"
     )
-    strict: bool = Field(False, description="a missing set is an error, not n/a")
+    strict: bool | Literal["all"] = Field(
+        False,
+        description="true: weights of metrics that cannot be fetched are an error, not n/a; "
+        "all: so are missing sets, published weights and images of others",
+    )
     sets: Distinct = Field(description="test sets, in the order of the tables")
     protocols: Distinct
     metrics: Distinct

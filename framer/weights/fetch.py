@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from framer.hub.download import TIMEOUT, download, patiently
 from framer.hub.hub_errors import check_environment, disk_error, hub_errors, not_a_hub
 from framer.hub.remote_file import HubFile, Unavailable
 from framer.provenance.cards import CARD, read_card, verify_payload, write_card
+from framer.provenance.files import write_json
 from framer.provenance.hashing import git_blob_id, sha256_file
 from framer.provenance.lock import exclusive
+from framer.provenance.output import claimed_file
 from framer.weights.embedded import convert, verify
 from framer.weights.lock_file import accept, locked
 from framer.weights.manifest import WeightFile, WeightsManifest
@@ -58,6 +61,36 @@ def fetch_weights(
             _fetch_pipeline(manifest, home)
         else:
             _fetch_files(manifest, folder, accept_hash)
+
+
+def fetch_available(manifests: Iterable[WeightsManifest], folder: Path, failures: Path) -> None:
+    """Fetch some weights, and go on without those that neither network nor package provides.
+
+    Args:
+        manifests: manifests of the models.
+        folder: the folder of weights.
+        failures: JSON file for the names that were not fetched, each with the reason; written in any case.
+
+    Raises:
+        UserError: weights that are here differ from their manifest or card, the disk is full, or the file is not of
+            this command.
+    """
+    with claimed_file(failures, _lists_failures):
+        found = {}
+        for manifest in manifests:
+            try:
+                fetch_weights(manifest, folder)
+            except Unavailable as reason:
+                print(f"framer: not fetched: {reason}", file=sys.stderr)
+                found[manifest.id] = str(reason)
+        write_json(failures, {"failures": found})
+
+
+def _lists_failures(path: Path) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).keys() == {"failures"}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _fetch_files(manifest: WeightsManifest, folder: Path, accept_hash: bool) -> None:

@@ -107,13 +107,27 @@ def test_without_manual_downloads_published_weights_are_omitted(clone: Path) -> 
     assert planned(done) == PAPER_FETCHED
 
 
-def test_a_strict_study_refuses_a_missing_set_in_one_line(clone: Path) -> None:
+def test_a_study_in_which_nothing_may_be_missing_refuses_a_missing_set_in_one_line(clone: Path) -> None:
     path = clone / "config" / "paper.yaml"
-    path.write_text(path.read_text() + "\nstrict: true\n")
+    path.write_text(path.read_text().replace("strict: true", "strict: all"))
     done = snakemake(clone, "-n", "--cores", "1")
     assert done.returncode == 1
     assert re.search(
         r"^config/paper.yaml: strict: a set is missing: \S+: put the images into .*$", done.stdout, re.MULTILINE
+    )
+
+
+def test_a_strict_study_refuses_metrics_without_weights_in_one_line(clone: Path) -> None:
+    """Not what must be downloaded manually: that is n/a."""
+    offline = {"HF_HUB_OFFLINE": "1"}
+    done = snakemake(clone, "-n", "--cores", "1", "--config", "study=single-gpu", **offline)
+    assert done.returncode == 1
+    line = r"^config/single-gpu.yaml: strict: weights are missing: \S+: run: framer fetch --weights \S+$"
+    assert re.search(line, done.stdout, re.MULTILINE), done.stdout
+    path = clone / "config" / "single-gpu.yaml"
+    path.write_text(path.read_text().replace("strict: true", "strict: false"))
+    assert (
+        "Without weights: " in snakemake(clone, "-n", "--cores", "1", "--config", "study=single-gpu", **offline).stdout
     )
 
 

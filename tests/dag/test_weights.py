@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from framer.weights.manifest import WeightsManifest
 from framer.weights.store import folder as weights_folder
 from framer.weights.store import hashes
 from tests.fixtures.snakemake import jobs, snakemake
+from tests.hub.hub_server import IMPATIENT, Hub
 
 METRICS = ["psnr", "niqe", "musiq"]
 NIQE, MUSIQ = "hub/pyiqa/niqe_modelparameters.mat", "hub/pyiqa/musiq_koniq_ckpt-e95806b9.pth"
@@ -73,9 +76,10 @@ def test_weights_that_were_put_there_are_followed_by_their_bytes(folder: Path) -
 
 def test_without_a_network_what_no_package_has_is_not_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(folder, NIQE, card="niqe")
-    assert state(network=False) == f"{PLAIN['psnr']} {PLAIN['niqe']}"
+    names = Weights.of_metrics(PROTOCOLS["framer"].select(METRICS))
+    assert Weights(False).cards(names) == [str(folder / "niqe" / "card.json")]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert state() == f"{PLAIN['psnr']} {PLAIN['niqe']}"
+    assert Weights(True).cards(names) == [str(folder / "niqe" / "card.json")]
     how = "musiq-koniq: run: framer fetch --weights musiq-koniq"
     assert Weights(True).missing(["niqe", "musiq-koniq"]) == {"musiq-koniq": how}
 
@@ -100,7 +104,7 @@ def test_a_file_that_was_lost_is_not_promised(folder: Path) -> None:
     put(folder, NIQE, card="niqe")
     (folder / NIQE).unlink()
     assert Weights(True).standing("niqe") == "missing"
-    assert PLAIN["niqe"] not in state()
+    assert not Weights(True).cards(["niqe"])
 
 
 def test_manual_and_gated_weights_are_not_scheduled(folder: Path, clone: Path) -> None:
@@ -124,7 +128,6 @@ def test_the_card_that_is_compared_is_the_one_that_fetch_writes(folder: Path) ->
 
 def test_the_workflow_fetches_scores_and_rests(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights come once; nothing runs again because they are there now, and the score does when their bytes change."""
-    from tests.hub.hub_server import IMPATIENT, Hub
 
     if not (given := os.environ.get("FRAMER_TEST_WEIGHTS")):
         pytest.skip("set FRAMER_TEST_WEIGHTS to a folder with NIQE's parameters")
@@ -151,3 +154,64 @@ def test_the_workflow_fetches_scores_and_rests(clone: Path, monkeypatch: pytest.
     again = snakemake(clone, "-n", *run).stdout
     assert jobs(again) == {"score": 1, "total": 1}
     assert "Without weights: NIQE of framer; fetch them by: framer fetch --protocol framer" in again
+
+
+FETCH, SCORE, RENDER = "Fetch weights", "Score bicubic", "Render the"
+
+
+@pytest.mark.slow
+def test_a_metric_whose_weights_cannot_be_fetched_is_na_until_they_come(
+    clone: Path,
+) -> None:
+    """Each run tries again; one that fails again scores nothing again; a strict study stops."""
+    if not (given := os.environ.get("FRAMER_TEST_WEIGHTS")):
+        pytest.skip("set FRAMER_TEST_WEIGHTS to a folder with NIQE's parameters")
+    [parameters] = Path(given).rglob("niqe_modelparameters.mat")
+    path = clone / "weights" / "niqe.yaml"
+    manifest = {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "embedded"}
+    path.write_text(yaml.safe_dump(manifest))
+    study = {"title": "Mine", "seed": 1, "sets": ["photos-crop128"], "protocols": ["framer"], "backbones": {}}
+    study |= {"metrics": ["psnr", "niqe"], "arms": {"bicubic": {"label": "Bicubic"}}}
+    (clone / "config" / "mine.yaml").write_text(yaml.safe_dump(study))
+    (clone / "config" / "hard.yaml").write_text(yaml.safe_dump(study | {"strict": True}))
+    results = clone / "results" / "mine"
+    scores = results / "scores" / "bicubic" / "photos-crop128" / "framer.csv"
+
+    def ran(hub: Hub | None, study: str = "mine") -> tuple[int, str, set[str]]:
+        """Exit code, output and the first words of the jobs of one run."""
+        where = hub.url if hub else "http://127.0.0.1:9"
+        environment = {"HF_ENDPOINT": where, "HF_HOME": str(clone / "home"), "PYTHONPATH": IMPATIENT}
+        target = f"results/{study}/tables/main.md"
+        done = snakemake(clone, "--cores", "1", "--config", f"study={study}", "--", target, **environment)
+        started = re.findall(r"^Job \d+: (\w+ \w+)", done.stdout, re.MULTILINE)
+        return done.returncode, done.stdout, set(started)
+
+    code, output, started = ran(None)
+    assert code == 0, output
+    assert {FETCH, SCORE, RENDER} < started
+    reason = json.loads((results / "scores" / "failures.json").read_text())["failures"]["niqe"]
+    assert "out of reach" in reason
+    table = " ".join((results / "tables" / "main.md").read_text().split())
+    assert "n/a" in table and "run: framer fetch --weights niqe" in table
+    before = scores.read_text()
+
+    code, output, started = ran(None)
+    assert code == 0, output
+    assert FETCH in started and SCORE not in started
+
+    with Hub("chaofengc/IQA-PyTorch-Weights", {parameters.name: parameters.read_bytes()}).serve() as hub:
+        code, output, started = ran(hub)
+    assert code == 0, output
+    assert {FETCH, SCORE, RENDER} <= started
+    assert scores.read_text().count("niqe") == scores.read_text().count("psnr")
+    assert {*before.splitlines()} < {*scores.read_text().splitlines()}
+    assert "n/a" not in (results / "tables" / "main.md").read_text()
+    output = ran(None)[1]
+    assert "Nothing to be done" in output, output
+
+    (clone / "weights" / NIQE).unlink()
+    (clone / "weights" / "niqe" / "card.json").unlink()
+    shutil.rmtree(clone / "home")
+    code, output, _ = ran(None, "hard")
+    assert code == 1 and not (clone / "results" / "hard" / "tables").exists()
+    assert "out of reach" in (clone / "logs" / "weights" / "niqe.log").read_text()

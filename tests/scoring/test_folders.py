@@ -15,9 +15,10 @@ from PIL import Image
 
 from framer.cli import main
 from framer.errors import UserError
-from framer.scoring import psnr_ssim
+from framer.scoring import psnr_ssim, scorer
 from framer.scoring.folders import Summary, Task, score_folders
 from framer.scoring.protocols import Protocol
+from framer.weights import store
 from framer.weights.store import files
 from tests.fixtures.writers import held
 
@@ -68,7 +69,7 @@ def test_two_runs_give_the_same_bytes(pairs: tuple[Path, Path], weights: Path, t
     for suffix in (".csv", ".json"):
         one, other = (out.with_suffix(suffix).read_bytes() for out in outs)
         assert one == other
-    assert sorted(path.name for path in outs[0].parent.iterdir()) == ["s.csv", "s.json"]
+    assert sorted(path.name for path in outs[0].parent.glob("[!.]*")) == ["s.csv", "s.json"]
 
 
 def test_without_hr_only_what_needs_none(pairs: tuple[Path, Path], weights: Path, tmp_path: Path):
@@ -121,6 +122,15 @@ def command_line(pairs: tuple[Path, Path], out: Path, metrics: str = "psnr") -> 
     return ["score", "--sr", sr, "--hr", hr, "--metrics", metrics, "--protocol", "osediff", "--out", str(out)]
 
 
+def test_a_table_beside_a_sidecar_is_kept(pairs: tuple[Path, Path], tmp_path: Path, capsys):
+    """Someone has put another file in the place of the scores."""
+    assert main(command_line(pairs, tmp_path / "s.csv")) == 0
+    assert main(command_line(pairs, tmp_path / "s.csv")) == 0, "scores are replaced by scores"
+    (tmp_path / "s.csv").write_text("name,price\n")
+    assert main(command_line(pairs, tmp_path / "s.csv")) == 2
+    assert (tmp_path / "s.csv").read_text() == "name,price\n"
+
+
 @pytest.mark.parametrize("name", ["s.csv", "s.json"])
 def test_files_of_others_are_kept(pairs: tuple[Path, Path], tmp_path: Path, name: str, capsys):
     (tmp_path / name).write_text('{"mine": 1}')
@@ -169,6 +179,40 @@ def test_a_killed_job_goes_on_where_it_was(pairs: tuple[Path, Path], tmp_path: P
     assert sorted(path.name for path in out.parent.iterdir()) == ["s.csv", "s.json"]
     for suffix in (".csv", ".json"):
         assert out.with_suffix(suffix).read_bytes() == once.with_suffix(suffix).read_bytes()
+
+
+def test_weights_that_arrive_score_their_metric_alone(
+    pairs: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch
+):
+    """The others are taken from the job before, to the same bytes as in one go."""
+    pytest.importorskip("pyiqa")
+    computed: list[tuple[str, ...]] = []
+    score_unit = scorer.Scorer.score
+
+    def counted(self, unit, images):
+        computed.append(tuple(metric.name for metric in unit.metrics))
+        return score_unit(self, unit, images)
+
+    class Network:
+        def __init__(self, metric):
+            self.metric = metric
+
+        def values(self, sr, hr):
+            return [0.25] * len(sr)
+
+    monkeypatch.setattr(scorer.Scorer, "score", counted)
+    monkeypatch.setattr("framer.scoring.pyiqa_metrics.Network", Network)
+    monkeypatch.setattr(store, "verified", lambda names: store.hashes(files(names)))
+    out, metrics = tmp_path / "s.csv", ["psnr", "ssim", "musiq", "maniqa"]
+    for arrives, expected in ((MUSIQ, ["psnr", "ssim", "musiq"]), (MANIQA, ["maniqa"])):
+        (weights / files(arrives.weights)[0]).write_bytes(b"weights")
+        computed.clear()
+        score(*pairs, metrics, "osediff", out)
+        assert computed == [tuple(expected)] * 3
+    score(*pairs, metrics, "osediff", tmp_path / "once" / "s.csv")
+    for suffix in (".csv", ".json"):
+        assert out.with_suffix(suffix).read_bytes() == (tmp_path / "once" / "s").with_suffix(suffix).read_bytes()
+    assert not list(tmp_path.glob(".s.*")), "nothing is missing: the next job computes all"
 
 
 def test_a_journal_of_other_work_is_dropped(pairs: tuple[Path, Path], tmp_path: Path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from framer.cli import main
 from framer.errors import UserError
+from framer.provenance.lock import exclusive
 from framer.scoring.import_scores import import_scores
 
 ORIGIN = {"label": "OSEDiff", "source": "its authors' log"}
@@ -30,6 +31,23 @@ def imported(folder: Path, text: str, **options) -> tuple[list[tuple[str, str, f
     with out.open(newline="") as file:
         rows = [(row["image"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
     return rows, json.loads(out.with_suffix(".json").read_text())
+
+
+@pytest.mark.parametrize("name", ["osediff.csv", "osediff.json"])
+def test_files_of_others_are_kept_and_other_writers_waited_for(tmp_path: Path, name: str):
+    folder = tmp_path / "published" / "osediff" / "realsr-crop128"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("{}")
+    with pytest.raises(UserError) as error:
+        imported(tmp_path, TIDY)
+    assert (error.value.code, error.value.path) == ("refused", str(folder / name))
+    assert [path.name for path in folder.iterdir()] == [name]
+    (folder / name).unlink()
+    with exclusive(folder / f".{name}.lock", folder), pytest.raises(UserError) as error:
+        imported(tmp_path, TIDY)
+    assert error.value.code == "busy"
+    first = imported(tmp_path, TIDY)
+    assert imported(tmp_path, TIDY) == first, "it is ours"
 
 
 def test_osediffs_log(tmp_path: Path):

@@ -224,9 +224,17 @@ def supplied_images(wildcards):
 
 # score.smk
 
-metric_cards = scope.weights.cards(scope.metric_weights)
-# The metrics that can be computed, by protocol: one that was n/a is computed as soon as its weights are there.
+# By protocol. A metric that was n/a is computed as soon as its weights are here.
 metrics_state = {name: scope.weights.state(name, study.config.metrics) for name in study.config.protocols}
+
+
+def metric_cards(wildcards):
+    """The cards of the metrics' weights that are here or are fetched, without those that cannot be."""
+    failed = []
+    if scope.optional_weights:
+        with checkpoints.metric_weights.get().output.failures.open() as file:
+            failed = json.load(file)["failures"]
+    return scope.weights.cards(name for name in scope.metric_weights if name not in failed)
 
 
 def hr_option(wildcards):
