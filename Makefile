@@ -45,7 +45,7 @@ slow-test: .venv/.ready
 	$(BIN)/python -m pytest $(APART) -m slow
 
 fuzz: .venv/.ready
-	FRAMER_FUZZ=150 $(BIN)/python -m pytest tests/fuzz
+	FRAMER_FUZZ=500 $(BIN)/python -m pytest tests/fuzz
 
 # Holds what `make smoke` made to its promises, and runs a part of it a second time from clean to compare the bytes.
 smoke-test: smoke

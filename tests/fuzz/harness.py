@@ -1,19 +1,23 @@
 """Hostile input for the command line, and what every command promises about it.
 
 The inputs are derived from valid ones by seeded mutations: the same cases in every run. FRAMER_FUZZ is the number of
-cases per family; `make fuzz` sets it.
+cases per kind; `make fuzz` sets it. A case that lasts longer than `LIMIT` ends with its traceback.
 """
 
 import os
 import random
 import re
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fixtures.hub import command
 
-CASES = int(os.environ.get("FRAMER_FUZZ", "15"))
+CASES = int(os.environ.get("FRAMER_FUZZ", "50"))
+LIMIT = 30
+"""Seconds per case; each takes a tenth of one."""
 WORDS = [
     b"\xff",
     b"\x00",
@@ -118,6 +122,26 @@ def held(folder: Path, arguments: tuple[str, ...], about: str | None, writes: st
     return code
 
 
+class HungError(BaseException):
+    """A case lasts too long. No command catches it."""
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """End what lasts longer than `LIMIT`."""
+
+    def end(*_: object) -> None:
+        raise HungError(f"longer than {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def cases(family: str, one: Callable[[random.Random, Path], int], folder: Path, count: int = CASES) -> None:
     """Run `count` cases of a family, each with a random generator and an empty folder of its own.
 
@@ -130,7 +154,8 @@ def cases(family: str, one: Callable[[random.Random, Path], int], folder: Path, 
         old = Path.cwd()
         os.chdir(place)
         try:
-            codes.add(one(random.Random(f"{family} {number}"), place))
+            with limited():
+                codes.add(one(random.Random(f"{family} {number}"), place))
         except BaseException as error:
             error.add_note(f"case {number} of {family}, in {place}")
             raise
