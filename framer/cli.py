@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import NoReturn
 
 from framer.commands import analyse, data, init, models, rehearse, report, score, signals
-from framer.commands.arguments import COMMANDS
+from framer.commands.arguments import COMMANDS, check_numbers
 from framer.errors import TrainingInterrupted, UserError
 
 __all__ = ["COMMANDS", "analyse", "data", "init", "main", "models", "rehearse", "report", "score"]
@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
                 "commands need the extra 'harness'; in a clone, run: pip install '.[harness]'", code="missing"
             )
         args = build_parser().parse_args(argv)
+        check_numbers()
         args.handler(args)
         sys.stdout.flush()  # not in the interpreter's last moments, where a reader that has gone is a failure
     except UserError as error:

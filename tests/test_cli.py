@@ -106,6 +106,19 @@ def test_a_mistake_is_one_line_and_exit_code_two(
     assert not (ROOT / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("HF_HUB_ETAG_TIMEOUT", "abc"), ("HF_HUB_DOWNLOAD_TIMEOUT", ""), ("TQDM_MININTERVAL", "1,5")]
+)
+def test_variables_that_libraries_convert_are_checked_before_they_do(
+    name: str, text: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    assert main(["plan", "--study", "config/smoke.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"framer: error: {name}: {text!r} in the environment is not a ")
+    assert error.count("\n") == 1
+
+
 def test_an_unknown_command_is_refused() -> None:
     done = framer("restor")
     assert done.returncode == 2

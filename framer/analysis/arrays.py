@@ -62,9 +62,13 @@ def write(
 
     Raises:
         ValueError: an array is missing or unexpected, or its shape contradicts the labels.
+        UserError: a value is not finite.
     """
     axes = KNOWN[path.stem]
     _check(arrays, axes, labels)
+    if wrong := [name for name, values in arrays.items() if not np.isfinite(values).all()]:
+        message = "has values that are not finite; look at the runs that it is recorded from"
+        raise UserError(message, path=path, key=wrong[0], code="diverged")
     content: dict[str, NDArray[np.generic]] = {}
     for name, values in arrays.items():
         content |= {name: np.asarray(values, dtype=np.float64), f"{name}.axes": np.array(axes[name])}
@@ -91,6 +95,8 @@ def read(path: Path) -> Recorded:
         labels = {name[5:]: tuple(map(str, of)) for name, of in content.items() if name.startswith("axis:")}
         about = {name[6:]: str(text) for name, text in content.items() if name.startswith("about:")}
         _check(arrays, axes, labels)
+        if not all(np.isfinite(values).all() for values in arrays.values()):
+            raise ValueError("its values are not all finite")
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         message = f"not the arrays of {path.stem} ({one_line(error)}); run framer analyse again"
         raise UserError(message, path=path, code="unreadable") from None

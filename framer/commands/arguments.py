@@ -151,6 +151,29 @@ def session(args: argparse.Namespace, study: "Study") -> "Session":
     )
 
 
+_NUMBERS = {
+    int: ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "TQDM_NCOLS", "TQDM_NROWS", "TQDM_POSITION"),
+    float: ("TQDM_DELAY", "TQDM_INITIAL", "TQDM_MAXINTERVAL", "TQDM_MININTERVAL", "TQDM_MINITERS", "TQDM_SMOOTHING"),
+}
+"""Variables of the environment that libraries convert when they are imported, and to what."""
+
+
+def check_numbers() -> None:
+    """Refuse variables of the environment with which the libraries of a command cannot be imported.
+
+    Raises:
+        UserError: one of them is not a number.
+    """
+    for kind, names in _NUMBERS.items():
+        for name in names:
+            try:
+                kind(os.environ.get(name, "0"))
+            except ValueError:
+                text = reprlib.repr(os.environ[name])
+                what = "a whole number" if kind is int else "a number"
+                raise UserError(f"{text} in the environment is not {what}; correct or unset it", key=name) from None
+
+
 def one_thread() -> None:
     """One thread for a command of many small products: more would be slower, and change the order of sums."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

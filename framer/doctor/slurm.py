@@ -51,7 +51,8 @@ class Cluster:
         Raises:
             UserError: there is none, or it does not answer.
         """
-        missing = tuple(name for name in ("sbatch", "squeue", "scancel", "scontrol", "srun") if not shutil.which(name))
+        programs = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sacct")
+        missing = tuple(name for name in programs if not shutil.which(name))
         if "scontrol" in missing:
             raise UserError("doctor --cluster: no scontrol here; run it where you would run sbatch")
         kept = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
@@ -104,9 +105,14 @@ def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
     """
     config = cluster.config
     profile, rules = _profile(root), requested(root)
-    missing = ", ".join(cluster.programs)
+    missing = ", ".join(name for name in cluster.programs if name != "sacct")
     yield _found("programs", not missing, "all found", f"{missing}: not found; load Slurm's module")
     yield _accounting(config, profile)
+    if "sacct" in cluster.programs:
+        says = (
+            "not found: no failure of a job, whatever Snakemake writes of it above a log; it cannot avoid failed nodes"
+        )
+        yield Finding("sacct", "n/a", says)
 
     age, init = seconds(config.get("MinJobAge", "300")), int(profile[INIT])
     says = f"squeue knows finished jobs for {age:.0f} s; the profile asks after {init} s"

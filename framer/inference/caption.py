@@ -7,6 +7,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from tqdm import tqdm
 
@@ -14,6 +15,9 @@ from framer.backbones.loading import UNREADABLE
 from framer.data.captions import write_captions
 from framer.data.images import left_out, list_images, read_rgb
 from framer.errors import UserError, one_line
+from framer.hub.download import TIMEOUT
+from framer.hub.hub_errors import check_environment, hub_errors
+from framer.hub.remote_file import HubFile, Unavailable
 from framer.provenance.cards import CARD, lock, versions
 from framer.provenance.code import fingerprint
 from framer.provenance.files import write_json
@@ -140,10 +144,13 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     dtype = torch.float16 if device == "cuda" else torch.float32
+    refused = None if Path(model).exists() else _refused(model)
     try:
-        processor = AutoProcessor.from_pretrained(model)
-        network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)
+        processor = AutoProcessor.from_pretrained(model, local_files_only=bool(refused))
+        network = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, local_files_only=bool(refused))
     except (*UNREADABLE, UnpicklingError) as error:
+        if refused:
+            raise refused from None
         reason = one_line(error, 150)
         raise UserError(
             f"not an image-to-text model that transformers can load ({reason}); on a machine with a network, run:"
@@ -154,6 +161,23 @@ def _load(model: str, device: str) -> tuple[Any, Any]:
         ) from None
     network.to(torch.device(device))  # type: ignore[arg-type]
     return processor, network.eval()
+
+
+def _refused(model: str) -> UserError | None:
+    """Why the hub does not give a model; None where it does.
+
+    A single request: transformers alone would try an unreachable hub for minutes, file by file.
+    """
+    try:
+        file = HubFile.parse(f"hf://{model}")
+        check_environment(model)
+        with hub_errors(model, file):
+            HfApi().model_info(model, timeout=TIMEOUT)
+    except ValueError as error:
+        return UserError(f"no such folder, and not a model on the hub: {error}", path=model, key="--model")
+    except Unavailable as reason:
+        return reason
+    return None
 
 
 def _answer(processor: Any, network: Any, image: Image.Image, question: str, tokens: int) -> str:

@@ -71,6 +71,13 @@ def test_a_limit_that_a_partition_does_not_give_is_wrong_until_the_profile_asks_
     assert "runtime of train" not in wrong(short, clone)
 
 
+def test_a_cluster_without_sacct_is_usable(clone):
+    cluster = replace(GOOD, programs=("sacct",))
+    assert not wrong(cluster, clone)
+    [about] = [finding for finding in examine(cluster, clone) if finding.check == "sacct"]
+    assert about.verdict == "n/a" and not [one for one in examine(GOOD, clone) if one.check == "sacct"]
+
+
 def test_sacct_never_returns_with_and_without_accounting(clone):
     without = configured(AccountingStorageType="(null)")
     assert not wrong(without, clone)

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from tests.fixtures.hub import command, hub_client
+from tests.fixtures.socks import socks_proxy
 from tests.hub.hub_server import COMMIT, Hub
 
 REPO, FILE = "team/sets", "sets.zip"
@@ -172,6 +173,14 @@ def test_settings_of_the_network_that_cannot_work_are_named(desk, environment, m
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
 def test_hosts_of_no_proxy_are_asked_directly(desk, name):
     assert desk.fetch(**{name: "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"})[0] == 0
+    assert desk.is_right()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_is_used(desk, scheme):
+    with socks_proxy() as (address, asked):
+        assert desk.fetch(ALL_PROXY=f"{scheme}://{address}", NO_PROXY="")[0] == 0
+    assert {*asked} == {("127.0.0.1", int(desk.hub.url.rpartition(":")[2]))}
     assert desk.is_right()
 
 

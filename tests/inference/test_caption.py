@@ -14,7 +14,9 @@ from framer.errors import UserError
 from framer.inference import caption as captioning
 from framer.inference.caption import QUESTION, caption
 from tests.fixtures.captioner import WORDS, save_captioner
+from tests.fixtures.hub import hub_client
 from tests.fixtures.killing import die, killed
+from tests.hub.hub_server import Hub
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,20 @@ def test_what_cannot_be_loaded_is_one_line(photos, tmp_path):
     assert "\n" not in str(caught.value) and not (tmp_path / "c.csv").exists()
     with pytest.raises(UserError, match=r"ends in \.csv"):
         caption(photos, tmp_path / "c.txt", model=str(tmp_path), progress=False)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(photos, tmp_path):
+    for endpoint in ("http://127.0.0.1:9", "127.0.0.1:9"):
+        with hub_client(endpoint, tmp_path / "home"), pytest.raises(UserError) as caught:
+            caption(photos, tmp_path / "c.csv", model="team/model", progress=False)
+        assert caught.value.code in ("unavailable", "invalid") and caught.value.path == "team/model"
+    with Hub("team/model", {}).serve() as hub, hub_client(hub.url, tmp_path / "home"):
+        hub.refuse = (503, "")
+        with pytest.raises(UserError, match="503"):
+            caption(photos, tmp_path / "c.csv", model="team/model", progress=False)
+        with pytest.raises(UserError, match="no such folder"):
+            caption(photos, tmp_path / "c.csv", model="/no/such/model", progress=False)
+    assert not list(tmp_path.glob("c.*"))
 
 
 def count(at=0, then=None):

@@ -56,6 +56,23 @@ def texts(figure: Figure) -> set[str]:
     return {text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))}
 
 
+def test_values_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path) -> None:
+    path, labels = tmp_path / "layers.npz", {"band": ("low", "high")}
+    values = np.ones((1, 2, 3, 4))
+    arrays.write(path, {"similarity": values}, labels)
+    values[0, 1, 2, 3] = np.nan
+    with pytest.raises(UserError) as error:
+        arrays.write(path, {"similarity": values}, labels)
+    assert (error.value.code, error.value.key) == ("diverged", "similarity")
+    assert np.isfinite(arrays.read(path).arrays["similarity"]).all(), "the file of before stays"
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files} | {"similarity": values}
+    np.savez(path, **content)
+    with pytest.raises(UserError) as error:
+        arrays.read(path)
+    assert error.value.code == "unreadable"
+
+
 def test_figures_of_a_backbone_are_named_after_it_and_have_the_same_bytes_again(analysed: Study):
     render(analysed, Path("one"), missing={"pairs-b": "by hand"})
     render(analysed, Path("two"), missing={"pairs-b": "by hand"})

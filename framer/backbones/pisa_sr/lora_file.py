@@ -30,6 +30,8 @@ FORMS = ("safetensors", "official", "diffusers", "peft")
 EMPTY_PROMPT = "empty_prompt"
 """The text embedding of '' that a run keeps beside its LoRA, so that restoring needs no text encoder."""
 
+_WRAPPED = re.compile(r"^(?:(?:module|base_model\.model|_orig_mod)\.)+")
+"""What DDP, PEFT and `torch.compile` put before the names of a network."""
 _NAME = re.compile(r"(.+)\.lora_([AB])\.default_(encoder|decoder|others)_(pix|sem)\.weight")
 _TENSORS = "state_dict_unet"
 _LISTS = {(kind, group): f"unet_lora_{group}_modules_{kind}" for kind in SETS for group in GROUPS}
@@ -43,8 +45,8 @@ class LoraWeights:
     Attributes:
         ranks: LoRA rank per set.
         modules: full names by group; the same for all sets.
-        tensors: float, on the CPU, by the names of the released file: A (rank, inputs[, kernel]), B (outputs, rank[, 1,
-            1]).
+        tensors: float, on the CPU, by the names of the released file, without the prefixes of wrappers: A (rank,
+            inputs[, kernel]), B (outputs, rank[, 1, 1]).
     """
 
     ranks: dict[LoraSet, int]
@@ -59,7 +61,11 @@ class LoraWeights:
             UserError: names, shapes or values that are not those of LoRA sets of one rank each; `source` is named.
         """
         sides: dict[tuple[str, str, str], dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
+        bare = {_WRAPPED.sub("", str(name)): tensor for name, tensor in tensors.items()}
+        if len(bare) < len(tensors):
+            message = "contains tensors twice, with and without a prefix such as 'module.'; keep one of each"
+            raise UserError(message, path=source, code="conflict")
+        for name, tensor in bare.items():
             match = _NAME.fullmatch(name)
             if not match or not isinstance(tensor, Tensor):
                 raise UserError(f"{name!r} is not a LoRA tensor of PiSA-SR", path=source)
@@ -87,7 +93,7 @@ class LoraWeights:
             raise UserError("contains no pixel LoRA weights of PiSA-SR", path=source)
         if "sem" in ranks and any(set(modules["pix"][group]) != set(modules["sem"][group]) for group in GROUPS):
             raise UserError("its pixel and semantic LoRA are on different modules", path=source, code="mismatch")
-        return cls(ranks, cast(dict[Group, list[str]], modules["pix"]), dict(tensors))
+        return cls(ranks, cast(dict[Group, list[str]], modules["pix"]), bare)
 
 
 def read_lora(path: Path) -> LoraWeights:
@@ -209,11 +215,14 @@ def _read_official(path: Path) -> LoraWeights:
             raise UserError(
                 f"{key} is {read[key]!r}, its tensors have rank {weights.ranks.get(kind)}", path=path, code="mismatch"
             )
+    listed: dict[str, list[str]] = {}
     for (_, group), key in _LISTS.items():
-        if not isinstance(read[key], list) or sorted(map(str, read[key])) != sorted(weights.modules[group]):
+        names = read[key] if isinstance(read[key], list) else []
+        listed[key] = [_WRAPPED.sub("", str(name)) for name in names]
+        if sorted(listed[key]) != sorted(weights.modules[group]):
             raise UserError(f"{key} lists other modules than its tensors", path=path, code="mismatch")
     # In the order of the file, which a round trip keeps.
-    return LoraWeights(weights.ranks, {group: read[_LISTS["pix", group]] for group in GROUPS}, weights.tensors)
+    return LoraWeights(weights.ranks, {group: listed[_LISTS["pix", group]] for group in GROUPS}, weights.tensors)
 
 
 def _write_official(weights: LoraWeights, out: Path) -> None:

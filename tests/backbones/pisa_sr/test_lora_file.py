@@ -226,6 +226,28 @@ def rename(content, old, new):
     return content | lists | {"state_dict_unet": state}
 
 
+@pytest.mark.parametrize("prefix", ["module.", "base_model.model.", "module.base_model.model.", "_orig_mod.module."])
+def test_the_prefixes_of_wrappers_are_taken_off(trained, tmp_path, prefix):
+    plain, saved = weights(trained), tmp_path / "lora.safetensors"
+    save_file({prefix + name: tensor for name, tensor in plain.tensors.items()}, saved, metadata(plain.ranks))
+    content = official(trained)
+    content["state_dict_unet"] = {prefix + name: tensor for name, tensor in content["state_dict_unet"].items()}
+    for key, value in content.items():
+        if isinstance(value, list):
+            content[key] = [prefix + name for name in value]
+    torch.save(content, tmp_path / "lora.pkl")
+    for path in (saved, tmp_path / "lora.pkl"):
+        read = read_lora(path)
+        assert read.tensors.keys() == plain.tensors.keys()
+        assert {group: sorted(names) for group, names in read.modules.items()} == {
+            group: sorted(names) for group, names in plain.modules.items()
+        }
+    first = next(iter(plain.tensors))
+    with pytest.raises(UserError, match="twice") as error:
+        LoraWeights.of(plain.tensors | {prefix + first: plain.tensors[first]}, "here")
+    assert error.value.code == "conflict"
+
+
 def test_sets_on_different_modules_are_refused(trained):
     state = {k: v for k, v in tensors(trained).items() if not (k.startswith("conv_in.") and "_sem." in k)}
     with pytest.raises(UserError, match="its pixel and semantic LoRA are on different modules"):
