@@ -63,12 +63,11 @@ class Filling:
 def check_output(out: Path, inputs: Iterable[Path | None]) -> None:
     """Check, before any work, that `out` is new, empty, or a folder of restored images.
 
-    Returns:
-        The SHA-256 of each file, by stem.
-
     Raises:
         UserError: as `framer.provenance.output.claimed`.
     """
+    inputs = tuple(inputs)
+    output.keep_apart(out, inputs)  # before its index is read, which may be that of an input
     output.check(out, KIND, _listed(out), inputs)
 
 
@@ -133,7 +132,7 @@ def _listed(folder: Path) -> set[str]:
     names = {entry.name for entry in read_index(folder)} if (folder / INDEX).is_file() else set()
     names |= entries(folder / INDEX).keys()
     if elsewhere := sorted(name for name in names if not output.safe(name) or len(PurePosixPath(name).parts) > 1):
-        message = f"lists {named(map(ascii, elsewhere))}, not plain file names of its folder; move it away"
+        message = f"lists {named(map(ascii, elsewhere))}, not the images of one folder; name another --out"
         raise UserError(message, path=folder / INDEX, code="refused")
     return names | {INDEX}
 

@@ -37,6 +37,16 @@ def folders(tmp_path: Path, noise_image) -> Folders:
     return tmp_path / "sr", tmp_path / "lr", tmp_path / "out"
 
 
+def test_a_set_around_the_inputs_is_named_as_such(folders: Folders, capsys: pytest.CaptureFixture) -> None:
+    """Its index lists the inputs: nobody should move it away."""
+    sr, lr, _ = folders
+    (lr.parent / "index.csv").write_text(f"file,width,height,sha256\nlr/a.png,8,6,{'0' * 64}\n")
+    before = contents(lr.parent)
+    assert main(["import-images", "--images", str(sr), "--lr", str(lr), "--out", str(lr.parent)]) == 2
+    assert "holds " in (said := capsys.readouterr().err) and "an input of this command" in said
+    assert contents(lr.parent) == before
+
+
 def test_the_pixels_are_the_same_in_any_lossless_format(folders: Folders) -> None:
     sr, lr, out = folders
     Image.open(sr / "a.png").save(sr / "a.bmp")

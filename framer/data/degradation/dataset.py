@@ -31,6 +31,9 @@ def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress:
     if not isinstance(source, DegradedSource):
         raise UserError(f"{datasets / manifest.id}.yaml: source is {source.kind}; run: framer fetch {manifest.id}")
     origin = datasets / source.of
+    if not (origin / CARD).is_file():
+        message = f"missing, of whose photographs {manifest.id} is made; run: framer fetch {source.of}"
+        raise UserError(message, path=origin / CARD, code="missing")
     made_from = read_card(origin, KIND) and sha256_file(origin / CARD)
     folder = datasets / manifest.id
     if complete(folder, manifest) and read_card(folder, KIND).get("made_from") == made_from:
