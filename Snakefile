@@ -35,6 +35,7 @@ rule all:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/weights.smk"
+include: "workflow/rules/methods.smk"
 include: "workflow/rules/restore.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/analyse.smk"

@@ -81,6 +81,41 @@ def degrade(args: argparse.Namespace) -> None:
 
 
 @command(
+    "clone the repository of another method at the commit of its manifest",
+    arg("name", metavar="NAME", help="id of a manifest in methods/"),
+)
+def fetch_method(args: argparse.Namespace) -> None:
+    from framer.external.made import clone
+    from framer.external.manifest import MethodManifest
+
+    clone(MethodManifest.load(args.name))
+
+
+@command(
+    "make the environment of another method, as its manifest describes it",
+    arg("name", metavar="NAME", help="id of a manifest in methods/, whose repository is cloned"),
+)
+def build_method(args: argparse.Namespace) -> None:
+    from framer.external.made import build
+    from framer.external.manifest import MethodManifest
+
+    build(MethodManifest.load(args.name))
+
+
+@command(
+    "restore a folder of LR images with another method's own code, in its environment",
+    arg("name", metavar="NAME", help="id of a manifest in methods/, whose environment is made"),
+    arg("--lr", type=Path, required=True, metavar="DIR", help="folder of LR images"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the PNGs, their index and card"),
+    arg("--seed", type=int, default=0, help="seed for its command, modulo 2**31 (default: 0)"),
+)
+def run_method(args: argparse.Namespace) -> None:
+    from framer.inference.method import run_method as run
+
+    run(args.name, args.lr, args.out, seed=args.seed)
+
+
+@command(
     "import the images of another method, to score them like all others",
     arg("--images", type=Path, required=True, metavar="DIR", help="its restored images, named as the LR images"),
     arg("--lr", type=Path, required=True, metavar="DIR", help="folder of the LR images"),

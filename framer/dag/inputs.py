@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from framer.dag.scope import Scope
+from framer.external.manifest import cards
 from framer.provenance.cards import CARD
 from framer.study.grid import OWN_BASES
 from framer.study.jobs import PretrainJob
@@ -47,6 +48,15 @@ def release(scope: Scope, arm: str) -> dict[str, list[str]]:
 def feed_forward(scope: Scope, row: str) -> list[str]:
     """Inputs of the restoration with a network of another architecture, besides the images."""
     return scope.weights.cards([scope.study.feed_forward[row]])
+
+
+def method(scope: Scope, row: str) -> dict[str, list[str]]:
+    """Inputs of the restoration with another method's code, besides the images: its clone, environment and weights."""
+    study = scope.study
+    names = study.method_weights[row]
+    files = [name for name in names if name in scope.weights.manifests]
+    pipelines = [f"{pipeline(name)}/{CARD}" for name in names if name not in files]
+    return {"made": cards(study.methods[row]), "weights": [*scope.weights.cards(files), *pipelines]}
 
 
 def restore(study: Study, row: str, set_id: str) -> dict[str, list[str]]:

@@ -34,6 +34,7 @@ def find_missing(study: Study, datasets: Path) -> dict[str, str]:
         if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
     names += weights.missing(study.published.values())
+    names += weights.missing(name for name in _of_methods(study) if name in weights.manifests)
     for arm in study.supplied:
         for name in study.sets_of(arm):
             images = supplied(arm, name)
@@ -52,6 +53,7 @@ def instructions(study: Study, names: Iterable[str], datasets: Path) -> dict[str
     known = [
         *study.manifests,
         *study.published.values(),
+        *_of_methods(study),
         *(f"{a}/{s}" for a in study.supplied for s in study.sets_of(a)),
     ]
     for name in names:
@@ -61,11 +63,15 @@ def instructions(study: Study, names: Iterable[str], datasets: Path) -> dict[str
 
 
 def _how_to_get(study: Study, name: str, datasets: Path) -> str:
-    if "/" in name:
+    if "/" in name and name not in _of_methods(study):
         return how_to_supply(study, *name.split("/"))
-    if name in study.published.values():
+    if name in {*study.published.values(), *_of_methods(study)}:
         return WeightsManifest.load(name).how_to_get(folder())
     return how_to_get(_source(study, name), datasets)
+
+
+def _of_methods(study: Study) -> list[str]:
+    return list(dict.fromkeys(name for names in study.method_weights.values() for name in names))
 
 
 def _source(study: Study, name: str) -> Manifest:

@@ -79,6 +79,7 @@ class Plan:
             self._plain("release", len(released)),
             self._training("train", [self.study.train_job(run) for run in runs]),
             self._restoring(),
+            self._plain("method", sum(row in self.study.methods for row, _ in scope.pairs)),
             self._plain("bicubic", len(interpolated)),
             self._plain("supplied", len(supplied)),
             self._scoring(),

@@ -54,7 +54,8 @@ def warnings(scope: Scope) -> list[str]:
 def left_out(scope: Scope) -> list[str]:
     """What will be `n/a` in the tables and why, a line each."""
     study, lines = scope.study, []
-    tested = [*study.config.sets, *study.published.values()]
+    of_methods = [name for names in study.method_weights.values() for name in names]
+    tested = [*study.config.sets, *study.published.values(), *of_methods]
     for name, reason in scope.missing.items():
         if "/" not in name:
             lines.append(f"n/a in the tables: {reason}" if name in tested else f"Missing: {reason}")

@@ -43,6 +43,7 @@ TABLE = {
     "release": Request(32000, 60, cpus=4),
     "restore": Request(32000, 1440, gpu=1, tiny=True),
     "feed_forward": Request(16000, 240, gpu=1, tiny=True),
+    "method": Request(64000, 1440, cpus=8, gpu=1),
     "bicubic": Request(2000, 60, cpus=1),
     "supplied": Request(2000, 60, cpus=1),
     "score": Request(32000, 120, gpu=1, tiny=True),

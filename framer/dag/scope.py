@@ -80,7 +80,7 @@ class Scope:
     @property
     def interpolated(self) -> list[str]:
         """Rows without a model: bicubic interpolation."""
-        others = {*self.study.supplied, *self.study.feed_forward}
+        others = {*self.study.supplied, *self.study.feed_forward, *self.study.methods}
         return [row.id for row in self.study.rows.values() if row.run is None and row.id not in others]
 
     @cached_property

@@ -48,6 +48,13 @@ def supplied_images(arm: str, set_id: str) -> str:
     return digest([[path.name, sha256_file(path)] for path in paths])
 
 
+def method(scope: Scope, row: str) -> str:
+    """A digest of what a method's manifest states, and of manually downloaded weights, which have no card."""
+    study = scope.study
+    files = [name for name in study.method_weights[row] if name in scope.weights.manifests]
+    return digest([study.method_manifests[row].decisive(), scope.weights.loose(files)])
+
+
 def presentation(scope: Scope) -> str:
     """A digest of what tables and report show beside the scores."""
     shown = {"title", "sets", "protocols", "metrics", "arms", "ablations"}

@@ -1,7 +1,9 @@
 """Import the images that another method restored."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,7 +17,15 @@ from framer.provenance.code import fingerprint
 from framer.provenance.hashing import digest
 
 
-def adopt(images: Path, lr: Path, out: Path, *, source: str | None = None, progress: bool = True) -> None:
+def adopt(
+    images: Path,
+    lr: Path,
+    out: Path,
+    *,
+    source: str | None = None,
+    method: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> None:
     """Import what another method restored: `out/STEM.png` for every LR image, then an index and a card.
 
     Args:
@@ -23,6 +33,7 @@ def adopt(images: Path, lr: Path, out: Path, *, source: str | None = None, progr
         lr: folder of the LR images.
         out: folder of 8-bit RGB PNGs.
         source: where they are from, for the card.
+        method: how another method's code made them, for the card; None of images that a user supplies.
         progress: show a bar.
 
     Raises:
@@ -47,13 +58,15 @@ def adopt(images: Path, lr: Path, out: Path, *, source: str | None = None, progr
         if _is_jpeg(found[stem]):
             message = "is a JPEG, whose losses would be scored as the method's; supply what it was made of, as PNG"
             raise UserError(message, path=found[stem], code="refused")
-    code = fingerprint("import-images")
-    with filling(out, {"imported": code, "lock": lock()}, hashes, (images, lr)) as folder:
+    code = fingerprint("run-method" if method else "import-images")
+    origin: dict[str, Any] = {"source": source} if source else {}
+    if method:
+        origin["method"] = dict(method)
+    with filling(out, {"imported": code, "lock": lock(), **origin}, hashes, (images, lr)) as folder:
         for stem in tqdm(inputs, f"import {images}", unit="image", file=sys.stderr, disable=not progress):
             if stem not in folder.done:
                 folder.write(stem, read_rgb(found[stem]))
-        origin = {"source": source} if source else {}
-        folder.seal(code, checkpoint="supplied", inputs=digest(hashes), **origin)
+        folder.seal(code, checkpoint="method" if method else "supplied", inputs=digest(hashes), **origin)
 
 
 def _is_jpeg(path: Path) -> bool:

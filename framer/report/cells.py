@@ -221,6 +221,9 @@ class _Builder:
         if self.study.arms[arm].images:
             source = self.study.arms[arm].source
             return f"Supplied images of another method{f', from {source}' if source else ''}"
+        if method := self.study.method_manifests.get(arm):
+            where = f"{method.repository} at {method.commit[:8]}"
+            return f"Run here by its authors' code, {where}: shown, compared with nothing"
         if weights := self.study.feed_forward.get(arm):
             return f"Published weights, {weights}, of a network that is not trained here: shown, compared with nothing"
         if weights := self.study.released.get(arm):

@@ -131,6 +131,7 @@ class ArmConfig(Strict):
     model: Literal["spandrel"] | None = Field(
         None, description="instead of a backbone: what reads 'checkpoint', a network of another architecture"
     )
+    method: Name | None = Field(None, description="restored by another method's own code: its manifest in methods/")
     images: bool = Field(False, description="restored by others: images that a user puts into supplied/ARM/SET/")
     source: SourceConfig | None = Field(None, description="where supplied images are from")
     sets: list[Name] | None = Field(None, min_length=1, description="test sets of this arm alone; default: all")

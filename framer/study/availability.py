@@ -17,6 +17,9 @@ def rows_without_model(study: Study, missing: Mapping[str, str]) -> dict[str, st
         if (model := row.run or row.arm) in study.published:
             if (weights := study.published[model]) in missing:
                 rows[row.id] = missing[weights]
+        elif row.arm in study.methods:
+            if missing_weights := [name for name in study.method_weights[row.arm] if name in missing]:
+                rows[row.id] = missing[missing_weights[0]]
         elif row.run:
             job = study.train_job(row.run)
             needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from framer.external.manifest import MethodManifest
 from framer.study.arms import ArmConfig
 from framer.study.layout import Paths
 from framer.study.schema import BackboneConfig, StudyConfig
@@ -82,6 +83,25 @@ class StudyGrid:
     def published(self) -> dict[str, str]:
         """All arms with published weights: the id of these, by arm."""
         return {name: arm.checkpoint for name, arm in self.arms.items() if arm.checkpoint}
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """The arms that another method's code restores: the id of its manifest, by arm and only row."""
+        return {name: arm.method for name, arm in self.arms.items() if arm.method}
+
+    @cached_property
+    def method_manifests(self) -> dict[str, MethodManifest]:
+        """The manifests of those methods, by arm.
+
+        Raises:
+            UserError: one is missing or wrong.
+        """
+        return {arm: MethodManifest.load(name) for arm, name in self.methods.items()}
+
+    @property
+    def method_weights(self) -> dict[str, list[str]]:
+        """The ids of the weights of those methods, by arm."""
+        return {arm: manifest.weights for arm, manifest in self.method_manifests.items()}
 
     @property
     def supplied(self) -> list[str]:

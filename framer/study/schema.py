@@ -261,17 +261,20 @@ class StudyConfig(Strict):
                     with_model = [key for key, other in self.arms.items() if other.backbone]
                     raise ValueError(f"arms.{name}.of: {unknown('arm with a backbone', arm.of, with_model)}")
                 model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
-                if model or arm.images:
+                if model or arm.images or arm.method:
                     raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
                 of = str(self.arms[arm.of].backbone)
                 if arm.freeu and of in self.backbones and not settings_class(of).skips:
                     raise ValueError(f"arms.{name}.freeu: {of} has no skip connections, which FreeU changes; drop it")
             elif arm.blank_lr or arm.freeu:
                 raise ValueError(f"arms.{name}: 'blank_lr' and 'freeu' need 'of', an arm with a network")
-            elif arm.images:
+            elif arm.images or arm.method:
                 model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
-                if model or arm.seeds:
-                    raise ValueError(f"arms.{name}: an arm with 'images' has no model; drop the other keys")
+                if model or arm.seeds or (arm.images and arm.method):
+                    kind = "method" if arm.method else "images"
+                    raise ValueError(f"arms.{name}: an arm with {kind!r} has no model; drop the other keys")
+                if arm.source and arm.method:
+                    raise ValueError(f"arms.{name}.source: stands in the manifest of the method; drop it")
             elif arm.source:
                 raise ValueError(f"arms.{name}.source: is that of supplied images; add 'images: true' or drop it")
             elif arm.model:

@@ -85,8 +85,8 @@ class WeightsManifest(Strict):
     files: list[WeightFile] = Field([], description="single files")
     embedded: EmbeddedFile | None = Field(None, description="instead of the single files, where they cannot be fetched")
     pipeline: list[RepoAddress] = Field([], description="repositories that hold it, in order of preference")
-    loader: Literal["spandrel"] | None = Field(
-        None, description="a network that restores by itself: an arm's checkpoint, beside this as its 'model'"
+    loader: Literal["spandrel", "method"] | None = Field(
+        None, description="who reads it: spandrel, as an arm's 'model', or the code of a method in methods/"
     )
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from framer.dag.resources import requested
 from framer.dag.scope import Scope
 from framer.data.captions import captions_file
 from framer.errors import UserError
+from framer.external.manifest import METHODS
 from framer.provenance.cards import CARD
 from framer.provenance.code import fingerprint
 from framer.study.layout import CAPTIONS, DATASETS, LOGS, dataset_card, supplied
@@ -33,6 +34,7 @@ paths = study.paths
 study_file = study.path.as_posix()
 threads_of_study = study.config.threads
 WEIGHTS = folder()
+manifest_of_method = {manifest.id: manifest for manifest in study.method_manifests.values()}
 
 # Without a cluster, which alone takes a number of jobs, jobs take turns on the GPU: a second one beside the first would
 # take of its memory, and of its time, which one of them measures.
@@ -196,6 +198,22 @@ def model_options(wildcards):
     return f"--threads {job.threads}{settings}"
 
 
+def method_inputs(wildcards):
+    return inputs.method(scope, wildcards.row)
+
+
+def method_digest(wildcards):
+    return triggers.method(scope, wildcards.row)
+
+
+def method_of_row(wildcards):
+    return study.methods[wildcards.row]
+
+
+def method_seed(wildcards):
+    return study.restore_job(wildcards.row).seed
+
+
 def restore_captions(wildcards):
     return triggers.restoring_captions(study, wildcards.row, wildcards.set)
 
@@ -220,6 +238,17 @@ def supplied_source(wildcards):
 
 def supplied_images(wildcards):
     return supplied(wildcards.row, wildcards.set).as_posix()
+
+
+# methods.smk
+
+
+def method_commit(wildcards):
+    return manifest_of_method[wildcards.method].commit
+
+
+def method_environment(wildcards):
+    return manifest_of_method[wildcards.method].made_of()
 
 
 # score.smk

@@ -58,6 +58,34 @@ rule feed_forward:
         "framer restore --model {params.file} --lr {params.lr}/LR --out {params.out} {params.options} 2> {log}"
 
 
+# With another method's own code, in an environment of its own. It needs no network.
+rule method:
+    input:
+        unpack(method_inputs),
+        lr=dataset_card("{set}"),
+    output:
+        card=paths.images("{row}", "{set}") / CARD,
+    log:
+        paths.log("restore", "{row}", "{set}"),
+    wildcard_constraints:
+        row=one_of(study.methods),
+    conda:
+        "../../environment.yml"
+    resources:
+        **requested("method", study),
+    params:
+        name=method_of_row,
+        manifest=method_digest,
+        seed=method_seed,
+        code=fingerprint("run-method"),
+        lr=subpath(input.lr, parent=True),
+        out=subpath(output.card, parent=True),
+    message:
+        "Restore {wildcards.set} with {wildcards.row}"
+    shell:
+        "framer run-method {params.name} --lr {params.lr}/LR --out {params.out} --seed {params.seed} 2> {log}"
+
+
 rule bicubic:
     input:
         lr=dataset_card("{set}"),
