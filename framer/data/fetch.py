@@ -4,12 +4,23 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from framer.data.archive import extract, is_archive
 from framer.data.image_folder import check, complete, seal, staging
 from framer.data.images import INDEX, read_rgb, write_png
-from framer.data.manifest import ArchiveSource, DegradedSource, EmbeddedSource, FilesSource, Manifest, ManualSource
+from framer.data.manifest import (
+    ArchiveSource,
+    DegradedSource,
+    EmbeddedSource,
+    FilesSource,
+    Manifest,
+    ManualSource,
+    PackagesSource,
+    Photograph,
+)
 from framer.errors import UserError
 from framer.hub.remote_file import NoSpace, Remote, Unavailable
 from framer.provenance.cards import CARD, read_card
@@ -49,6 +60,11 @@ def _from_sources(manifest: Manifest, folder: Path, progress: bool) -> None:
                 case EmbeddedSource():
                     with staging(folder, manifest) as scratch:
                         _copy_embedded(source, scratch)
+                        seal(scratch, manifest, source, progress)
+                case PackagesSource():
+                    found = _installed(manifest, source, folder)
+                    with staging(folder, manifest) as scratch:
+                        _copy_reduced(manifest, source, found, scratch, progress)
                         seal(scratch, manifest, source, progress)
                 case ArchiveSource():
                     _fetch_archives(manifest, source, folder, progress)
@@ -151,10 +167,63 @@ def _fetch_files(manifest: Manifest, source: FilesSource, folder: Path, progress
     shutil.rmtree(_downloads(folder), ignore_errors=True)
 
 
+UNPACKED = "packages"
+"""Where a user who does not install packages unpacks them, in the folder of a set."""
+SYSTEM = Path("/")
+
+
+def _installed(manifest: Manifest, source: PackagesSource, folder: Path) -> dict[str, Path]:
+    """The files of packages, by their names in the manifest: unpacked beside the set, or installed.
+
+    Raises:
+        Unavailable: one is missing or has another size.
+    """
+    found: dict[str, Path] = {}
+    for photographs in source.splits.values():
+        for one in photographs:
+            paths = (root / source.folder / one.file for root in (folder / UNPACKED, SYSTEM))
+            path = next((path for path in paths if path.is_file() and path.stat().st_size == one.size), None)
+            if path is None:
+                raise Unavailable(_by_packages(manifest, source, folder, one))
+            found[one.file] = path
+    return found
+
+
+def _by_packages(manifest: Manifest, source: PackagesSource, folder: Path, missing: Photograph) -> str:
+    names = " ".join(source.packages)
+    unpack = f"for p in *.deb; do dpkg-deb -x $p {folder / UNPACKED}; done"
+    return (
+        f"{manifest.id}: no {missing.file} of {missing.size} bytes; run as root: apt-get install {names}; or without "
+        f"root, in an empty folder: apt-get download {names} && {unpack}; then run: framer fetch {manifest.id}"
+    )
+
+
+def _copy_reduced(
+    manifest: Manifest, source: PackagesSource, found: dict[str, Path], folder: Path, progress: bool
+) -> None:
+    """Decode photographs of packages into `folder/<split>/<stem>.png`, reduced where they are large (Lanczos)."""
+    photographs = [(split, one) for split, several in source.splits.items() for one in several]
+    for split, one in tqdm(photographs, f"fetch {manifest.id}", unit="image", disable=not progress):
+        path = found[one.file]
+        if sha256_file(path) != one.sha256:
+            raise UserError(f"{path}: not the photograph of the manifest (sha256); take the packages of Debian 12")
+        image = Image.fromarray(read_rgb(path))
+        image.thumbnail((source.longest, source.longest), Image.Resampling.LANCZOS, reducing_gap=None)
+        write_png(folder / split / f"{one.stem}.png", np.asarray(image))
+
+
 def present(manifest: Manifest, datasets: Path = Path("datasets")) -> bool:
-    """Whether a set is here: fetched, or dropped (an archive, or folders with all images that they should hold)."""
+    """Whether a set is here: fetched, or brought by the user: installed, or dropped (an archive, or whole folders)."""
     folder = datasets / manifest.id
-    return (folder / CARD).is_file() or _dropped_fault(manifest, folder) is None
+    if (folder / CARD).is_file():
+        return True
+    source = manifest.sources[0]
+    if isinstance(source, PackagesSource):
+        try:
+            return bool(_installed(manifest, source, folder))
+        except Unavailable:
+            return False
+    return _dropped_fault(manifest, folder) is None
 
 
 def _dropped_fault(manifest: Manifest, folder: Path) -> str | None:
@@ -172,6 +241,9 @@ def how_to_get(manifest: Manifest, datasets: Path = Path("datasets")) -> str:
     """One line that says how a set comes here."""
     if manifest.by_hand and manifest.manual:
         return _by_hand(manifest, manifest.manual, datasets / manifest.id)
+    source = manifest.sources[0]
+    if isinstance(source, PackagesSource):
+        return _by_packages(manifest, source, datasets / manifest.id, next(iter(source.splits.values()))[0])
     return f"{manifest.id}: run: framer {'degrade' if manifest.derived_from else 'fetch'} {manifest.id}"
 
 

@@ -143,7 +143,7 @@ def _check_hashes(manifest: "Manifest", folder: Path, entries: list[Entry]) -> N
 def _counts(manifest: "Manifest") -> dict[str, int]:
     """How many images each folder holds, where that is known."""
     source = manifest.sources[0]
-    if source.kind == "embedded":
+    if source.kind in ("embedded", "packages"):
         return {split: len(files) for split, files in source.splits.items()}
     return dict.fromkeys(manifest.folders, manifest.count) if manifest.count else {}
 

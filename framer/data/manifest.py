@@ -7,6 +7,8 @@ several ways in the literature under one name.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ Sha256 = Annotated[str, Matching(r"^[0-9a-f]{64}$", "64 lowercase hexadecimal di
 Prefix = Annotated[str, Matching(r"^https?://[^/]+/.*/$", "an http or https address that ends in a slash")]
 Pattern = Annotated[str, Matching(r"^(\*\*/([^*]+/)?|[^/*][^*]*/)$", "a folder in the archive: a/b/, **/b/ or **/")]
 FileName = Annotated[str, Matching(r"^[^/\\.][^/\\]*\.[A-Za-z0-9]+$", "a file name with a suffix, without folders")]
+DebianName = Annotated[str, Matching(r"^[a-z0-9][a-z0-9+.-]+$", "the name of a package")]
 Part = Literal["LR", "HR"]
 
 
@@ -42,11 +45,44 @@ class EmbeddedSource(SourceBase):
 
     @model_validator(mode="after")
     def _splits_are_disjoint(self) -> "EmbeddedSource":
-        stems = [Path(name).stem for files in self.splits.values() for name in files]
-        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-        if twice:
-            raise ValueError(f"splits: {', '.join(twice)} is there twice; a photograph belongs to one split")
+        _refuse_twice(Path(name).stem for files in self.splits.values() for name in files)
         return self
+
+
+class Photograph(Strict):
+    """A file of a package of the operating system, with its own author and licence."""
+
+    file: Annotated[str, Matching(r"^([\w-]+/)*[\w.-]+\.[a-z]+$", "a path below the folder of the packages")]
+    size: int = Field(gt=0, description="bytes")
+    sha256: Sha256
+    author: str = Field(description="who holds the copyright, by the package's own file")
+    licence: str = Field(description="as that file says")
+
+    @property
+    def stem(self) -> str:
+        """Its name in the set."""
+        return Path(self.file).stem
+
+
+class PackagesSource(SourceBase):
+    """Photographs in packages of Debian, which the user installs or unpacks."""
+
+    kind: Literal["packages"]
+    packages: list[DebianName] = Field(min_length=1)
+    folder: Annotated[str, Matching(r"^usr/(share/)?[\w-]+$", "a folder below usr/")]
+    longest: int = Field(ge=128, description="larger photographs are reduced to this many pixels on their longer side")
+    size: int = Field(gt=0, description="bytes of the packages")
+    splits: dict[Literal["train", "test"], list[Photograph]] = Field(description="by photograph")
+
+    @model_validator(mode="after")
+    def _splits_are_disjoint(self) -> "PackagesSource":
+        _refuse_twice(photograph.stem for photographs in self.splits.values() for photograph in photographs)
+        return self
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        hashes = {split: {one.file: one.sha256 for one in photographs} for split, photographs in self.splits.items()}
+        return {"kind": self.kind, "longest": self.longest, "splits": hashes}
 
 
 class DegradedSource(SourceBase):
@@ -59,6 +95,7 @@ class DegradedSource(SourceBase):
     crop: int = Field(ge=32, multiple_of=4, description="side of the HR crops, pixels")
     seed: int = Field(ge=0)
     per_image: int = Field(ge=1, description="crops a photograph; they do not overlap")
+    crops: Literal["any", "textured"] = Field("any", description="textured: only those with a mean gradient above 0.2")
 
     @model_validator(mode="after")
     def _known_preset(self) -> "DegradedSource":
@@ -98,7 +135,8 @@ class ManualSource(SourceBase):
 
 
 Source = Annotated[
-    EmbeddedSource | DegradedSource | ArchiveSource | FilesSource | ManualSource, Field(discriminator="kind")
+    EmbeddedSource | PackagesSource | DegradedSource | ArchiveSource | FilesSource | ManualSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -132,7 +170,7 @@ class Manifest(Strict):
         for number, source in enumerate(self.sources):
             if set(_folders(source)) != set(self.folders):
                 raise ValueError(f"sources.{number}: its folders are not {', '.join(self.folders)}, as the first one's")
-            if len(self.sources) > 1 and isinstance(source, EmbeddedSource | DegradedSource):
+            if len(self.sources) > 1 and isinstance(source, EmbeddedSource | PackagesSource | DegradedSource):
                 raise ValueError(f"sources: {source.kind!r} stands alone")
             if isinstance(source, FilesSource) and not all(
                 self.images.get(p) and _hashed(self.images[p]) for p in source.at
@@ -142,7 +180,7 @@ class Manifest(Strict):
             raise ValueError(f"paired: {str(self.paired).lower()} does not fit folders {', '.join(self.folders)}")
         source = self.sources[0]
         listed = [len(images) for images in self.images.values()]
-        if isinstance(source, EmbeddedSource):
+        if isinstance(source, EmbeddedSource | PackagesSource):
             listed = [sum(len(files) for files in source.splits.values())]
         for found in listed:
             if self.count != found:
@@ -201,7 +239,7 @@ class Manifest(Strict):
     @property
     def by_hand(self) -> bool:
         """Only the user can bring it."""
-        return all(isinstance(source, ManualSource) for source in self.sources)
+        return all(isinstance(source, ManualSource | PackagesSource) for source in self.sources)
 
     @property
     def size(self) -> int | None:
@@ -212,7 +250,7 @@ class Manifest(Strict):
                 if None not in sizes:
                     return sum(size or 0 for size in sizes)
                 return self.manual.size if self.manual else None
-            case ManualSource(size=size):
+            case ManualSource(size=size) | PackagesSource(size=size):
                 return size
             case FilesSource():
                 return None
@@ -225,9 +263,17 @@ class Manifest(Strict):
         return said | {"sources": [source.origin for source in self.sources]}
 
 
+def _refuse_twice(stems: Iterable[str]) -> None:
+    counts = Counter(stems)
+    if twice := sorted(stem for stem, count in counts.items() if count > 1):
+        raise ValueError(f"splits: {', '.join(twice)} is there twice; a photograph belongs to one split")
+
+
 def _folders(source: Source) -> tuple[str, ...]:
     match source:
         case EmbeddedSource(splits=splits):
+            return tuple(splits)
+        case PackagesSource(splits=splits):
             return tuple(splits)
         case ArchiveSource(members=members):
             return tuple(members)

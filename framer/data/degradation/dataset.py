@@ -10,7 +10,7 @@ from framer.data.degradation.presets import Degradation
 from framer.data.image_folder import KIND, complete, seal, staging, verify
 from framer.data.images import list_images, read_rgb, write_png
 from framer.data.manifest import DegradedSource, Manifest
-from framer.data.pairs import to_rgb, to_tensor
+from framer.data.pairs import TEXTURE, texture, to_rgb, to_tensor
 from framer.errors import UserError
 from framer.provenance.cards import CARD, lock, read_card
 from framer.provenance.code import fingerprint
@@ -52,8 +52,18 @@ def _degrade_photograph(source: DegradedSource, stem: str, path: Path, out: Path
     photograph = read_rgb(path)
     height, width = photograph.shape[:2]
     corners = grid(height, width, source.crop)
+    kind = "crops"
+    if source.crops == "textured":
+        kind = "textured crops"
+        corners = [
+            (top, left)
+            for top, left in corners
+            if texture(photograph[top : top + source.crop, left : left + source.crop]) > TEXTURE
+        ]
     if len(corners) < source.per_image:
-        raise UserError(f"{path}: holds {len(corners)} crops of {source.crop}, not {source.per_image}; lower per_image")
+        raise UserError(
+            f"{path}: holds {len(corners)} {kind} of {source.crop}, not {source.per_image}; lower per_image"
+        )
     for number, corner in enumerate(sorted(rng.permutation(len(corners))[: source.per_image])):
         top, left = corners[corner]
         hr = target(to_tensor(photograph[top : top + source.crop, left : left + source.crop]), preset)
