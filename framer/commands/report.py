@@ -41,7 +41,7 @@ def tables(args: argparse.Namespace) -> None:
 
 
 @command(
-    "draw a study's figures as PDF and PNG",
+    "draw a study's figures as PDF and SVG",
     STUDY,
     arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
     DATASETS,

@@ -18,7 +18,7 @@ def results(scope: Scope) -> list[str]:
         *analyses(scope),
         *cost(scope),
         *tables(scope, "md", "tex", "html", "csv"),
-        *figures(scope, "png", "pdf"),
+        *figures(scope, "svg", "pdf"),
     ]
 
 
@@ -60,6 +60,6 @@ def tables(scope: Scope, *kinds: str) -> list[str]:
 
 
 def figures(scope: Scope, *kinds: str) -> list[str]:
-    """The files of all figures, of kinds png and pdf."""
+    """The files of all figures, of kinds svg and pdf."""
     names = (*OF_STUDIES, *analysis_figures(scope.study, scope.missing))
     return [scope.study.paths.figure(name, kind).as_posix() for kind in kinds for name in names]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from framer.analysis import arrays
 from framer.analysis.arrays import Recorded
 from framer.data.images import list_images, read_rgb
-from framer.report.figure_style import COLORS, SIDE, literal, panels
+from framer.report.figure_style import COLORS, FAINT, PAGE, label, literal, panels
 from framer.study.layout import EARLY, HR
 from framer.study.schema import AnalysisConfig
 from framer.study.study import Study
@@ -38,21 +38,24 @@ def draw(study: Study, backbone: str, source: Path) -> Figure:
     figure = DRAWN[source.stem](replace(recorded, labels=labels))
     figure.suptitle(backbone, fontsize=8)
     if recorded.about:
-        figure.supxlabel(_wrapped(recorded.about, figure.get_size_inches()[0]), fontsize=5, color="0.35")
+        figure.supxlabel(_wrapped(recorded.about, figure.get_size_inches()[0]), fontsize=5, color=FAINT)
     return figure
 
 
 def densities(recorded: Recorded) -> Figure:
     """Fig. 2: how magnitudes are distributed in the low and the high ring, mean and deviation over images."""
-    figure, [axis] = panels(1, "")
+    figure, [axis] = panels(1)
     edges, density, deviation = (recorded.arrays[name] for name in ("edges", "density", "deviation"))
     middle = (edges[1:] + edges[:-1]) / 2
+    named = []
     for number, band in enumerate(recorded.along("band", len(density))):
-        axis.plot(middle, density[number], color=COLORS[number], linewidth=1, label=band)
+        axis.plot(middle, density[number], color=COLORS[number], linewidth=1)
+        top = int(np.argmax(density[number]))
+        named.append((middle[top], density[number][top], band, COLORS[number]))
         low, high = density[number] - deviation[number], density[number] + deviation[number]
         axis.fill_between(middle, np.maximum(low, 0), high, color=COLORS[number], alpha=0.2, linewidth=0)
     axis.set(xlabel="log(1 + |F|)", ylabel="density")
-    axis.legend(frameon=False)
+    label(axis, named)
     return figure
 
 
@@ -60,12 +63,14 @@ def layers(recorded: Recorded) -> Figure:
     """Figs. 3 and 7: cosine of every layer to the final one, mean and deviation over images, one panel a band."""
     similarity = recorded.arrays["similarity"]
     bands = recorded.along("band", similarity.shape[1])
-    figure, axes = panels(len(bands), "")
+    figure, axes = panels(len(bands))
     for panel, (axis, band) in enumerate(zip(axes, bands, strict=True)):
-        for number, arm in enumerate(recorded.along("arm", len(similarity))):
-            _lines(axis, similarity[number, panel], arm, COLORS[number % len(COLORS)])
+        named = [
+            _line(axis, similarity[number, panel], arm, COLORS[number % len(COLORS)])
+            for number, arm in enumerate(recorded.along("arm", len(similarity)))
+        ]
         axis.set(xlabel="layer", ylabel="cosine to the final layer", title=band)
-        axis.legend(frameon=False)
+        label(axis, named)
     return figure
 
 
@@ -73,7 +78,7 @@ def images(recorded: Recorded) -> Figure:
     """Fig. 5: cosine between the images of a batch, one panel a band, on one scale of colours."""
     similarity = recorded.arrays["similarity"]
     bands = recorded.along("band", len(similarity))
-    figure, axes = panels(len(bands), "")
+    figure, axes = panels(len(bands))
     drawn = None
     for axis, band, values in zip(axes, bands, similarity, strict=True):
         drawn = axis.imshow(values, vmin=similarity.min(), vmax=similarity.max(), cmap="viridis")
@@ -86,14 +91,16 @@ def images(recorded: Recorded) -> Figure:
 def weights(recorded: Recorded) -> Figure:
     """Fig. 9: FAW and FAM of every layer, one panel a moment of training and weight."""
     moments = recorded.along("moment", len(recorded.arrays["faw"]))
-    figure, axes = panels(2 * len(moments), "")
+    figure, axes = panels(2 * len(moments))
     places = [(index, moment, name) for index, moment in enumerate(moments) for name in ("faw", "fam")]
     for axis, (index, moment, name) in zip(axes, places, strict=True):
         values = recorded.arrays[name][index]
-        for number, band in enumerate(recorded.along("band", len(values))):
-            _lines(axis, values[number], band, COLORS[number])
+        named = [
+            _line(axis, values[number], band, COLORS[number])
+            for number, band in enumerate(recorded.along("band", len(values)))
+        ]
         axis.set(xlabel="layer", ylabel=name.upper(), title=moment, ylim=(0, 1.05))
-        axis.legend(frameon=False)
+        label(axis, named)
     return figure
 
 
@@ -104,7 +111,8 @@ def early(folder: Path, backbone: str) -> Figure:
     stems = list(list_images(folder / recipes[0] / str(steps[0]))) if steps else []
     places = [(stem, recipe) for stem in stems for recipe in recipes]
     columns = [*map(str, steps), HR]
-    figure = Figure(figsize=(SIDE * len(columns), SIDE * max(1, len(places))), layout="constrained")
+    side = PAGE / len(columns)
+    figure = Figure(figsize=(PAGE, side * max(1, len(places))), layout="constrained")
     figure.suptitle(backbone, fontsize=8)
     for row, (stem, recipe) in enumerate(places):
         for column, name in enumerate(columns):
@@ -122,11 +130,12 @@ def _wrapped(about: Mapping[str, str], inches: float) -> str:
     return "\n".join(lines)
 
 
-def _lines(axis: Axes, values: np.ndarray, label: str, color: str) -> None:
-    """(layer, image): the mean over images and one deviation around it."""
+def _line(axis: Axes, values: np.ndarray, name: str, color: str) -> tuple[float, float, str, str]:
+    """(layer, image): the mean over images and one deviation around it; its end, name and color."""
     mean, deviation, steps = values.mean(1), values.std(1), np.arange(len(values))
-    axis.plot(steps, mean, color=color, linewidth=1, label=label)
+    axis.plot(steps, mean, color=color, linewidth=1)
     axis.fill_between(steps, mean - deviation, mean + deviation, color=color, alpha=0.2, linewidth=0)
+    return float(steps[-1]), float(mean[-1]), name, color
 
 
 DRAWN: dict[str, Callable[[Recorded], Figure]] = {

@@ -22,27 +22,17 @@ from framer.report.catalog import captions
 from framer.report.cells import Table, tables
 from framer.report.claims import claims, summary
 from framer.report.contrasts import contrasts
+from framer.report.figure_style import inline
 from framer.report.gallery import ImageScores, extremes_of, galleries
 from framer.report.paper_numbers import Ledger
 from framer.report.render_table import html as grid_html
 from framer.report.render_table import underlined
 from framer.report.tables import grids_of
-from framer.report.training_curves import read_curves, svg
 from framer.study.study import Study
 
 FOLDER = Path(__file__).parent
 MARK = b'<meta name="generator" content="framer report">'
 """In the head of every report, so that it is known as one."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """The training curve of a base or run."""
-
-    name: str
-    what: str
-    svg: Markup
-    heldout: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,6 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
             underlined=underlined,
             grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
             verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
-            drawings=list(_drawings(study)),
             figures=list(_figures(study)),
             galleries=galleries(study, datasets, _image_scores(found[0]), extremes_of(judged[0], stems), out),
             facts=list(_facts(study)),
@@ -121,12 +110,12 @@ def _image_scores(table: Table) -> dict[str, ImageScores]:
     return scores
 
 
-def _figures(study: Study) -> Iterator[tuple[str, str, str]]:
-    """Name, caption and data URI of the figures that were drawn."""
+def _figures(study: Study) -> Iterator[tuple[str, str, Markup]]:
+    """Name, caption and SVG of the figures that show something."""
     for name, text in captions(study).items():
         path = study.paths.figure(name)
-        if path.is_file():
-            yield name, text, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        if path.is_file() and (svg := inline(path.read_text(encoding="utf-8"), name, text)):
+            yield name, text, Markup(svg)
 
 
 def _facts(study: Study) -> Iterator[tuple[str, str]]:
@@ -163,20 +152,6 @@ def _commit() -> str:
 def _content_hash(text: str) -> str:
     """As a Content-Security-Policy names a script that may run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _drawings(study: Study) -> Iterator[Drawing]:
-    bases = dict.fromkeys(study.base_of(run) for run in study.runs)
-    folders = [("base", study.paths.base(name)) for name in bases] + [
-        ("run", study.paths.run(run)) for run in study.runs
-    ]
-    for what, folder in folders:
-        curves = read_curves(folder)
-        for stage, curve in curves.items():
-            said = what if len(curves) == 1 else f"{what}, {stage} stage"
-            yield Drawing(
-                folder.name, said, Markup(svg(curve, f"Training loss of {folder.name}, {said}")), curve.heldout
-            )
 
 
 def _records(study: Study, datasets: Path) -> Iterator[Record]:

@@ -1,17 +1,14 @@
-"""Training curves as small SVG drawings that take their colours from the page."""
+"""Training curves, read from the logs of runs."""
 
 import csv
 import math
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from framer.errors import UserError
 
-WIDTH, HEIGHT = 320, 140
 POINTS = 300
 """Most points of a drawn line; longer logs are averaged in bins of equal length."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 20
 
 
 @dataclass(frozen=True)
@@ -43,46 +40,6 @@ def read_curves(folder: Path) -> dict[str, Curve]:
         losses = tuple(math.fsum(loss for _, loss in part) / len(part) for part in bins)
         curves[stage] = Curve(steps, losses, tuple(heldout.get(stage, [])))
     return curves
-
-
-def svg(curve: Curve, label: str) -> str:
-    """A drawing of the loss on a log axis: its points faint, a running mean strong, held-out losses as dots.
-
-    Args:
-        curve: at least one step.
-        label: what a screen reader says; escaped here.
-    """
-    positive = [loss for loss in (*curve.losses, *(loss for _, loss in curve.heldout)) if loss > 0]
-    low, high = (math.log10(min(positive)), math.log10(max(positive))) if positive else (0.0, 0.0)
-    if high - low < 1e-6:
-        low, high = low - 0.5, high + 0.5
-    last = max(*curve.steps, *(step for step, _ in curve.heldout), 1)
-
-    def point(step: float, loss: float) -> str:
-        x = _LEFT + (WIDTH - _LEFT - _RIGHT) * step / last
-        y = _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - math.log10(max(loss, 10**low))) / (high - low)
-        return f"{x:.1f},{y:.1f}"
-
-    def line(values: list[float], name: str) -> str:
-        points = " ".join(point(step, loss) for step, loss in zip(curve.steps, values, strict=True))
-        return f'<polyline class="{name}" points="{points}"/>'
-
-    bottom = HEIGHT - _BOTTOM
-    dots = [point(step, loss).split(",") for step, loss in curve.heldout]
-    return "\n".join(
-        [
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label, quote=True)}">',
-            f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{WIDTH - _RIGHT}"/>',
-            f'<text x="{_LEFT - 4}" y="{_TOP + 8}" class="end">{10**high:.2g}</text>',
-            f'<text x="{_LEFT - 4}" y="{bottom}" class="end">{10**low:.2g}</text>',
-            f'<text x="{_LEFT}" y="{HEIGHT - 4}">0</text>',
-            f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 4}" class="end">step {last}</text>',
-            line(list(curve.losses), "raw"),
-            line(running_mean(curve.losses), "mean"),
-            *(f'<circle cx="{x}" cy="{y}" r="3"/>' for x, y in dots),
-            "</svg>",
-        ]
-    )
 
 
 def running_mean(values: tuple[float, ...]) -> list[float]:

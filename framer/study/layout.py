@@ -96,8 +96,8 @@ class Paths:
         """A table as csv, html, md or tex."""
         return self.tables / f"{name}.{kind}"
 
-    def figure(self, name: str, kind: str = "png") -> Path:
-        """A figure as png or pdf."""
+    def figure(self, name: str, kind: str = "svg") -> Path:
+        """A figure as svg or pdf."""
         return self.out / "figures" / f"{name}.{kind}"
 
     @property

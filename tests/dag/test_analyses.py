@@ -32,7 +32,7 @@ def test_a_job_a_backbone_and_no_cost_in_passing(clone: Path) -> None:
     assert counts["analyse"] == 2
     assert "cost" not in counts
     assert counts["figures"] == 1
-    assert "results/mine/figures/dit4sr-layers.png" in done.stdout
+    assert "results/mine/figures/dit4sr-layers.svg" in done.stdout
     assert "dit4sr-weights" not in done.stdout, "without snapshots"
 
 
@@ -44,7 +44,7 @@ def test_snapshots_add_figures_and_change_the_runs_that_keep_them(clone: Path) -
     changed = {run for run, digest in planned_runs(done.stdout).items() if digests[run] != digest}
     assert changed == {"dit4sr-paper-s0", "dit4sr-no_fam-s0"}
     for name in ("dit4sr-weights", "dit4sr-early"):
-        assert f"results/mine/figures/{name}.png" in done.stdout
+        assert f"results/mine/figures/{name}.svg" in done.stdout
     assert "pisa_sr-weights" not in done.stdout
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
 
 from framer.analysis import arrays
 from framer.data.images import write_png
@@ -79,9 +78,8 @@ def test_figures_of_a_backbone_are_named_after_it_and_have_the_same_bytes_again(
     own = {f"pisa_sr-{name}" for name in ("densities", "layers", "images")}
     assert {path.stem for path in Path("one").glob("[!.]*")} == {*OF_STUDIES, *own}
     for name in own:
-        for kind in ("png", "pdf"):
+        for kind in ("svg", "pdf"):
             assert Path("one", f"{name}.{kind}").read_bytes() == Path("two", f"{name}.{kind}").read_bytes()
-        assert np.asarray(Image.open(f"one/{name}.png").convert("L")).std() > 5, f"{name} is blank"
 
 
 def test_an_unfinished_analysis_is_not_drawn(analysed: Study):

@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from framer.report.figures import render as render_figures
 from framer.report.page import render
 from framer.study.study import Study
 
@@ -120,6 +122,29 @@ def test_the_report_is_used(report: Report):
     assert report.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert report.value("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out to the right"
     assert report.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_width_and_scheme(with_images: Study, chromium: Browser, scheme: Literal["light", "dark"]):
+    render_figures(with_images, with_images.out / "figures", missing={"pairs-b": "pairs-b is by hand"})
+    render(with_images, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
+    page = chromium.new_page(color_scheme=scheme)
+    opened = Report(page)
+    opened.open(Path("report.html"))
+    for width in (400, 1000, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert opened.value("document.documentElement.scrollWidth <= innerWidth"), f"something sticks out at {width}"
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+    figures = page.locator("figure.figure svg")
+    names = [figure.get_attribute("aria-label") for figure in figures.all()]
+    assert len(names) == len({*names}) == 3, "each figure once, and none for the plane, which has no metric"
+    page_color = opened.value("getComputedStyle(document.body).backgroundColor")
+    assert (page_color == "rgb(251, 251, 250)") == (scheme == "light")
+    fonts = "[...document.querySelectorAll('figure.figure text')].map(t => getComputedStyle(t).fontFamily)"
+    assert set(opened.value(fonts)) == {opened.value("getComputedStyle(document.body).fontFamily")}
+    assert opened.complaints == []
+    page.close()
 
 
 def test_keyboard_alone_reaches_everything(report: Report):

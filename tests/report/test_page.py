@@ -173,9 +173,7 @@ def test_space_is_bounded(with_images: Study, monkeypatch: pytest.MonkeyPatch):
     assert len(text) < 500_000 * 4 / 3 + 100_000
 
 
-def test_curves_and_provenance(page: str, with_images: Study):
-    assert len(Page(page).all("svg")) == len(with_images.runs)
-    assert "held-out loss 0.5 → 0.125" in page
+def test_provenance(page: str):
     for name in ("runs/pisa_sr-framer-s1/card.json", "images/bicubic/pairs-a/card.json", "config/two.yaml"):
         assert name.rpartition("/")[2] in page
         assert name.removeprefix("config/") in page

@@ -36,7 +36,7 @@ rule figures:
         curves=targets.training_logs(scope),
         arrays=targets.analyses(scope),
     output:
-        report(targets.figures(scope, "png"), caption="../report/figures.rst", category="Figures"),
+        report(targets.figures(scope, "svg"), caption="../report/figures.rst", category="Figures"),
         targets.figures(scope, "pdf"),
     log:
         paths.log("figures"),
@@ -59,7 +59,7 @@ rule figures:
 rule report:
     input:
         paths.table("main", "csv"),
-        figures=targets.figures(scope, "png"),
+        figures=targets.figures(scope, "svg"),
         published=inputs.published(scope),
     output:
         report(paths.report, caption="../report/report.rst", category="Report"),
