@@ -20,8 +20,8 @@ Code = Literal[
 ]
 
 
-MOST_NAMES = 40
-"""Of more names a message lists the nearest."""
+MOST_TEXT = 600
+"""Characters of names that a message lists; of more, the nearest names."""
 
 
 class UserError(Exception):
@@ -60,7 +60,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"
-    near = known if len(known) <= MOST_NAMES else difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+    near = known if len(", ".join(known)) <= MOST_TEXT else difflib.get_close_matches(name, known, n=5, cutoff=0.0)
     listed = ", ".join(near) if near == known else f"{', '.join(near)} and {len(known) - len(near)} more"
     return f"unknown {what} {name[:100]!r}{hint} known: {listed}"
 

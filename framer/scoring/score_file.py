@@ -108,7 +108,7 @@ def read_file(path: Path) -> Scores:
         message = "missing; run snakemake, or framer score"
         raise UserError(message, path=error.filename, code="missing") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        message = f"not a sidecar of scores; delete {path} and score again"
+        message = f"not a sidecar of scores; delete it and {path.name}, and score again"
         raise UserError(message, path=sidecar_path, code="unreadable") from None
     if hashlib.sha256(content).hexdigest() != written_for:
         message = f"not the file that {sidecar_path.name} describes; delete both and score again"
