@@ -27,7 +27,7 @@ from framer.backbones.base import Batch
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import settings_of
 from framer.data.degradation.presets import SCALE
-from framer.method.loss import FramerLoss
+from framer.method.auxiliary import auxiliary_loss
 from framer.provenance.cards import read_card
 from framer.provenance.files import csv_text, write_text
 from framer.provenance.output import claimed_file
@@ -155,8 +155,8 @@ def _block(cost: CostJob, job: TrainJob, run: Path) -> Block | None:
 def _training(cost: CostJob, job: TrainJob, run: Path, accelerator: Accelerator) -> dict[str, list[float]]:
     images = _images(cost)
     backbone, _ = run_dir.load_base(run_dir.base_of(run), job.backbone, job.settings)
-    framer = FramerLoss(job.recipe) if job.recipe else None
-    begin = stages_of(job, backbone, heads=framer is not None)
+    framer = auxiliary_loss(job.recipe) if job.recipe else None
+    begin = stages_of(job, backbone)
     seconds: dict[str, list[float]] = {}
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

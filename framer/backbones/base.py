@@ -14,7 +14,7 @@ from framer.backbones.restorer import Restorer
 from framer.errors import UserError
 
 if TYPE_CHECKING:
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
     from framer.method.recipe import Space
 
 
@@ -101,7 +101,7 @@ class Backbone(Restorer):
         """Compute the loss of the base on HR images alone."""
 
     @abstractmethod
-    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: "Auxiliary | None" = None) -> StepLoss:
         """Compute the loss of the stage of the last `adapt`, plus FRAMER when it is given."""
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:

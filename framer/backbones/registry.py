@@ -96,8 +96,8 @@ def settings_class(backbone: str) -> type[Settings]:
     return loaded
 
 
-FRAMER = "framer.method.loss:FramerLoss"
-"""The loss, as `pkgutil.resolve_name` finds it. Loaded by name, for jobs that need it alone."""
+AUXILIARY = "framer.method.auxiliary:auxiliary_loss"
+"""What makes a recipe's loss, as `pkgutil.resolve_name` finds it. Loaded by name, for jobs that need it alone."""
 
 
 def code_modules(backbone: str, *, framer: bool) -> list[str]:
@@ -111,7 +111,7 @@ def code_modules(backbone: str, *, framer: bool) -> list[str]:
         UserError: as `settings_class`.
     """
     settings = settings_class(backbone)
-    named = [settings.backbone, *([settings.layers, FRAMER] if framer else [])]
+    named = [settings.backbone, *([settings.layers, AUXILIARY] if framer else [])]
     return [name.partition(":")[0] for name in named if name]
 
 

@@ -42,7 +42,7 @@ class Settings(Strict):
             alone; empty where the module of the class does it itself, so that every job depends on its code.
         stages: names of the training stages in their order; a study trains the first or more of them.
         skips: whether the network has the skip connections of a U-Net, which FreeU changes.
-        truths: what of the ground truth the training loss gives to a recipe that asks for it: "latent".
+        truths: what of the ground truth the training loss gives to a recipe that asks for it: "latent", "image".
     """
 
     backbone: ClassVar[str]
@@ -63,9 +63,11 @@ class Settings(Strict):
         Raises:
             UserError: with the field of the recipe as its key.
         """
-        if recipe.needs_truth and "latent" not in self.truths:
-            message = "this backbone gives its loss no clean latent; choose 'final', 'middle' or a layer index"
-            raise UserError(message, key="recipe.teacher", code="conflict")
+        if recipe.truth and recipe.truth not in self.truths:
+            key = "recipe.objective" if recipe.external else "recipe.teacher"
+            known = " or ".join(self.truths) or "no truth"
+            message = f"compares with the true {recipe.truth}; this backbone gives its loss {known}; choose another"
+            raise UserError(message, key=key, code="conflict")
 
     @property
     def training(self) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from framer.data.degradation.presets import SCALE
 from framer.errors import UserError
 
 if TYPE_CHECKING:
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
 
 SIDE = 64
 """Least side of the HR images of the trial, pixels."""
 
 
 @torch.no_grad()
-def try_out(backbone: Backbone, framer: "FramerLoss | None", analysis: bool) -> None:
+def try_out(backbone: Backbone, framer: "Auxiliary | None", analysis: bool) -> None:
     """Refuse a backbone that would fail after the start of a training: in the FRAMER loss, in analysis or restoring.
 
     Call after `adapt` and `add_heads`. Weights and the state of torch's default generator stay as they are.
@@ -44,7 +44,7 @@ def try_out(backbone: Backbone, framer: "FramerLoss | None", analysis: bool) -> 
                 raise UserError(
                     f"{backbone.name} does not implement layer_maps, which analysis requires", key="analysis"
                 )
-            if type(backbone).layer_maps is not Backbone.layer_maps:
+            if type(backbone).layer_maps is not Backbone.layer_maps and not framer.recipe.external:
                 batch = Batch(lr, hr, batch.stems, Draws.of_step(0, 0, 0, 2))
                 framer(*backbone.layer_maps(batch, framer.recipe.space))
         backbone.restore_image(lr[:1], Draws((generator(0),), generator(0)))

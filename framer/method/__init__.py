@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from framer.method.recipe import Recipe
 
 if TYPE_CHECKING:
+    from framer.method.frequency import FrequencyLoss
     from framer.method.heads import Aligned, AlignmentHeads, final_projection
     from framer.method.hooks import record
     from framer.method.loss import FramerLoss
@@ -15,6 +16,7 @@ _LAZY = {
     "Aligned": "heads",
     "AlignmentHeads": "heads",
     "FramerLoss": "loss",
+    "FrequencyLoss": "frequency",
     "compared": "prediction",
     "final_projection": "heads",
     "record": "hooks",
@@ -25,6 +27,7 @@ __all__ = [
     "Aligned",
     "AlignmentHeads",
     "FramerLoss",
+    "FrequencyLoss",
     "Recipe",
     "compared",
     "final_projection",

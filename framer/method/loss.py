@@ -110,11 +110,14 @@ class FramerLoss(nn.Module):
             recipe: a reading of the method, such as `Recipe.named("paper")`.
 
         Raises:
-            UserError: not a Recipe, such as a name.
+            UserError: not a Recipe, such as a name, or one that reads no layers.
         """
         super().__init__()
         if not isinstance(recipe, Recipe):
             raise UserError(f"{recipe!r} is not a Recipe; pass Recipe.named(NAME)", key="recipe")
+        if recipe.external:
+            message = f"{recipe.objective!r} reads no layers; pass the recipe to FrequencyLoss"
+            raise UserError(message, key="recipe.objective")
         self.recipe = recipe
 
     def extra_repr(self) -> str:

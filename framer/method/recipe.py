@@ -5,16 +5,16 @@ silent on some points. Each field says who does what. The defaults are the recip
 with the fields named in `ABLATIONS` changed, and nothing else.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args, get_origin
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin
 
 from framer.errors import UserError, unknown
 from framer.method.recipes import ABLATIONS, RELEASED
 
-Objective = Literal["none", "l2", "contrastive"]
+Objective = Literal["none", "l2", "contrastive", "focal_frequency", "spectrum_l1"]
 Masks = Literal["radial", "quantile"]
 Feature = Literal["magnitude", "complex", "raw"]
-Space = Literal["x0", "output"]
+Space = Literal["x0", "output", "image"]
 Term = Literal["intra", "inter"]
 Negatives = Literal["other", "earlier", "none"]
 Keys = Literal["teachers", "teachers+negatives"]
@@ -33,7 +33,8 @@ class Recipe:
     objective: Objective = "contrastive"
     """What is distilled. `contrastive`: IntraCL and InterCL per band (paper and released code). `l2`: the mean squared
     difference to the teacher, without bands or weights. `none`: nothing, the noise-prediction loss alone. The last two
-    are rows of the paper's Table 2."""
+    are rows of the paper's Table 2. `focal_frequency` and `spectrum_l1` are rivals in FRAMER's place, which read no
+    layers: the spectrum of the final estimate against that of the truth (`frequency.FrequencyLoss`)."""
 
     teacher: int | Literal["final", "middle", "truth"] = "final"
     """Who teaches. `final`: the final output (both). An index k, or `middle` (k = L // 2): the fixed layer
@@ -49,7 +50,8 @@ class Recipe:
     space: Space = "x0"
     """In which space maps are compared: an estimate of the clean latent (`x0`) or the model's output as it stands
     (`output`). Released code: `x0`. The paper speaks of feature maps and names no conversion; `paper` follows the code.
-    Read by whoever makes the maps (`prediction.compared`), not by the loss."""
+    Read by whoever makes the maps (`prediction.compared`), not by the loss. `image`: decoded images, for objectives
+    that read no layers alone."""
 
     masks: Masks = "radial"
     """How coefficients are split in two bands. Paper: rings around zero frequency (`radial`; caption of Fig. 2).
@@ -113,6 +115,9 @@ class Recipe:
     """Lambda, the factor of the whole loss beside the noise loss, >= 0. Paper: none is shown, so 1. Released code:
     0.1."""
 
+    alpha: float = 1.0
+    """Of `focal_frequency` alone: the exponent of its weight, >= 0. Its authors': 1."""
+
     def __post_init__(self) -> None:
         def refused(name: str, allowed: str) -> UserError:
             return UserError(f"{getattr(self, name)!r} is not {allowed}", key=f"recipe.{name}")
@@ -134,14 +139,39 @@ class Recipe:
             raise refused("temperature", "a positive number")
         if not 0 <= self.weight < float("inf"):
             raise refused("weight", "a number from 0 on")
+        if not 0 <= self.alpha < float("inf"):
+            raise refused("alpha", "a number from 0 on")
+        if self.space == ("output" if self.external else "image"):
+            allowed = "'x0' or 'image'" if self.external else "'x0' or 'output'"
+            raise UserError(f"objective {self.objective!r} compares in {allowed}", key="recipe.space", code="conflict")
         if self.objective == "contrastive" and (self.low, self.high, self.negatives) == ("intra", "intra", "none"):
             message = "with 'none' and IntraCL on both bands the loss is always zero; choose other negatives or 'inter'"
             raise UserError(message, key="recipe.negatives", code="conflict")
 
     @property
-    def needs_truth(self) -> bool:
-        """Whether the loss compares with the ground truth, which the backbone has to provide."""
-        return self.teacher == "truth"
+    def external(self) -> bool:
+        """Whether the loss compares the final estimate with the truth, and reads no layers."""
+        return self.objective in ("focal_frequency", "spectrum_l1")
+
+    @property
+    def truth(self) -> Literal["latent", "image"] | None:
+        """The ground truth that the loss compares with, which the backbone has to provide."""
+        if self.external:
+            return "image" if self.space == "image" else "latent"
+        return "latent" if self.teacher == "truth" else None
+
+    @property
+    def term(self) -> Literal["framer", "frequency"]:
+        """What the loss is called in the log of a training."""
+        return "frequency" if self.external else "framer"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All choices as plain values, as a card and a job have them.
+
+        Fields that came after the first are left out at their defaults: the job of an older recipe stays the same job.
+        """
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -162,3 +192,7 @@ class Recipe:
         if name in ABLATIONS:
             return replace(cls(), **ABLATIONS[name])
         raise UserError(unknown("recipe", name, cls.names()), code="unknown")
+
+
+LATER = {field.name: field.default for field in fields(Recipe) if field.name in ("alpha",)}
+"""Fields that cards of before do not have, with their defaults."""

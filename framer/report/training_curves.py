@@ -23,7 +23,7 @@ class Curve:
 def read_curves(folder: Path) -> dict[str, Curve]:
     """Read `log.csv` (columns stage, step, loss, ...) and `heldout.csv` (stage, step, loss) of a run or base.
 
-    FRAMER's own term, where there is one, is left out of the loss: so arms with and without it can be compared.
+    The term of FRAMER or of a rival, where there is one, is left out of the loss, so that all arms can be compared.
 
     Returns:
         A curve a stage; none for a stage without a step, as of a base that is kept untrained.
@@ -60,7 +60,8 @@ def _rows(path: Path) -> dict[str, list[tuple[int, float]]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                loss = float(row["loss"]) - float(row.get("framer") or 0)
+                own = row.get("framer") or row.get("frequency") or 0
+                loss = float(row["loss"]) - float(own)
                 stages.setdefault(row["stage"], []).append((int(row["step"]), loss))
     except (KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: needs the columns stage, step and loss with numbers; make the run again") from None

@@ -97,7 +97,7 @@ class TrainJob(PretrainJob):
     snapshots: tuple[int, ...] = field(default=(), kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
-        values = super().as_dict()
+        values = super().as_dict() | {"recipe": self.recipe and self.recipe.as_dict()}
         if not self.snapshots:  # a study without analyses has the runs that it always had
             del values["snapshots"]
         return values

@@ -9,13 +9,15 @@ from framer.backbones.base import Backbone, Batch
 from framer.errors import UserError
 
 if TYPE_CHECKING:  # the code of a baseline does not include the method
-    from framer.method.loss import FramerLoss, FramerOutput
+    from framer.method.auxiliary import Auxiliary
+    from framer.method.frequency import FrequencyOutput
+    from framer.method.loss import FramerOutput
 
 SCALE = 2.0**16
 """Factor of the loss in 16-bit arithmetic, where a small gradient would be rounded to zero."""
 
 
-def reaches(backbone: Backbone, framer: "FramerLoss", batch: Batch) -> bool | None:
+def reaches(backbone: Backbone, framer: "Auxiliary", batch: Batch) -> bool | None:
     """Whether the distillation loss of a batch has a gradient other than exactly zero.
 
     No gradient is accumulated and torch's default generators are left as they are; the batch's own draws are used up.
@@ -30,7 +32,7 @@ def reaches(backbone: Backbone, framer: "FramerLoss", batch: Batch) -> bool | No
     """
     found: list[Tensor] = []
 
-    def keep(_: nn.Module, __: object, output: "FramerOutput") -> None:
+    def keep(_: nn.Module, __: object, output: "FramerOutput | FrequencyOutput") -> None:
         found.append(output.loss)
 
     handle = framer.register_forward_hook(keep)

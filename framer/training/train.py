@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from framer.backbones.base import Backbone
-from framer.backbones.registry import FRAMER, SETTINGS
+from framer.backbones.registry import AUXILIARY, SETTINGS
 from framer.backbones.trial import try_out
 from framer.data.captions import training_prompts
 from framer.provenance.hashing import derive_seed, digest
@@ -48,13 +48,13 @@ def train(
     steps = (*job.snapshots, sum(stage.steps for stage in job.stages.values()))
     with claimed(out, "run", steps, (base, *data, heldout, encoded)), accelerated(job, session) as accelerator:
         backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
-        framer = pkgutil.resolve_name(FRAMER)(job.recipe) if job.recipe else None
+        framer = pkgutil.resolve_name(AUXILIARY)(job.recipe) if job.recipe else None
         backbone.prompts = training_prompts(job.captions, data)
         cache = EncodedPairs(encoded, job, sha256, run_dir.data_digests(data)) if encoded else None
         if cache:
             backbone.remember(cache.prompt)
 
-        prepare, (first, *_) = stages_of(job, backbone, heads=framer is not None), job.stages
+        prepare, (first, *_) = stages_of(job, backbone), job.stages
 
         def begin(stage: str) -> None:
             prepare(stage)
@@ -86,13 +86,12 @@ def train(
             checkpoints.delete()
 
 
-def stages_of(job: TrainJob, backbone: Backbone, *, heads: bool) -> Callable[[str], None]:
+def stages_of(job: TrainJob, backbone: Backbone) -> Callable[[str], None]:
     """Prepare a base for the stages of a job.
 
     Args:
-        job: its stages and seeds.
+        job: its stages and seeds, and the recipe, which needs heads where it reads layers.
         backbone: a base with its weights.
-        heads: whether the FRAMER loss is used, and with it the heads.
 
     Returns:
         A function that begins a stage; call it with each stage's name in order.
@@ -103,8 +102,8 @@ def stages_of(job: TrainJob, backbone: Backbone, *, heads: bool) -> Callable[[st
     def begin(stage: str) -> None:
         with seeded(derive_seed(job.seeds["init"], stage)):
             backbone.adapt(stage)
-        if heads and stage == first:
+        if job.recipe and not job.recipe.external and stage == first:
             with seeded(derive_seed(job.seeds["init"], "heads")):
-                backbone.add_heads(job.recipe.space if job.recipe else "x0")
+                backbone.add_heads(job.recipe.space)
 
     return begin

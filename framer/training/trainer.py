@@ -35,7 +35,7 @@ from framer.training.usage import Spent
 from framer.training.validation import heldout_loss
 
 if TYPE_CHECKING:
-    from framer.method.loss import FramerLoss
+    from framer.method.auxiliary import Auxiliary
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Task:
     out: Path
     encoded: EncodedPairs | None = None
     snapshots: Snapshots | None = None
-    framer: "FramerLoss | None" = None
+    framer: "Auxiliary | None" = None
 
 
 class Training:

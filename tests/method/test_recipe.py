@@ -14,6 +14,7 @@ from framer.backbones.registry import settings_of
 from framer.backbones.settings import Settings
 from framer.errors import UserError
 from framer.method.loss import FramerLoss
+from framer.method.recipe import LATER
 from framer.method.recipes import ABLATIONS, RELEASED
 
 
@@ -132,6 +133,15 @@ def test_only_backbones_that_give_the_truth_take_it_as_the_teacher():
     RestoreOnly().check(Recipe(teacher="middle"))
     for backbone in ("pisa_sr", "dit4sr"):
         settings_of(backbone).check(Recipe(teacher="truth"))
+
+
+def test_fields_that_came_later_are_no_part_of_older_recipes():
+    """By value: a card or a job of before them stays what it was."""
+    for name in Recipe.names():
+        assert not LATER.keys() & Recipe.named(name).as_dict().keys()
+    other = Recipe(alpha=0.5)
+    assert other.as_dict() == Recipe().as_dict() | {"alpha": 0.5}
+    assert Recipe(**other.as_dict()) == other
 
 
 def test_every_field_is_documented():

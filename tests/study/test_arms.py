@@ -38,7 +38,7 @@ def test_a_mapping_changes_fields_of_its_base(tmp_path: Path, key: str) -> None:
     mine, named = study(tmp_path, {"base": "released", key: 0.3}), study(tmp_path, "released")
     job = mine.train_job(RUN)
     assert job.recipe == replace(Recipe.named("released"), weight=0.3)
-    assert job.as_dict()["recipe"] == asdict(job.recipe)
+    assert job.as_dict()["recipe"] == job.recipe.as_dict()
     assert replace(job, recipe=Recipe.named("released")) == named.train_job(RUN), "nothing else of the job changes"
     assert mine.arms[ARM].title.endswith(": released (weight=0.3)")
     assert named.arms[ARM].title == named.arms[ARM].label

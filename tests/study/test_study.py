@@ -16,6 +16,7 @@ from tests.fixtures.clone import ROOT
 
 STAGE = {"steps": 1, "batch": 1, "crop": 32, "lr": 1.0}
 FREEU = {"s1": 0.9, "s2": 0.2, "b1": 1.4, "b2": 1.6}
+FOCAL = {"base": "paper", "objective": "focal_frequency"}
 TRUTH = {"base": "paper", "teacher": "truth"}
 DATASETS = ROOT / "datasets"
 STUDIES = sorted((ROOT / "config").glob("*.yaml"))
@@ -101,6 +102,11 @@ def spoilt(tmp_path: Path, *edits) -> Path:
             ["arms.x: recipe.teacher", "framer_maps"],
         ),
         (["arms", "x"], {"label": "x", "of": "dit4sr-framer", "freeu": FREEU}, ["arms.x.freeu", "no skip connections"]),
+        (
+            ["arms", "x"],
+            {"label": "x", "backbone": "dit4sr", "recipe": FOCAL | {"space": "image"}},
+            ["arms.x: recipe.objective", "true image", "latent"],
+        ),
         (["arms", "x"], {"label": "x", "freeu": FREEU}, ["arms.x", "'freeu' need 'of'"]),
         (["arms", "x"], {"label": "x", "of": "pisa_sr-framer", "freeu": FREEU | {"s1": 0}}, ["arms.x.freeu.s1"]),
         (["ablations"], {"pisa_sr": {"recipes": ["l1"]}}, ["ablations.pisa_sr.recipes", "'l1'"]),

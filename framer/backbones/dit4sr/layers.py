@@ -5,21 +5,22 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from framer.backbones.random import Draws
+from framer.method.frequency import FrequencyLoss
 from framer.method.heads import final_projection
 from framer.method.hooks import record
-from framer.method.prediction import compared, truth
+from framer.method.prediction import compared, to_x0, truth
 from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.backbones.dit4sr.losses import Step
     from framer.backbones.dit4sr.model import DiT4SR
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
 
 BLOCKS = ("transformer_blocks.*",)
 """The layers that FRAMER teaches, by their names in the transformer."""
 
 
-def with_framer(model: "DiT4SR", step: "Step", framer: "FramerLoss", draws: Draws) -> tuple[Tensor, Tensor]:
+def with_framer(model: "DiT4SR", step: "Step", framer: "Auxiliary", draws: Draws) -> tuple[Tensor, Tensor]:
     """Run one forward pass: the velocity, (B, C, h, w), and the loss of a recipe, a scalar.
 
     Args:
@@ -28,8 +29,11 @@ def with_framer(model: "DiT4SR", step: "Step", framer: "FramerLoss", draws: Draw
         draws: random numbers, for the choice of negatives.
     """
     recipe = framer.recipe
+    if isinstance(framer, FrequencyLoss):
+        velocity = model.velocity(step.noisy, step.lr, step.sigma, step.text)
+        return velocity, framer(to_x0(velocity, "flow", step.noisy, step.sigma), step.clean).loss
     velocity, students, teacher = layer_maps(model, step, recipe.space)
-    if recipe.needs_truth:
+    if recipe.truth:
         teacher = truth(step.clean, recipe.space, "flow", step.noisy, step.sigma)
     return velocity, framer(students, teacher, generator=draws.shared).loss
 

@@ -14,7 +14,7 @@ from framer.backbones.random import Draws
 
 if TYPE_CHECKING:
     from framer.backbones.dit4sr.model import DiT4SR
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
 
 SHIFT = 3.0
 """Shift of the noise levels in Stable Diffusion 3.5's scheduler."""
@@ -84,7 +84,7 @@ def flow_loss(
     latents: Latents,
     prompts: tuple[str, ...],
     draws: Draws,
-    framer: "FramerLoss | None",
+    framer: "Auxiliary | None",
     *,
     lr_stream: bool = True,
 ) -> StepLoss:
@@ -105,7 +105,7 @@ def flow_loss(
         return StepLoss(loss, {"flow": loss.detach()})
     velocity, distilled = model.layers.with_framer(model, step, framer, draws)
     loss = step.loss(velocity)
-    return StepLoss(loss + distilled, {"flow": loss.detach(), "framer": distilled.detach()})
+    return StepLoss(loss + distilled, {"flow": loss.detach(), framer.recipe.term: distilled.detach()})
 
 
 def _levels(draws: Draws) -> Tensor:

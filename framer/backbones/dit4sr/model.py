@@ -33,7 +33,7 @@ from framer.backbones.vae import VaeCodec
 from framer.data.captions import about_objects
 
 if TYPE_CHECKING:
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
     from framer.method.recipe import Space
 
 
@@ -234,7 +234,7 @@ class DiT4SR(Backbone):
         """The flow loss on HR latents without an LR stream and without text."""
         return flow_loss(self, self._latents(batch), ("",) * len(batch.stems), batch.draws, None, lr_stream=False)
 
-    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: "Auxiliary | None" = None) -> StepLoss:
         return flow_loss(self, self._latents(batch), self._batch_prompts(batch), batch.draws, framer)
 
     def layer_maps(self, batch: Batch, space: "Space") -> tuple[list[Tensor], Tensor]:

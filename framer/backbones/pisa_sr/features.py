@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from framer.backbones.base import Batch
 from framer.backbones.state_dict import zeroed
+from framer.method.frequency import FrequencyLoss
 from framer.method.heads import AlignmentHeads
 from framer.method.hooks import record
 from framer.method.prediction import compared, truth
@@ -15,7 +16,7 @@ from framer.method.recipe import Space
 
 if TYPE_CHECKING:
     from framer.backbones.pisa_sr.model import PiSASR
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
 
 BLOCKS = ("down_blocks.*", "mid_block", "up_blocks.*")
 """The layers that FRAMER teaches, by their names in the U-Net."""
@@ -62,22 +63,28 @@ def projected(network: nn.Module, forward: Callable[[], Tensor], target: Target)
 
 
 def with_framer(
-    model: "PiSASR", batch: Batch, start: Tensor, text: Tensor, framer: "FramerLoss"
-) -> tuple[Tensor, Tensor]:
+    model: "PiSASR", batch: Batch, start: Tensor, text: Tensor, framer: "Auxiliary"
+) -> tuple[Tensor, Tensor | None]:
     """Run one forward pass: the residual, (B, C, h, w), and the loss of a recipe, a scalar.
 
+    The loss is None where it compares images: the caller decodes them anyway.
+
     Args:
-        model: with heads.
+        model: with heads, where the recipe reads layers.
         batch: its HR images are the truth; their latents are the VAE's most likely ones, so that nothing is drawn.
         start: z_L, (B, C, h, w).
         text: embeddings of the prompts, (B, tokens, width).
         framer: the loss.
     """
     recipe = framer.recipe
+    with torch.no_grad():
+        clean = model.codec.encode(batch.hr.to(start.device)) if recipe.truth == "latent" else None
+    if isinstance(framer, FrequencyLoss):
+        residual = model.residual(start, text)
+        return residual, None if clean is None else framer(start - residual, clean).loss
     residual, students, teacher = layer_maps(model, start, text, recipe.space)
-    if recipe.needs_truth:
-        with torch.no_grad():
-            teacher = truth(model.codec.encode(batch.hr.to(start.device)), recipe.space, *_noise(start))
+    if clean is not None:
+        teacher = truth(clean, recipe.space, *_noise(start))
     return residual, framer(students, teacher, generator=batch.draws.shared).loss
 
 

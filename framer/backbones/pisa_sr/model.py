@@ -48,7 +48,7 @@ from framer.data.degradation.presets import SCALE
 from framer.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from framer.method import FramerLoss
+    from framer.method.auxiliary import Auxiliary
     from framer.method.recipe import Space
 
 TIMESTEP = 1
@@ -201,7 +201,7 @@ class PiSASR(Backbone):
         loss = F.mse_loss(self.residual(noisy), noisy - latent) / scale**2
         return StepLoss(loss, {"l2": loss.detach()})
 
-    def training_loss(self, batch: Batch, framer: "FramerLoss | None" = None) -> StepLoss:
+    def training_loss(self, batch: Batch, framer: "Auxiliary | None" = None) -> StepLoss:
         """L2 in the pixel stage; L2, LPIPS and CSD in the semantic one; images in [-1, 1].
 
         A term of weight 0 is not computed. The U-Net's prompt is the photograph's tags, or empty with the probability
@@ -209,14 +209,17 @@ class PiSASR(Backbone):
         """
         settings, draws = self.settings, batch.draws
         tags, text, start = self._conditioning(batch)
+        framer = framer if self.stage in settings.framer_stages else None
         distilled: Tensor | None = None
-        if framer and self.stage in settings.framer_stages:
+        if framer:
             residual, distilled = self.layers.with_framer(self, batch, start, text, framer)
         else:
             residual = self.residual(start, text)
         clean = start - residual
         restored, target = self.codec.decode(clean).clamp(0, 1) * 2 - 1, batch.hr.to(self.device) * 2 - 1
 
+        if framer and distilled is None:
+            distilled = framer(restored, target).loss
         terms = {"l2": F.mse_loss(restored, target)}
         weights = {"l2": settings.l2}
         if self.stage == "semantic":
@@ -227,8 +230,8 @@ class PiSASR(Backbone):
             if settings.csd:
                 terms["csd"] = csd(self, clean, tags, draws)
         total = sum((weights[name] * term for name, term in terms.items() if weights[name]), torch.zeros(()))
-        if distilled is not None:
-            total, terms["framer"] = total + distilled, distilled
+        if framer and distilled is not None:
+            total, terms[framer.recipe.term] = total + distilled, distilled
         return StepLoss(total, {name: term.detach() for name, term in terms.items()})
 
     def _conditioning(self, batch: Batch) -> tuple[list[str], Tensor, Tensor]:

@@ -42,7 +42,7 @@ class PiSASRSettings(Settings):
     layers = "framer.backbones.pisa_sr.features"
     stages = ("pixel", "semantic")
     skips = True
-    truths = ("latent",)
+    truths = ("latent", "image")
 
     rank_pix: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the pixel set")
     rank_sem: int = Field(default=4, ge=1, le=1024, description="LoRA rank of the semantic set")
@@ -72,7 +72,7 @@ class PiSASRSettings(Settings):
 
     def check(self, recipe: "Recipe") -> None:
         super().check(recipe)
-        if recipe.needs_truth and self.framer_maps == "features":
+        if recipe.teacher == "truth" and not recipe.external and self.framer_maps == "features":
             message = "no truth of features is known; set framer_maps: latents, or another teacher"
             raise UserError(message, key="recipe.teacher", code="conflict")
 

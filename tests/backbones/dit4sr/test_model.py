@@ -9,7 +9,7 @@ from framer.backbones.dit4sr.settings import DiT4SRRestore
 from framer.backbones.image_ops import upsample_torch
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create
-from framer.method import FramerLoss, Recipe
+from framer.method import FramerLoss, FrequencyLoss, Recipe
 
 
 @pytest.fixture
@@ -68,6 +68,18 @@ def test_deep_supervision_has_the_gradient_of_its_formula(tiny, space):
     for name, parameter in tiny.trainable().items():
         largest = parameter.grad.abs().max()
         assert (got[name] - parameter.grad).abs().max() <= 1e-4 * largest, name
+
+
+def test_a_frequency_loss_compares_the_estimate_with_the_clean_latent(tiny):
+    tiny.adapt("control")
+    hr = torch.rand(2, 3, 32, 32, generator=generator(0))
+    framer, seen = FrequencyLoss(Recipe(objective="spectrum_l1")), []
+    framer.register_forward_hook(lambda _, args, out: seen.extend([*args, out.loss]))
+    loss = tiny.training_loss(Batch(hr[..., ::4, ::4], hr, ("a", "b"), Draws.of_step(0, 0, 0, 2)), framer)
+    estimate, clean, expected = seen
+    assert torch.equal(clean, tiny.codec.encode(hr))
+    assert torch.allclose((estimate - clean).square().mean(), loss.terms["flow"])
+    assert torch.equal(loss.total, loss.terms["flow"] + expected) and torch.equal(loss.terms["frequency"], expected)
 
 
 def test_a_perfect_velocity_restores_the_image_in_any_number_of_steps(tiny, monkeypatch):

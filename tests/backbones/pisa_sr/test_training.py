@@ -14,7 +14,7 @@ from framer.backbones.pisa_sr.lora import lora_state
 from framer.backbones.random import Draws, generator
 from framer.backbones.registry import create
 from framer.errors import UserError
-from framer.method import FramerLoss, Recipe, record
+from framer.method import FramerLoss, FrequencyLoss, Recipe, record
 
 SETTINGS = {"lpips": 0}
 FRAMER = FramerLoss(Recipe.named("released"))
@@ -169,6 +169,23 @@ def test_deep_supervision_has_the_gradient_of_its_formula(space):
     assert got.keys() == expected.keys() and any("heads" in name for name in got)
     for name, gradient in expected.items():
         assert (got[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), name
+
+
+@pytest.mark.parametrize("space", ["x0", "image"])
+def test_a_frequency_loss_compares_the_restored_with_hr_and_needs_no_heads(space):
+    framer = FrequencyLoss(Recipe(objective="focal_frequency", space=space, weight=0.5))
+    tiny = model(posterior="mode", prompt_drop=1.0)
+    tiny.adapt("pixel")
+    plain, loss = tiny.training_loss(batch()), tiny.training_loss(batch(), framer)
+    clean = (start := tiny.codec.encode(upsample(batch().lr))) - tiny.residual(start)
+    latents = clean, tiny.codec.encode(batch().hr)
+    images = 2 * tiny.codec.decode(clean).clamp(0, 1) - 1, 2 * batch().hr - 1
+    expected = framer(*(latents if space == "x0" else images)).loss
+    assert torch.equal(loss.terms["l2"], plain.terms["l2"]) and loss.terms["frequency"] > 0
+    assert torch.allclose(loss.terms["frequency"], expected, rtol=1e-5)
+    assert torch.allclose(loss.total, plain.total + expected, rtol=1e-5)
+    loss.total.backward()
+    assert len(tiny.heads) == 0 and any(p.grad.any() for p in tiny.trainable().values())
 
 
 def test_tags_are_dropped_by_sample_and_csd_always_has_them():
