@@ -9,7 +9,7 @@ from torch import Tensor
 from framer.method.bands import BANDS, multiplicity, radial
 from framer.method.loss import adaptive_weights
 from framer.method.recipe import Recipe
-from framer.method.spectrum import Masks, View
+from framer.method.spectrum import Masks, split
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def sample_similarity(maps: Tensor, recipe: Recipe) -> dict[str, Tensor]:
     With magnitude features, two unrelated maps with equal spectra already have a cosine of about pi / 4.
     """
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    view = View.of(maps, Masks.of(maps, recipe), recipe)
-    return {band: getattr(view, band).cosines(getattr(view, band)) for band in BANDS}
+    views = split(maps, Masks.of(maps, recipe), recipe)
+    return {band: view.cosines(view) for band, view in views.items()}
 
 
 @torch.no_grad()
@@ -81,13 +81,15 @@ def layer_weights(students: Sequence[Tensor], teacher: Tensor, recipe: Recipe) -
 def _compared(students: Sequence[Tensor], teacher: Tensor, recipe: Recipe) -> dict[str, dict[str, Tensor]]:
     teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
     masks = Masks.of(teacher, recipe)
-    final = View.of(teacher, masks, recipe)
-    rows: dict[str, list[dict[str, Tensor]]] = {band: [] for band in BANDS}
+    final = split(teacher, masks, recipe)
+    rows: dict[str, list[dict[str, Tensor]]] = {band: [] for band in final}
     for student in students:
-        view = View.of(student.to(teacher.dtype), masks, recipe)
-        for band in BANDS:
-            own, target = getattr(view, band), getattr(final, band)
+        views = split(student.to(teacher.dtype), masks, recipe)
+        for band, target in final.items():
+            own = views[band]
             similarity = own.cosine(target)
             weights = adaptive_weights(recipe, own.energy, target.energy, similarity)
             rows[band].append({"similarity": similarity, **weights})
-    return {band: {key: torch.stack([row[key] for row in rows[band]]) for key in rows[band][0]} for band in BANDS}
+    return {
+        band: {key: torch.stack([row[key] for row in of_band]) for key in of_band[0]} for band, of_band in rows.items()
+    }

@@ -1,10 +1,12 @@
-"""The low and the high band of a spectrum.
+"""The bands of a spectrum, as low passes: a band is the difference of two of them.
 
 All masks live on the half spectrum of `torch.fft.rfft2`, (H, W // 2 + 1). The other half of a real map's spectrum
 mirrors it: F(-k) is the conjugate of F(k). Work is halved, and a coefficient and its twin in the other half share a
 band by construction. `multiplicity` is the number of coefficients of the full spectrum that each column stands for, so
 that sums over the half equal sums over the whole.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,16 +34,26 @@ def radius(height: int, width: int) -> Tensor:
     return 2 * torch.hypot(rows[:, None], columns)
 
 
-def radial(height: int, width: int, cutoff: float, device: torch.device | None = None) -> Tensor:
-    """The paper's split: low where `radius` < `cutoff`. (H, W // 2 + 1), bool.
+def radial(height: int, width: int, cutoff: float, device: torch.device | None = None, edge: float = 0.0) -> Tensor:
+    """The paper's split: low where `radius` < `cutoff`. (H, W // 2 + 1), bool, or float64 in [0, 1] with an edge.
 
     The margin of 1e-9 puts a coefficient that lies on the circle in the high band on every machine, however its radius
     was rounded. It is made on the CPU: some devices have no float64.
     """
-    return (radius(height, width) < cutoff - 1e-9).to(device)
+    distance = radius(height, width)
+    if edge:
+        return raised_cosine(distance, cutoff - edge / 2, cutoff + edge / 2)
+    return (distance < cutoff - 1e-9).to(device)
 
 
-def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
+def raised_cosine(x: Tensor, start: float | Tensor, end: float | Tensor) -> Tensor:
+    """1 up to `start`, 0 from `end` on, half a period of a cosine between; where these are equal, 1 below."""
+    width = end - start
+    done = torch.where(torch.as_tensor(width > 0), (x - start) / width, (x >= start).to(x.dtype))
+    return (1 + (torch.pi * done.clamp(0, 1)).cos()) / 2
+
+
+def quantiles(magnitude: Tensor, width: int, cutoffs: Sequence[float], edge: float = 0.0) -> list[Tensor]:
     """The released code's split: low where a magnitude is below the `cutoff`-quantile of its image.
 
     The quantile is over all channels and the full spectrum, with linear interpolation. In a column that contains its
@@ -51,10 +63,12 @@ def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
     Args:
         magnitude: the half spectrum's magnitudes, (B, C, H, W // 2 + 1), >= 0.
         width: W of the map.
-        cutoff: fraction of coefficients in the low band, in (0, 1).
+        cutoffs: fractions of coefficients below them, in (0, 1).
+        edge: fraction of coefficients around a cutoff over which a low pass falls, as a raised cosine between the
+            quantiles at its ends.
 
     Returns:
-        (B, C, H, W // 2 + 1), bool.
+        A low pass per cutoff, (B, C, H, W // 2 + 1): bool, or with an edge of the magnitude's dtype in [0, 1].
     """
     height = magnitude.shape[-2]
     row = torch.arange(height, device=magnitude.device)
@@ -65,12 +79,17 @@ def quantile(magnitude: Tensor, width: int, cutoff: float) -> Tensor:
     mirrored = magnitude[..., 1 : (width + 1) // 2]
     everything = torch.cat([magnitude.flatten(1), mirrored.flatten(1)], dim=1)
 
-    position = cutoff * (everything.shape[1] - 1)
-    below = int(position)
-    threshold = _smallest(everything, below)
-    if position > below:
-        threshold = threshold.lerp(_smallest(everything, below + 1), position - below)
-    return magnitude < threshold[:, None, None, None]
+    def threshold(fraction: float) -> Tensor:
+        position = fraction * (everything.shape[1] - 1)
+        below = int(position)
+        found = _smallest(everything, below)
+        if position > below:
+            found = found.lerp(_smallest(everything, below + 1), position - below)
+        return found[:, None, None, None]
+
+    if not edge:
+        return [magnitude < threshold(cutoff) for cutoff in cutoffs]
+    return [raised_cosine(magnitude, threshold(x - edge / 2), threshold(x + edge / 2)) for x in cutoffs]
 
 
 def _smallest(values: Tensor, k: int) -> Tensor:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from framer.errors import UserError
 from framer.method import distributed
-from framer.method.bands import BANDS
 from framer.method.recipe import Recipe, Term
-from framer.method.spectrum import EPS, Band, Masks, View
+from framer.method.spectrum import EPS, Band, Masks, split
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,22 @@ class LayerTable:
     """(n, B): the layer's loss with FAW and FAM, before the reduction over layers and before lambda."""
     low: BandTerms | None = None
     high: BandTerms | None = None
-    """The bands; None for objectives without bands."""
+    """The lowest and the highest band; None for objectives without bands."""
+    middle: tuple[BandTerms, ...] = ()
+    """Those between, from low to high."""
+
+    @property
+    def bands(self) -> dict[str, BandTerms]:
+        """All bands by name, from low to high: low, middle1, middle2, ..., high."""
+        between = {f"middle{number}": terms for number, terms in enumerate(self.middle, 1)}
+        named = {"low": self.low, **between, "high": self.high}
+        return {band: terms for band, terms in named.items() if terms is not None}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return means over the batch as plain numbers, one flat dict per layer: for a logger or a data frame."""
         columns = {"loss": self.loss.mean(dim=1)}
-        for band in BANDS:
-            if (terms := getattr(self, band)) is not None:
-                columns |= {f"{band}_{f.name}": getattr(terms, f.name).mean(dim=1) for f in fields(terms)}
+        for band, terms in self.bands.items():
+            columns |= {f"{band}_{f.name}": getattr(terms, f.name).mean(dim=1) for f in fields(terms)}
         values = torch.stack(list(columns.values()), dim=1).tolist()
         return [
             {"layer": layer, "negative": negative, **dict(zip(columns, row, strict=True))}
@@ -223,27 +230,29 @@ class FramerLoss(nn.Module):
         self, maps: dict[int, Tensor], teacher: Tensor, layers: list[int], chosen: list[int | None]
     ) -> FramerOutput:
         recipe = self.recipe
-        kinds = {"low": recipe.low, "high": recipe.high}
+        kinds = recipe.terms
         alone = len(teacher) * distributed.ranks()[1] == 1
         if alone and recipe.negatives == "none" and "inter" in kinds.values():
             raise UserError(
                 "one image and no negative layer leave nothing to contrast with; use more images", key="students"
             )
         masks = Masks.of(teacher, recipe)
-        final = View.of(teacher, masks, recipe)
-        views = {i: View.of(x, masks, recipe) for i, x in maps.items()}
+        final = split(teacher, masks, recipe)
+        views = {i: split(x, masks, recipe) for i, x in maps.items()}
         losses = teacher.new_zeros(len(layers), len(teacher))
         tables = {}
         for band, kind in kinds.items():
-            target: Band = getattr(final, band)
-            queries: list[Band] = [getattr(views[i], band) for i in layers]
-            negatives: list[Band | None] = [None if j is None else getattr(views[j], band) for j in chosen]
+            target = final[band]
+            queries = [views[i][band] for i in layers]
+            negatives = [None if j is None else views[j][band] for j in chosen]
             terms = self._terms(kind, queries, target, negatives)
             energy = torch.stack([query.energy for query in queries])
             terms |= adaptive_weights(recipe, energy, target.energy, terms["positive"])
             losses = losses + terms["faw"] * terms["fam"] * terms["loss"]
             tables[band] = BandTerms(**{key: value.detach() for key, value in terms.items()})
-        return FramerOutput(self._reduce(losses), LayerTable(layers, chosen, losses.detach(), **tables))
+        low, *middle, high = tables.values()
+        table = LayerTable(layers, chosen, losses.detach(), low, high, tuple(middle))
+        return FramerOutput(self._reduce(losses), table)
 
     def _terms(
         self, kind: Term, queries: list[Band], teacher: Band, negatives: Sequence[Band | None]

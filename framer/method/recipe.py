@@ -6,6 +6,7 @@ with the fields named in `ABLATIONS` changed, and nothing else.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
 from framer.errors import UserError, unknown
@@ -58,9 +59,10 @@ class Recipe:
     Released code: by the teacher's magnitude, the weakest `cutoff` of all coefficients of an image being "low"
     (`quantile`)."""
 
-    cutoff: float = 0.2
+    cutoff: float | tuple[float, ...] = 0.2
     """Where the bands meet, in (0, 1). `radial`: as a fraction of the Nyquist frequency. `quantile`: as a fraction of
-    the coefficients. Released code: 0.2. Not given in the paper; `paper` takes the code's number."""
+    the coefficients. Released code: 0.2. Not given in the paper; `paper` takes the code's number. Increasing numbers
+    make one band more than there are numbers; both sources have two."""
 
     feature: Feature = "magnitude"
     """What is compared within a band: the magnitudes of the masked spectrum (released code), its real and imaginary
@@ -115,10 +117,20 @@ class Recipe:
     """Lambda, the factor of the whole loss beside the noise loss, >= 0. Paper: none is shown, so 1. Released code:
     0.1."""
 
+    middle: tuple[Term, ...] = ()
+    """The losses on the bands between low and high, from low to high: one fewer than cutoffs. None in both."""
+
+    edge: float = 0.0
+    """Width over which two bands pass into each other, as a raised cosine around the cutoff and in its unit. Both: 0,
+    every coefficient in one band."""
+
     alpha: float = 1.0
     """Of `focal_frequency` alone: the exponent of its weight, >= 0. Its authors': 1."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.cutoff, tuple) and len(self.cutoff) == 1:
+            object.__setattr__(self, "cutoff", self.cutoff[0])
+
         def refused(name: str, allowed: str) -> UserError:
             return UserError(f"{getattr(self, name)!r} is not {allowed}", key=f"recipe.{name}")
 
@@ -133,8 +145,20 @@ class Recipe:
         named = self.teacher in ("final", "middle", "truth")
         if isinstance(self.teacher, bool) or not (isinstance(self.teacher, int) or named):
             raise refused("teacher", "'final', 'middle', 'truth' or a layer index")
-        if not 0 < self.cutoff < 1:
-            raise refused("cutoff", "between 0 and 1")
+        ends = (0.0, *self.cutoffs, 1.0)
+        if any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in ends):
+            raise refused("cutoff", "a number or several")
+        if len(ends) == 2 or not all(one < other for one, other in pairwise(ends)):
+            raise refused("cutoff", "between 0 and 1" if len(ends) == 3 else "increasing numbers between 0 and 1")
+        if not isinstance(self.middle, tuple) or any(term not in get_args(Term) for term in self.middle):
+            raise refused("middle", f"a list of {' and '.join(get_args(Term))}")
+        if len(self.middle) != len(self.cutoffs) - 1:
+            message = f"name a loss of each band between low and high, one fewer than the {len(self.cutoffs)} of cutoff"
+            raise UserError(message, key="recipe.middle", code="mismatch")
+        if not 0 <= self.edge <= 2 * min(ends[1], 1 - ends[-2]):
+            raise refused(
+                "edge", f"from 0 to {2 * min(ends[1], 1 - ends[-2]):g}, where bands would reach beyond 0 or 1"
+            )
         if not 0 < self.temperature < float("inf"):
             raise refused("temperature", "a positive number")
         if not 0 <= self.weight < float("inf"):
@@ -144,9 +168,20 @@ class Recipe:
         if self.space == ("output" if self.external else "image"):
             allowed = "'x0' or 'image'" if self.external else "'x0' or 'output'"
             raise UserError(f"objective {self.objective!r} compares in {allowed}", key="recipe.space", code="conflict")
-        if self.objective == "contrastive" and (self.low, self.high, self.negatives) == ("intra", "intra", "none"):
-            message = "with 'none' and IntraCL on both bands the loss is always zero; choose other negatives or 'inter'"
+        if self.objective == "contrastive" and self.negatives == "none" and {*self.terms.values()} == {"intra"}:
+            message = "with 'none' and IntraCL on all bands the loss is always zero; choose other negatives or 'inter'"
             raise UserError(message, key="recipe.negatives", code="conflict")
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        """Where bands meet, from low to high."""
+        return self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,)
+
+    @property
+    def terms(self) -> dict[str, Term]:
+        """The loss of every band by its name, from low to high: low, middle1, middle2, ..., high."""
+        between = {f"middle{number}": term for number, term in enumerate(self.middle, 1)}
+        return {"low": self.low, **between, "high": self.high}
 
     @property
     def external(self) -> bool:
@@ -194,5 +229,5 @@ class Recipe:
         raise UserError(unknown("recipe", name, cls.names()), code="unknown")
 
 
-LATER = {field.name: field.default for field in fields(Recipe) if field.name in ("alpha",)}
+LATER = {field.name: field.default for field in fields(Recipe) if field.name in ("middle", "edge", "alpha")}
 """Fields that cards of before do not have, with their defaults."""

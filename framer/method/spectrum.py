@@ -8,6 +8,7 @@ place, and without saving tensors that the loss does not already hold.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -79,26 +80,33 @@ def magnitude(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Masks:
-    """Both bands of a batch's teachers, as factors 0 and 1 that broadcast against (B, C, H, W // 2 + 1)."""
+    """The bands of a batch's teachers."""
 
-    low: Tensor
-    high: Tensor
+    bands: dict[str, Tensor]
+    """By name, from low to high: factors in [0, 1] that sum to one and broadcast against (B, C, H, W // 2 + 1)."""
     root: Tensor
     """sqrt(multiplicity), (W // 2 + 1,)."""
     area: dict[str, Tensor]
     """Number of coefficients in each band, over the full spectrum. () or (B, C)."""
+    order: "Order | None" = None
+    """How to gather each band's coefficients, where that is cheaper than a pass over all of them per band."""
 
     @classmethod
     def of(cls, teacher: Tensor, recipe: Recipe) -> "Masks":
         """Compute the recipe's masks of a teacher (B, C, H, W), float32 or float64."""
-        height, width = teacher.shape[-2:]
+        channels, height, width = teacher.shape[1:]
         if recipe.masks == "radial":
-            low = bands.radial(height, width, recipe.cutoff, teacher.device)
+            passes = [bands.radial(height, width, at, teacher.device, recipe.edge) for at in recipe.cutoffs]
         else:
-            low = bands.quantile(torch.fft.rfft2(teacher).abs(), width, recipe.cutoff)
+            magnitudes = torch.fft.rfft2(teacher).abs()
+            passes = bands.quantiles(magnitudes, width, recipe.cutoffs, recipe.edge)
         count = bands.multiplicity(width, teacher)
-        masks = {"low": low.to(teacher.dtype), "high": (~low).to(teacher.dtype)}
-        return cls(**masks, root=count.sqrt(), area={band: (m * count).sum(dim=(-2, -1)) for band, m in masks.items()})
+        lows = [low.to(teacher) for low in passes]
+        parts = [lows[0], *(other - one for one, other in pairwise(lows)), 1 - lows[-1]]
+        masks = dict(zip(recipe.terms, parts, strict=True))
+        area = {band: (mask * count).sum(dim=(-2, -1)) for band, mask in masks.items()}
+        many = len(masks) > 2 and recipe.masks == "radial" and recipe.feature == "magnitude"
+        return cls(masks, count.sqrt(), area, Order.of(masks, count.sqrt(), area, channels) if many else None)
 
     def energy(self, band: str, masked: Tensor) -> Tensor:
         """Mean magnitude in a band: the mean over channels of sum(|F| M) / (sum(M) + EPS). (B,).
@@ -145,28 +153,81 @@ class Band(Keys):
 
 
 @dataclass(frozen=True)
-class View:
-    """A batch of maps in the representation that the recipe compares."""
+class Order:
+    """The coefficients of all channels of an image, arranged by band.
 
-    low: Band
-    high: Band
+    Many bands then cost little more than two: a coefficient is read once for each band that it is in, not for each.
+    """
+
+    index: Tensor
+    """Places in the flattened half spectra, (S,): those of the first band, then of the second, and so on."""
+    inverse: Tensor | None
+    """Where each coefficient went, (C * H * (W // 2 + 1),); None where bands share some."""
+    factors: dict[str, Tensor | None]
+    """What multiplies each band's coefficients, (size,); None for hard bands, whose factors are one."""
+    weights: dict[str, Tensor]
+    """Of each band's coefficients in its energy, (size,)."""
+    sizes: list[int]
 
     @classmethod
-    def of(cls, x: Tensor, masks: Masks, recipe: Recipe) -> "View":
-        """Split maps (B, C, H, W), float32 or float64, by their teachers' masks."""
-        scaled = magnitude(x if recipe.feature == "magnitude" else x.detach())
-        feature = {"magnitude": scaled, "raw": x}.get(recipe.feature)
-        if feature is None:
-            feature = torch.view_as_real(torch.fft.rfft2(x) * masks.root)
-        split = {}
-        for band in bands.BANDS:
-            mask: Tensor = getattr(masks, band)
-            masked = scaled.detach() * mask
-            energy = masks.energy(band, masked)
-            own = {"magnitude": mask, "complex": mask[..., None], "raw": None}[recipe.feature]
-            if recipe.feature != "magnitude":
-                masked = feature.detach() if own is None else feature.detach() * own
-            value = masked.flatten(1)
+    def of(cls, masks: dict[str, Tensor], root: Tensor, area: dict[str, Tensor], channels: int) -> "Order":
+        """Arrange by masks (H, W // 2 + 1) that all images and channels share."""
+        full = {band: mask.expand(channels, *mask.shape).flatten() for band, mask in masks.items()}
+        places = [mask.nonzero().squeeze(1) for mask in full.values()]
+        index = torch.cat(places)
+        hard = len(index) == len(full["low"])
+        roots = root.expand(channels, *masks["low"].shape).flatten()
+        pairs = list(zip(full, places, strict=True))
+        weights = {band: roots[at] / ((area[band] + EPS) * channels) for band, at in pairs}
+        factors = {band: None if hard else full[band][at] for band, at in pairs}
+        return cls(index, index.argsort() if hard else None, factors, weights, [len(at) for at in places])
+
+    def split(self, scaled: Tensor) -> dict[str, Band]:
+        """Split `magnitude` of maps, (B, C, H, W // 2 + 1), with gradient."""
+        arranged: Tensor = _Arranged.apply(scaled.flatten(1), self.index, self.inverse)
+        found = {}
+        for band, feature in zip(self.factors, arranged.split(self.sizes, dim=1), strict=True):
+            factor, value = self.factors[band], feature.detach()
+            value = value if factor is None else value * factor
             norm = torch.linalg.vector_norm(value, dim=1)
-            split[band] = Band(value, torch.where(norm > 0, 1 / norm, 0), energy, feature, own)
-        return cls(**split)
+            found[band] = Band(value, torch.where(norm > 0, 1 / norm, 0), value @ self.weights[band], feature, factor)
+        return found
+
+
+class _Arranged(torch.autograd.Function):
+    """x[:, index], whose gradient is gathered where every coefficient is in one band."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor | None) -> Tensor:
+        ctx.save_for_backward(index, inverse)
+        ctx.shape = x.shape
+        return x.index_select(1, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        index, inverse = ctx.saved_tensors
+        if inverse is not None:
+            return gradient.index_select(1, inverse), None, None
+        return gradient.new_zeros(ctx.shape).index_add_(1, index, gradient), None, None
+
+
+def split(x: Tensor, masks: Masks, recipe: Recipe) -> dict[str, Band]:
+    """Maps (B, C, H, W), float32 or float64, as the recipe compares them, by their teachers' bands."""
+    scaled = magnitude(x if recipe.feature == "magnitude" else x.detach())
+    if masks.order:
+        return masks.order.split(scaled)
+    feature = {"magnitude": scaled, "raw": x}.get(recipe.feature)
+    if feature is None:
+        feature = torch.view_as_real(torch.fft.rfft2(x) * masks.root)
+    found = {}
+    for band, mask in masks.bands.items():
+        masked = scaled.detach() * mask
+        energy = masks.energy(band, masked)
+        own = {"magnitude": mask, "complex": mask[..., None], "raw": None}[recipe.feature]
+        if recipe.feature != "magnitude":
+            masked = feature.detach() if own is None else feature.detach() * own
+        value = masked.flatten(1)
+        norm = torch.linalg.vector_norm(value, dim=1)
+        found[band] = Band(value, torch.where(norm > 0, 1 / norm, 0), energy, feature, own)
+    return found

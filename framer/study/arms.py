@@ -74,7 +74,7 @@ def chosen(given: Any) -> ChosenRecipe:
             raise ValueError(f"{key}: {field} is given twice")
         # A number is the same, however it is written: the digest of a job must not tell 1 from 1.0.
         whole = kinds[field] is float and isinstance(value, int) and not isinstance(value, bool)
-        changed[field] = float(value) if whole else value
+        changed[field] = float(value) if whole else tuple(value) if isinstance(value, list) else value
     try:
         recipe = Recipe(**(values | changed))
     except UserError as error:

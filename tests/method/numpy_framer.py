@@ -27,7 +27,7 @@ def framer(recipe, students, teacher, negatives, frozen=None):
             if recipe.objective == "l2":
                 total += np.mean((students[i][b] - teacher[b]) ** 2)
                 continue
-            for band, kind in (("low", recipe.low), ("high", recipe.high)):
+            for band, kind in recipe.terms.items():
                 term = contrast(recipe, band, kind, i, negatives[i], b, students, teacher, frozen)
                 terms[i, band, b] = term
                 total += term["faw"] * term["fam"] * term["loss"]
@@ -76,16 +76,27 @@ def contrast(recipe, band, kind, i, j, b, students, teacher, frozen):
 def mask(recipe, teacher, band):
     """(C, H, W), 1 in the band."""
     height, width = teacher.shape[-2:]
+    cutoffs = recipe.cutoff if isinstance(recipe.cutoff, tuple) else [recipe.cutoff]
     if recipe.masks == "radial":
         y = np.minimum(np.arange(height), height - np.arange(height)) / (height / 2)
         x = np.minimum(np.arange(width), width - np.arange(width)) / (width / 2)
-        low = np.broadcast_to(y[:, None] ** 2 + x**2 < recipe.cutoff**2, teacher.shape)
+        value, at = np.broadcast_to(np.sqrt(y[:, None] ** 2 + x**2), teacher.shape), lambda c: c
     else:
         magnitude = np.abs(np.fft.fft2(teacher))
         twin = np.roll(magnitude[:, ::-1, ::-1], 1, axis=(1, 2))
         magnitude = np.maximum(magnitude, twin)
-        low = magnitude < np.quantile(magnitude, recipe.cutoff)
-    return low if band == "low" else ~low
+        value, at = magnitude, lambda c: np.quantile(magnitude, c)
+    passes = [np.zeros(teacher.shape), *(low_pass(value, at, c, recipe.edge) for c in cutoffs), np.ones(teacher.shape)]
+    names = ["low", *(f"middle{i}" for i in range(1, len(cutoffs))), "high"]
+    i = names.index(band)
+    return passes[i + 1] - passes[i]
+
+
+def low_pass(value, at, cutoff, edge):
+    if not edge:
+        return (value < at(cutoff) * (1 - 1e-12)).astype(float)  # on the circle is high
+    start, end = at(cutoff - edge / 2), at(cutoff + edge / 2)
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip((value - start) / (end - start), 0, 1))
 
 
 def unit(recipe, x, where):

@@ -13,17 +13,25 @@ from tests.method.numpy_framer import framer
 
 PAPER = Recipe.named("paper")
 RELEASED = Recipe.named("released")
-CONTRASTIVE = [name for name in Recipe.names() if Recipe.named(name).objective == "contrastive"]
 EXTRA = {
     "signed_fam": replace(PAPER, fam_relu=False, feature="complex"),
     "live_fam": replace(PAPER, fam_stop=False),
     "live_negatives_hard_keys": replace(RELEASED, stop_negatives=False, students="others"),
     "fixed_first": replace(PAPER, teacher=0),
     "complex_quantile": replace(RELEASED, feature="complex", temperature=0.3),
+    "three_bands": replace(PAPER, cutoff=(0.3, 0.6), middle=("inter",)),
+    "five_bands_apart": replace(
+        PAPER, cutoff=(0.3, 0.52, 0.7, 0.9), middle=("intra", "inter", "inter"), feature="complex"
+    ),
+    "three_quantiles": replace(RELEASED, cutoff=(0.2, 0.7), middle=("intra",)),
+    "soft": replace(PAPER, cutoff=0.4, edge=0.3, stop_negatives=False),
+    "soft_three": replace(PAPER, cutoff=(0.3, 0.6), middle=("inter",), edge=0.3),
+    "soft_quantiles": replace(RELEASED, edge=0.2),
     "truth": replace(RELEASED, teacher="truth"),
     "deep_supervision": replace(PAPER, teacher="truth", objective="l2"),
 }
 READINGS = {name: Recipe.named(name) for name in Recipe.names()} | EXTRA
+CONTRASTIVE = [name for name, recipe in READINGS.items() if recipe.objective == "contrastive"]
 
 
 def maps(depth=4, shape=(3, 2, 6, 7), seed=0, dtype=torch.float64):
@@ -50,7 +58,7 @@ def test_every_recipe_agrees_with_the_numpy_implementation(name, shape):
     for (layer, band, image), term in terms.items():
         row = output.layers.layer.index(layer)
         for key, value in term.items():
-            got = getattr(getattr(output.layers, band), key)[row, image].item()
+            got = getattr(output.layers.bands[band], key)[row, image].item()
             assert got == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), (layer, band, image, key)
 
 
@@ -100,12 +108,12 @@ def test_float32_agrees_with_float64(name):
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
 def test_the_table_adds_up_to_the_loss(name):
-    recipe = Recipe.named(name)
+    recipe = READINGS[name]
     students, teacher, _ = maps(depth=5)
     output = FramerLoss(recipe)(students, teacher, generator=torch.Generator().manual_seed(3))
     table = output.layers
     per_layer = table.loss.mean(dim=1)
-    weighted = sum(terms.faw * terms.fam * terms.loss for terms in (table.low, table.high))
+    weighted = sum(terms.faw * terms.fam * terms.loss for terms in table.bands.values())
     assert torch.allclose(weighted, table.loss)
     reduced = per_layer.sum() if recipe.reduction == "sum" else per_layer.mean()
     assert output.loss.item() == pytest.approx(recipe.weight * reduced.item())
@@ -173,7 +181,7 @@ def test_shifting_or_mirroring_all_maps_changes_nothing(name):
 def test_the_order_of_the_images_does_not_matter(name):
     students, teacher, negatives = maps()
     order = torch.tensor([2, 0, 1])
-    loss = FramerLoss(Recipe.named(name))
+    loss = FramerLoss(READINGS[name])
     shuffled = loss([x[order] for x in students], teacher[order], negatives).loss
     assert loss(students, teacher, negatives).loss.item() == pytest.approx(shuffled.item())
 

@@ -104,6 +104,13 @@ def test_recipes_are_frozen_and_hashable():
         ("cutoff", 0.0),
         ("cutoff", 1.0),
         ("cutoff", float("nan")),
+        ("cutoff", ()),
+        ("cutoff", (0.2, 0.2)),
+        ("cutoff", (0.5, 0.2)),
+        ("middle", ("l2",)),
+        ("middle", ["inter"]),
+        ("edge", -0.1),
+        ("edge", 0.5),
         ("temperature", 0.0),
         ("temperature", float("inf")),
         ("weight", -0.1),
@@ -139,8 +146,8 @@ def test_fields_that_came_later_are_no_part_of_older_recipes():
     """By value: a card or a job of before them stays what it was."""
     for name in Recipe.names():
         assert not LATER.keys() & Recipe.named(name).as_dict().keys()
-    other = Recipe(alpha=0.5)
-    assert other.as_dict() == Recipe().as_dict() | {"alpha": 0.5}
+    other = Recipe(edge=0.1, cutoff=(0.2, 0.5), middle=("inter",))
+    assert other.as_dict() == Recipe().as_dict() | {"edge": 0.1, "cutoff": (0.2, 0.5), "middle": ("inter",)}
     assert Recipe(**other.as_dict()) == other
 
 
@@ -162,6 +169,20 @@ def test_every_exported_name_is_there():
         assert set(module.__all__) <= set(dir(module))
     with pytest.raises(AttributeError, match=r"'framer\.method' has no attribute 'Loss'"):
         framer.method.Loss  # noqa: B018
+
+
+def test_bands_have_names_and_losses_from_low_to_high():
+    recipe = Recipe(cutoff=(0.1, 0.2, 0.4), middle=("inter", "intra"))
+    assert list(recipe.terms.items()) == [
+        ("low", "intra"),
+        ("middle1", "inter"),
+        ("middle2", "intra"),
+        ("high", "inter"),
+    ]
+    assert Recipe(cutoff=(0.2,)) == Recipe()
+    with pytest.raises(UserError) as error:
+        Recipe(cutoff=(0.1, 0.2))
+    assert (error.value.key, error.value.code) == ("recipe.middle", "mismatch")
 
 
 def test_a_recipe_whose_loss_is_always_zero_is_refused():

@@ -63,6 +63,8 @@ def test_ablations_take_mappings(tmp_path: Path) -> None:
         ({"weight": 0.3}, ["{base: NAME, FIELD: VALUE}"]),
         ({"base": "paper", "wieght": 0.3}, ["'wieght'", "did you mean 'weight'"]),
         ({"base": "paper", "weight": 0.3, "lambda": 0.2}, ["weight is given twice"]),
+        ({"base": "paper", "cutoff": [0.4, 0.2], "middle": ["inter"]}, ["cutoff: (0.4, 0.2) is not increasing"]),
+        ({"base": "paper", "cutoff": [0.2, 0.4]}, ["middle: name a loss of each band"]),
         ({"base": "paper", "cutoff": 2}, ["cutoff: 2.0 is not between 0 and 1"]),
         ({"base": "paper", "faw": 1}, ["faw: 1 is not true or false"]),
         (3, ["{base: NAME, FIELD: VALUE}"]),
