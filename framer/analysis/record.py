@@ -188,7 +188,7 @@ def _record_ends(
 
 def _record_finals(finals: Tensor, out: OutputFolder, about: dict[str, str]) -> None:
     """The final layer's maps (N, C, h, w): their magnitudes, and how alike those of two images are."""
-    bands = band_densities(finals, READING.cutoff)
+    bands = band_densities(finals, READING.cutoffs[0])
     values = {
         "density": np.stack([bands[band].mean.numpy() for band in BANDS]),
         "deviation": np.stack([bands[band].std.numpy() for band in BANDS]),

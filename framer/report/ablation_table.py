@@ -45,7 +45,8 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
     fairness = Fairness(study)
     for section in table.sections:
         for backbone in study.config.backbones:
-            arms = _by_recipe(study, backbone, (*section.ablations, *section.methods))
+            ablations = (line for line in section.ablations if line.arm not in study.sweep_arms)
+            arms = _by_recipe(study, backbone, (*ablations, *section.methods))
             listed = {recipe for _, recipes in TABLES for recipe in recipes}
             own = ("Readings of this study", ("paper", *(recipe for recipe in arms if recipe not in listed)))
             blocks = [(name, {r: arms[r] for r in recipes if r in arms}) for name, recipes in (*TABLES, own)]

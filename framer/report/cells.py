@@ -186,7 +186,8 @@ class _Builder:
             cells = tuple(self.cell(arm, set_id, protocol, metric, scores, reasons) for metric in metrics)
             line = Line(arm, config.title, cells, self.origin(arm) if any(cell.id for cell in cells) else None)
             control = config.untrained or (config.of is not None and not config.freeu)
-            (controls if control else ablations if arm in self.study.ablation_arms else methods).append(line)
+            alone = arm in self.study.ablation_arms
+            (ablations if alone else controls if control else methods).append(line)
         if stems:
             methods += [
                 self.imported(name, set_id, protocol, metrics, found, stems)

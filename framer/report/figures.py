@@ -20,6 +20,7 @@ from framer.report.figure_style import COLORS, FAINT, LINE, STYLE, label, litera
 from framer.report.gallery import restored
 from framer.report.paper_numbers import Ledger
 from framer.report.power_spectrum import frequencies, radial_power
+from framer.report.sweeps import sweeps
 from framer.report.training_curves import Curve, read_curves, running_mean
 from framer.study import analysis_jobs
 from framer.study.study import Study
@@ -48,6 +49,7 @@ def render(study: Study, out: Path, missing: dict[str, str] | None = None, datas
     drawn: dict[str, Callable[[], Figure]] = {
         "scatter": lambda: scatter(study, found),
         "plane": lambda: plane(study, found),
+        "sweeps": lambda: sweep_curves(study, found),
         "curves": lambda: curves(study),
         "spectra": lambda: spectra(study, datasets),
     }
@@ -105,6 +107,36 @@ def plane(study: Study, found: Sequence[Table]) -> Figure:
         first, second = table.metrics[reference], table.metrics[other]
         axis.set(xlabel=first.heading, ylabel=second.heading, title=f"{section.set}\n{table.protocol.name}")
         label(axis, named)
+    return figure
+
+
+def sweep_curves(study: Study, found: Sequence[Table]) -> Figure:
+    """Difference to the reference by the value of a swept field, a panel per sweep, set and metric.
+
+    Bars are 95% intervals over seeds and images, uncorrected. Dashed lines mark the values of the paper's and the
+    released code's readings.
+    """
+    panes = [
+        (table, sweep, number, metric)
+        for table in found
+        for sweep in sweeps(study, table)
+        for number, metric in enumerate(table.metrics)
+        if sum(point.compared[number] is not None for point in sweep.points) > 1
+    ]
+    figure, axes = panels(len(panes), "No sweep has two scored values")
+    for axis, (table, sweep, number, metric) in zip(axes, panes, strict=False):
+        for at, name in sweep.marked.items():
+            axis.axvline(at, color="0.7", linestyle="--", linewidth=0.8, zorder=0, label=name)
+        for point in sweep.points:
+            if one := point.compared[number]:
+                ends = one.interval
+                bars = [[one.difference - ends.low], [ends.high - one.difference]] if ends else None
+                axis.errorbar([point.value], [one.difference], yerr=bars, fmt="o", color=COLORS[0], elinewidth=0.8)
+        axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        axis.set(xlabel=sweep.key, ylabel=f"{metric.heading}, minus {literal(sweep.reference)}")
+        axis.set_title(f"{sweep.set}\n{table.protocol.name}")
+        if sweep.marked:
+            axis.legend(frameon=False)
     return figure
 
 

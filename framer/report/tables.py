@@ -17,6 +17,7 @@ from framer.report.main_table import claims_grid, contrasts_grid, main_grid
 from framer.report.paper_numbers import Ledger, Published
 from framer.report.render_table import Grid
 from framer.report.statistics import Interval
+from framer.report.sweeps import sweep_grids
 from framer.study.layout import TABLES
 from framer.study.study import Study
 
@@ -37,7 +38,7 @@ CLAIM_COLUMNS = (
 
 
 def render(study: Study, out: Path, missing: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
-    """Write `main`, `claims`, `ablation` and `cost` into `out`, each as .md, .tex and .html; cells and claims as .csv.
+    """Write every table of `TABLES` into `out`, as .md, .tex and .html; cells and claims as .csv.
 
     Args:
         study: whose scores are read.
@@ -78,6 +79,7 @@ def grids_of(
             *(contrasts_grid(table, ones, title) for table, ones in zip(found, compared, strict=True) if ones),
         ],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
+        "sweeps": [one for table in found for one in sweep_grids(study, table, title)],
         "cost": cost_grid(study, missing),
     }
 

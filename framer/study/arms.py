@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
@@ -14,15 +14,20 @@ from framer.errors import UserError, unknown
 from framer.method.recipe import Recipe
 
 
-def _distinct(values: list[Any]) -> list[Any]:
+def distinct(values: list[Any]) -> list[Any]:
+    """The values.
+
+    Raises:
+        ValueError: one is there twice.
+    """
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"{value!r} is there twice")
     return values
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
-Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(distinct)]
+Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 
 ALIASES = {"lambda": "weight"}
 """The paper's own names of fields of a recipe."""
@@ -73,7 +78,9 @@ def chosen(given: Any) -> ChosenRecipe:
         if field in changed:
             raise ValueError(f"{key}: {field} is given twice")
         # A number is the same, however it is written: the digest of a job must not tell 1 from 1.0.
-        whole = kinds[field] is float and isinstance(value, int) and not isinstance(value, bool)
+        whole = (
+            float in (kinds[field], *get_args(kinds[field])) and isinstance(value, int) and not isinstance(value, bool)
+        )
         changed[field] = float(value) if whole else tuple(value) if isinstance(value, list) else value
     try:
         recipe = Recipe(**(values | changed))
@@ -166,7 +173,7 @@ class AblationConfig(Strict):
     @field_validator("recipes")
     @classmethod
     def _own_arms(cls, recipes: list[ChosenRecipe]) -> list[ChosenRecipe]:
-        _distinct([_slug(recipe) for recipe in dict.fromkeys(recipes)])
+        distinct([_slug(recipe) for recipe in dict.fromkeys(recipes)])
         return recipes
 
     def arms(self, backbone: str) -> dict[str, ArmConfig]:

@@ -132,12 +132,14 @@ TABLES = {
     "main": "No protocol.",
     "claims": "No arm of this study has both FRAMER and a baseline.",
     "ablation": "This study has no two recipes of one ablation.",
+    "sweeps": "This study has no sweep.",
     "cost": "No cost was measured.",
 }
 """The tables by name, each with its text where a study has nothing to show."""
 OF_STUDIES = {
     "scatter": "Every test image: its baseline's score against FRAMER's, mean over training seeds.",
     "plane": "Distortion against perception; bars are 95% intervals over images.",
+    "sweeps": "Difference to the baseline by the value of a swept field; bars are 95% intervals over seeds and images.",
     "curves": "Training loss without FRAMER's own term, and its running mean; dots are the held-out loss.",
     "spectra": "Radial power of SR over that of HR; dotted: the highest frequency of LR.",
 }

@@ -12,6 +12,7 @@ from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.scoring.protocols import PROTOCOLS, Protocol
 from framer.study.arms import AblationConfig, ArmConfig, Distinct, Seeds
+from framer.study.sweeps import Sweep, points
 
 
 class Optimisation(Strict):
@@ -157,6 +158,11 @@ class StudyConfig(Strict):
         default={}, description="by backbone; recipes of `arms` are not repeated"
     )
 
+    sweeps: dict[Name, Sweep] = Field(
+        default={},
+        description="one numeric field of an arm over several values: of, and recipe.FIELD or settings.FIELD",
+    )
+
     compare: list[Annotated[Distinct, Field(min_length=2, max_length=2)]] = Field(
         default=[], description="pairs of rows whose paired difference is tested: arms, or methods of published scores"
     )
@@ -210,6 +216,11 @@ class StudyConfig(Strict):
         new = {name: arm for name, arm in arms.items() if (arm.backbone, arm.recipe) not in plain}
         return {name: arm for name, arm in new.items() if self.baseline(arm) is None}
 
+    @property
+    def sweep_points(self) -> tuple[dict[str, dict[float, str]], dict[str, ArmConfig]]:
+        """The arm of each value of each sweep, and the arms that are in sweeps alone."""
+        return points(self.sweeps, self.arms | self.ablation_arms, {k: b.settings for k, b in self.backbones.items()})
+
     def baseline(self, ablation: ArmConfig) -> str | None:
         """The arm of `arms` that an ablation would train once more: with a loss of zero and the same seeds, a baseline.
 
@@ -228,6 +239,14 @@ class StudyConfig(Strict):
             if arm.backbone == ablation.backbone and not changed and has_all:
                 return name
         return None
+
+    @model_validator(mode="after")
+    def _sweeps_are_possible(self) -> "StudyConfig":
+        try:
+            _ = self.sweep_points
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     @model_validator(mode="after")
     def _analysis_fits(self) -> "StudyConfig":

@@ -213,14 +213,15 @@ class Study(StudyGrid):
 
     def restore_job(self, row: str) -> RestoreJob:
         """What `framer restore` does for a row, on every set alike."""
-        named, arm = self.backbone(row), self.arm(row)
+        named, arm, own = self.backbone(row), self.arm(row), self.arms[self.rows[row].arm]
         loaded = named[0] if named else arm.model
-        given = (named[1].settings, arm.settings) if named else (arm.settings,)
+        # Of a row that restores with another arm's model: that one's settings, and its own over them.
+        given = ((named[1].settings,) if named else ()) + (arm.settings, own.settings)
         return RestoreJob(
             backbone=loaded,
             settings=settings_of(loaded, *given).set_for_restoring if loaded else {},
-            blank_lr=self.arms[self.rows[row].arm].blank_lr,
-            freeu=self.arms[self.rows[row].arm].freeu,
+            blank_lr=own.blank_lr,
+            freeu=own.freeu,
             seed=derive_seed(self.config.seed, "sampling", self.rows[row].seed or 0),
             threads=self.config.threads,
         )
