@@ -13,8 +13,8 @@ from framer.analysis import arrays
 from framer.analysis.arrays import Recorded
 from framer.data.images import list_images, read_rgb
 from framer.report.figure_style import COLORS, FAINT, PAGE, label, literal, panels
+from framer.study.analysis_config import AnalysisConfig
 from framer.study.layout import EARLY, HR
-from framer.study.schema import AnalysisConfig
 from framer.study.study import Study
 
 

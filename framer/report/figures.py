@@ -123,16 +123,16 @@ def sweep_curves(study: Study, found: Sequence[Table]) -> Figure:
         for number, metric in enumerate(table.metrics)
         if sum(point.compared[number] is not None for point in sweep.points) > 1
     ]
-    figure, axes = panels(len(panes), "No sweep has two scored values")
+    figure, axes = panels(len(panes))
     for axis, (table, sweep, number, metric) in zip(axes, panes, strict=False):
         for at, name in sweep.marked.items():
-            axis.axvline(at, color="0.7", linestyle="--", linewidth=0.8, zorder=0, label=name)
+            axis.axvline(at, color=FAINT, linestyle="--", linewidth=0.8, zorder=0, label=name)
         for point in sweep.points:
             if one := point.compared[number]:
                 ends = one.interval
                 bars = [[one.difference - ends.low], [ends.high - one.difference]] if ends else None
                 axis.errorbar([point.value], [one.difference], yerr=bars, fmt="o", color=COLORS[0], elinewidth=0.8)
-        axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        axis.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
         axis.set(xlabel=sweep.key, ylabel=f"{metric.heading}, minus {literal(sweep.reference)}")
         axis.set_title(f"{sweep.set}\n{table.protocol.name}")
         if sweep.marked:

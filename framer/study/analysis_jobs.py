@@ -10,10 +10,10 @@ from pathlib import Path
 from framer.backbones.registry import settings_of
 from framer.method.recipes import ABLATIONS
 from framer.provenance.hashing import derive_seed
+from framer.study.analysis_config import AnalysisConfig
 from framer.study.availability import rows_without_model
 from framer.study.jobs import AnalyseJob, CostJob
 from framer.study.layout import EARLY
-from framer.study.schema import AnalysisConfig
 from framer.study.study import Study
 
 WEIGHTS = "weights"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from framer.config_file import Matching, Name, Strict
 from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.scoring.protocols import PROTOCOLS, Protocol
+from framer.study.analysis_config import AnalysisConfig
 from framer.study.arms import AblationConfig, ArmConfig, Distinct, Seeds
 from framer.study.sweeps import Sweep, points
 
@@ -150,7 +151,7 @@ class StudyConfig(Strict):
     protocols: Distinct
     metrics: Distinct
     heldout: HeldOutConfig | None = None
-    analysis: "AnalysisConfig | None" = None
+    analysis: AnalysisConfig | None = None
     trackers: list[str] = Field(default=["tensorboard"], description="of accelerate, such as wandb; part of no result")
     backbones: dict[str, BackboneConfig] = Field(default={})
     arms: dict[Name, ArmConfig] = Field(min_length=1)
@@ -316,41 +317,6 @@ class StudyConfig(Strict):
                 if name != other and re.fullmatch(re.escape(other) + r"-s\d+", name):
                     raise ValueError(f"arms.{name}: that is how the rows of {other} are called; rename the arm")
         return self
-
-
-class CostConfig(Strict):
-    """How the cost of training is measured; it never is where a study does not say so."""
-
-    steps: int = Field(50, ge=1, description="training steps a block that are timed; blocks of the arms alternate")
-    warmup: int = Field(5, ge=1, description="steps a block before those")
-    blocks: int = Field(4, ge=1, description="blocks an arm, each a process of its own")
-    batch: int = Field(1, ge=1, description="images a step")
-    crop: int = Field(512, ge=32, le=8192, multiple_of=32, description="side of the HR crop, pixels")
-
-
-class AnalysisConfig(Strict):
-    """What is recorded of the trained models for the paper's figures of analysis."""
-
-    compared: ClassVar[tuple[str, ...]] = ("paper", "no_faw_no_fam", "no_faw", "no_fam")
-    """The recipes whose early training is looked at, in the order of the figure."""
-
-    set: Name = Field(description="a paired set")
-    images: int = Field(16, ge=2, description="how many of it, from the start")
-    snapshots: list[Annotated[int, Field(ge=1)]] = Field(
-        default=[], description="steps after which adapters are kept, counted over all stages"
-    )
-    seed: int | None = Field(None, ge=0, description="which training seed; default: the first")
-    cost: CostConfig | None = None
-
-    @field_validator("snapshots")
-    @classmethod
-    def _in_order(cls, steps: list[int]) -> list[int]:
-        if steps != sorted(set(steps)):
-            raise ValueError("name each step once, in their order")
-        return steps
-
-
-StudyConfig.model_rebuild()
 
 
 if __name__ == "__main__":
