@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framer.errors import UserError
+from framer.provenance.cards import CARD, read_card
 
 POINTS = 300
 """Most points of a drawn line; longer logs are averaged in bins of equal length."""
@@ -21,16 +22,23 @@ class Curve:
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:
-    """Read `log.csv` (columns stage, step, loss, ...) and `heldout.csv` (stage, step, loss) of a run or base.
+    """Read `log.csv` (columns stage, step, loss, ...) and `heldout.csv` (stage, step, loss) of a run.
 
     The term of FRAMER or of a rival, where there is one, is left out of the loss, so that all arms can be compared.
 
     Returns:
-        A curve a stage; none for a stage without a step, as of a base that is kept untrained.
+        A curve a stage; none for a stage without a step, as of a run that is kept untrained or was converted.
 
     Raises:
-        UserError: a log without these columns or with something that is no number.
+        UserError: a log without these columns or with something that is no number, or one that the run's card lists and
+            that is missing.
     """
+    if (folder / CARD).is_file():
+        listed = read_card(folder, "run")["payload"]
+        for name in ("log.csv", "heldout.csv"):
+            if name in listed and not (folder / name).is_file():
+                message = f"missing, although {folder / CARD} lists it; make the run again"
+                raise UserError(message, path=folder / name, code="missing")
     heldout = _rows(folder / "heldout.csv")
     curves = {}
     for stage, rows in _rows(folder / "log.csv").items():

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from framer.errors import UserError
+from framer.provenance.cards import write_card
 from framer.report.training_curves import POINTS, Curve, read_curves
 
 
@@ -31,6 +32,16 @@ def test_no_step_is_no_curve(tmp_path: Path):
     assert read_curves(tmp_path) == {}
     log(tmp_path, [])
     assert read_curves(tmp_path) == {}
+
+
+def test_a_log_that_the_card_lists_is_required(tmp_path: Path):
+    log(tmp_path, [4.0])
+    write_card(tmp_path, "run", ["log.csv"])
+    assert read_curves(tmp_path).keys() == {"control"}
+    (tmp_path / "log.csv").unlink()
+    with pytest.raises(UserError) as error:
+        read_curves(tmp_path)
+    assert (error.value.code, error.value.path) == ("missing", str(tmp_path / "log.csv"))
 
 
 def test_long_logs_are_averaged(tmp_path: Path):
