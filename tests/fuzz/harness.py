@@ -108,6 +108,8 @@ def held(folder: Path, arguments: tuple[str, ...], about: str | None, writes: st
     assert len(lines) <= 3, where
     assert len(said) < 4000, where
     after = contents(folder)
+    if "--check" in arguments and code == 1 and not lines:  # its finding is on stdout: something is missing
+        code = 0
     if code:
         assert lines[-1].startswith("framer: error: "), where
         assert about is None or about in lines[-1], where
