@@ -48,7 +48,7 @@ def bare(root: Path, job: TrainJob) -> None:
     [(stage, settings)] = job.stages.items()
     with seeded(derive_seed(job.seeds["init"], stage)):
         backbone.adapt(stage)
-    backbone.add_heads()
+    backbone.add_heads("x0")
     assert job.recipe is not None
     framer = FramerLoss(job.recipe)
     seeds = {axis: derive_seed(seed, stage) for axis, seed in SEEDS.items()}

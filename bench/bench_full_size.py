@@ -97,7 +97,7 @@ def main() -> int:
     print(f"{args.size} px, batch {args.batch}, {args.dtype}, {args.device}, {torch.get_num_threads()} CPU threads")
     for stage in model.settings.stages:
         model.adapt(stage)
-        model.add_heads()
+        model.add_heads("x0")
         trained = sum(p.numel() for p in model.trainable().values())
         runs = steps(model, random_batch(args.size, args.batch), args.repeats)
         medians = {name: statistics.median(seconds for seconds, _ in found) for name, found in runs.items()}

@@ -162,7 +162,7 @@ def _record_ends(
     for number, (arm, run) in enumerate(job.runs.items()):
         model, _ = load_run(runs / run)
         with seeded(job.seed):
-            model.add_heads()
+            model.add_heads(READING.space)
         _place(model, job.precision, prompts)
         inputs = Inputs(job, folder, model.multiple)
         about = _about(job, run, "least squares over the other half of the images" if _parts(model.heads) else "")

@@ -88,7 +88,7 @@ class Backbone(Restorer):
         return importlib.import_module(self.settings.layers)
 
     @abstractmethod
-    def add_heads(self, space: "Space" = "x0") -> None:
+    def add_heads(self, space: "Space") -> None:
         """Create the modules that the FRAMER loss needs besides `network`, if any. Called after `adapt`.
 
         Args:

@@ -1,5 +1,6 @@
-"""A trial of a backbone on a small batch, before its first training step."""
+"""Checks of a backbone of another package: its methods, and a trial on a small batch before its first training step."""
 
+import inspect
 import math
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
 
 SIDE = 64
 """Least side of the HR images of the trial, pixels."""
+
+
+def check_signatures(cls: type[Backbone]) -> None:
+    """Refuse a class with a method that cannot be called as `Backbone` declares it.
+
+    Raises:
+        UserError: a method has other arguments; the message shows those it must take.
+    """
+    for name, declared in inspect.getmembers(Backbone, inspect.isfunction):
+        own, parameters = getattr(cls, name), inspect.signature(declared).parameters
+        by_name = {key for key, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+        try:
+            inspect.signature(own).bind(*parameters.keys() - by_name, **dict.fromkeys(by_name))
+        except TypeError as error:
+            message = f"backbone {cls.name!r}: {own.__qualname__}: {error}; it must take ({', '.join(parameters)})"
+            raise UserError(message, key=name, code="mismatch") from None
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from framer.commands.arguments import arg, command, planned
+from framer.commands.arguments import DATASETS, EXPECT, arg, command, planned, study_of
 from framer.errors import UserError, unknown
 
 
@@ -13,17 +13,16 @@ from framer.errors import UserError, unknown
     arg("--backbone", help="a backbone of the study"),
     arg("--cost", action="store_true", help="measure time and memory on this machine's device instead"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder of the analyses; with --cost a CSV file"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
-    arg("--expect", help="digest of the planned settings; refuse others"),
+    DATASETS,
+    EXPECT,
 )
 def analyse(args: argparse.Namespace) -> None:
     if args.cost:
         _measure(args)
         return
     from framer.study.analysis_jobs import analyse_job, analysed
-    from framer.study.study import Study
 
-    study = Study.load(args.study, args.datasets)
+    study = study_of(args)
     if study.config.analysis is None:
         raise UserError("missing; docs/analyses.md describes it", path=args.study, key="analysis", code="missing")
     if args.backbone not in (known := analysed(study, {})):
@@ -40,9 +39,8 @@ def analyse(args: argparse.Namespace) -> None:
 def _measure(args: argparse.Namespace) -> None:
     """Measure the cost. Separate, so that the analyses do not depend on the code that measures."""
     from framer.study.analysis_jobs import cost_job
-    from framer.study.study import Study
 
-    study = Study.load(args.study, args.datasets)
+    study = study_of(args)
     if (job := cost_job(study, {})) is None:
         message = "missing; the cost of training is measured only where a study asks for it"
         raise UserError(message, path=args.study, key="analysis.cost", code="missing")

@@ -47,6 +47,12 @@ class Renamed(argparse.Action):
         raise UserError(f"is now named {self.const}; use that", key=self.option_strings[0], code="unknown")
 
 
+STUDY = arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml")
+DATASETS = arg(
+    "--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"
+)
+EXPECT = arg("--expect", help="digest of the planned settings; refuse others")
+
 # How a training is executed; none of these changes its result.
 SESSION = (
     arg(
@@ -66,6 +72,13 @@ SESSION = (
     arg("--gpus", type=int, default=1, metavar="N", help="number of processes, one per GPU, by torchrun (default: 1)"),
     arg("--nodes", type=int, default=1, metavar="N", help="nodes of the Slurm job (default: 1)"),
 )
+
+
+def study_of(args: argparse.Namespace) -> "Study":
+    """The study that `--study` names, with the data sets of `--datasets`."""
+    from framer.study.study import Study
+
+    return Study.load(args.study, args.datasets)
 
 
 def key_values(flag: str, given: list[str]) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from framer.commands.arguments import arg, command
+from framer.commands.arguments import DATASETS, arg, command
 from framer.errors import UserError
 
 
 @command(
     "fetch data sets and model weights; check and index them",
     arg("sets", nargs="*", metavar="SET", help="id of a manifest in the data folder"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    DATASETS,
     arg(
         "--weights",
         action="append",
@@ -71,7 +71,7 @@ def fetch(args: argparse.Namespace) -> None:
 @command(
     "make a paired set by degrading photographs, as its manifest describes",
     arg("set", metavar="SET", help="id of a manifest whose source is 'degraded'"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"),
+    DATASETS,
 )
 def degrade(args: argparse.Namespace) -> None:
     from framer.data.degradation.dataset import degrade_set

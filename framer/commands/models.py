@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 
 from framer.commands.arguments import (
+    DATASETS,
+    EXPECT,
     SESSION,
+    STUDY,
     arg,
     command,
     freeu,
@@ -13,6 +16,7 @@ from framer.commands.arguments import (
     planned,
     session,
     spread,
+    study_of,
     threads,
 )
 from framer.errors import UserError
@@ -39,17 +43,15 @@ def caption(args: argparse.Namespace) -> None:
 
 @command(
     "encode the training pairs and prompts of a study once, before training",
-    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    STUDY,
     arg("--backbone", required=True, help="a backbone of the study whose data has 'encode'"),
     arg("--base", type=Path, required=True, help="folder of its base"),
     arg("--out", type=Path, required=True, help="folder of the cache"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
-    arg("--expect", help="digest of the planned settings; refuse others"),
+    DATASETS,
+    EXPECT,
 )
 def encode(args: argparse.Namespace) -> None:
-    from framer.study.study import Study
-
-    study = Study.load(args.study, args.datasets)
+    study = study_of(args)
     job = study.encode_job(args.backbone)
     planned(args, job)
 
@@ -60,17 +62,15 @@ def encode(args: argparse.Namespace) -> None:
 
 @command(
     "train a tiny base from random weights",
-    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    STUDY,
     arg("--base", required=True, help="the backbone's name"),
     arg("--out", type=Path, required=True, help="folder of the base"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
-    arg("--expect", help="digest of the planned settings; refuse others"),
+    DATASETS,
+    EXPECT,
     *SESSION,
 )
 def pretrain(args: argparse.Namespace) -> None:
-    from framer.study.study import Study
-
-    study = Study.load(args.study, args.datasets)
+    study = study_of(args)
     job = study.pretrain_job(args.base)
     planned(args, job)
     spread(args)
@@ -83,19 +83,17 @@ def pretrain(args: argparse.Namespace) -> None:
 
 @command(
     "train one run of a study: LoRA or control weights, with or without the FRAMER loss",
-    arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml"),
+    STUDY,
     arg("--run", required=True, help="arm and seed, such as pisa_sr-framer-s0"),
     arg("--base", type=Path, required=True, help="folder of its base"),
     arg("--out", type=Path, required=True, help="folder of the run"),
-    arg("--datasets", type=Path, default=Path("datasets"), help="folder of the data (default: datasets)"),
+    DATASETS,
     arg("--encoded", type=Path, help="folder of framer encode (default: encode on the fly)"),
-    arg("--expect", help="digest of the planned settings; refuse others"),
+    EXPECT,
     *SESSION,
 )
 def train(args: argparse.Namespace) -> None:
-    from framer.study.study import Study
-
-    study = Study.load(args.study, args.datasets)
+    study = study_of(args)
     job = study.train_job(args.run)
     planned(args, job)
     spread(args)

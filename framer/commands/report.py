@@ -1,79 +1,60 @@
 """Tables, figures and the report of a study; where a number comes from; what a study requires."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from framer.commands.arguments import Renamed, arg, command, one_thread
+from framer.commands.arguments import DATASETS, STUDY, Handler, Renamed, arg, command, one_thread, study_of
 from framer.errors import UserError
 
-STUDY = arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml")
-DATASETS = arg(
-    "--datasets", type=Path, default=Path("datasets"), help="folder of manifests and sets (default: datasets)"
-)
-MISSING = (
-    arg(
-        "--missing",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="sets, weights and ARM/SET that are not on this machine; cells that need them are n/a",
-    ),
-    arg("--absent", action=Renamed, nargs="*", const="--missing", help=argparse.SUPPRESS),
-)
+
+def rendering(text: str, metavar: str, out: str) -> Callable[[Handler], Handler]:
+    """Register a function as a command that renders the results of a study into `--out`, described by `out`."""
+    return command(
+        text,
+        STUDY,
+        arg("--out", type=Path, required=True, metavar=metavar, help=out),
+        DATASETS,
+        arg(
+            "--missing",
+            nargs="*",
+            default=[],
+            metavar="NAME",
+            help="sets, weights and ARM/SET that are not on this machine; cells that need them are n/a",
+        ),
+        arg("--absent", action=Renamed, nargs="*", const="--missing", help=argparse.SUPPRESS),
+    )
 
 
-@command(
-    "render a study's tables from its scores",
-    STUDY,
-    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the tables"),
-    DATASETS,
-    *MISSING,
-)
+def _render(args: argparse.Namespace, render: Callable[..., object]) -> None:
+    from framer.dag.missing import instructions
+
+    study = study_of(args)
+    render(study, args.out, missing=instructions(study, args.missing, args.datasets), datasets=args.datasets)
+
+
+@rendering("render a study's tables from its scores", "DIR", "folder for the tables")
 def tables(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.dag.missing import instructions
     from framer.report.tables import render
-    from framer.study.study import Study
 
-    study = Study.load(args.study, args.datasets)
-    missing = instructions(study, args.missing, args.datasets)
-    render(study, args.out, missing=missing, datasets=args.datasets)
+    _render(args, render)
 
 
-@command(
-    "draw a study's figures as PDF and SVG",
-    STUDY,
-    arg("--out", type=Path, required=True, metavar="DIR", help="folder for the figures"),
-    DATASETS,
-    *MISSING,
-)
+@rendering("draw a study's figures as PDF and SVG", "DIR", "folder for the figures")
 def figures(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.dag.missing import instructions
     from framer.report.figures import render
-    from framer.study.study import Study
 
-    study = Study.load(args.study, args.datasets)
-    missing = instructions(study, args.missing, args.datasets)
-    render(study, args.out, missing=missing, datasets=args.datasets)
+    _render(args, render)
 
 
-@command(
-    "render a study's report, one HTML file that needs no network",
-    STUDY,
-    arg("--out", type=Path, required=True, metavar="FILE.html", help="where the report goes"),
-    DATASETS,
-    *MISSING,
-)
+@rendering("render a study's report, one HTML file that needs no network", "FILE.html", "where the report goes")
 def report(args: argparse.Namespace) -> None:
     one_thread()
-    from framer.dag.missing import instructions
     from framer.report.page import render
-    from framer.study.study import Study
 
-    study = Study.load(args.study, args.datasets)
-    missing = instructions(study, args.missing, args.datasets)
-    render(study, args.out, datasets=args.datasets, missing=missing)
+    _render(args, render)
 
 
 @command(
@@ -86,9 +67,8 @@ def why(args: argparse.Namespace) -> None:
     one_thread()
     from framer.report.cells import find
     from framer.report.lineage import lines
-    from framer.study.study import Study
 
-    cell = find(Study.load(args.study, args.datasets), args.cell, args.datasets)
+    cell = find(study_of(args), args.cell, args.datasets)
     print(f"{cell.id}  {cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}  {cell.text}")
     print("\n".join(lines(cell.tree, 1)))
 
@@ -117,7 +97,7 @@ def diff(args: argparse.Namespace) -> None:
 
 @command(
     "estimate what a study requires on this machine: jobs, GPU-hours, disk, wall time; nothing is written",
-    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    STUDY,
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
     arg("--all", action="store_true", help="as if all manually downloaded data were here"),
     arg("--spreads", type=Path, metavar="STUDY", help="finished study whose spreads are taken for the planned gains"),
@@ -133,7 +113,7 @@ def plan(args: argparse.Namespace) -> None:
 
     if args.gpus < 1:
         raise UserError(f"{args.gpus}: at least one device is required", key="plan: --gpus")
-    study = Study.load(args.study, args.datasets)
+    study = study_of(args)
     scope = Scope(study, {} if args.all else find_missing(study, args.datasets))
     measured = None
     if args.spreads:

@@ -50,14 +50,12 @@ def fingerprint(command: str, *modules: str) -> str:
     files = closure([*_imports(function, "framer.commands"), *modules], packages)
     _save_sources()
     parts: dict[str, Any] = {"": normal_form(function, message_nodes(function))}
-    for path, name in files.items():
-        parts[name] = _source(path, name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")).code
+    for path, dotted in files.items():
+        parts[dotted] = _source(path, dotted).code
         if path.name == "__init__.py":
             beside = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in _CODE)
             data = (file for file in beside if file not in _UNCOUNTED)
-            parts |= {
-                name.replace(path.name, file.name): hashlib.sha256(file.read_bytes()).hexdigest() for file in data
-            }
+            parts |= {f"{dotted}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in data}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -79,7 +77,7 @@ def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
     """The files behind some modules: theirs, their packages' and what those import of some top-level packages.
 
     Returns:
-        Each with its path as imports see it, which is the same on every machine.
+        Each with its dotted name, which is the same on every machine.
     """
     files: dict[Path, str] = {}
     queue = list(modules)
@@ -89,7 +87,7 @@ def closure(modules: list[str], packages: set[str]) -> dict[Path, str]:
             if path.name == "__init__.py" and (lazy := _source(path, dotted).lazy.get(name)):
                 queue.append(lazy)
             if path not in files and path not in _UNCOUNTED:
-                files[path] = dotted.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
+                files[path] = dotted
                 queue += [one for one in _source(path, dotted).imports if one.partition(".")[0] in packages]
     return files
 

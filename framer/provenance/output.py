@@ -132,14 +132,10 @@ class OutputFolder:
         """
         return {name for name in self._announced if safe(name)} | listed_by_card(self.folder, self.kind)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing lies here but the lock and the journal."""
-        return {path.name for path in self.folder.iterdir()} <= {".lock", self._journal.path.name}
-
-    def forget(self) -> None:
-        """Delete the journal."""
-        self._journal.remove()
+    def leave_nothing(self) -> None:
+        """Delete the journal where nothing lies beside it but the lock: nothing came of it, and no folder stays."""
+        if {path.name for path in self.folder.iterdir()} <= {".lock", self._journal.path.name}:
+            self._journal.remove()
 
     def file(self, name: str) -> Path:
         """The path of a file that is about to be written, listed from now on."""
@@ -207,14 +203,12 @@ def claimed(
     check(folder, kind, known, inputs)
     with exclusive(folder / ".lock", folder):
         output = check(folder, kind, known, inputs)
-        fresh = output.is_empty
         for name in names:
             output.file(name)
         try:
             yield output
         finally:
-            if fresh and output.is_empty:  # nothing came of it: not even a folder stays
-                output.forget()
+            output.leave_nothing()
 
 
 @contextmanager

@@ -72,11 +72,6 @@ def main_grid(table: Table, title: str, claims: Sequence[Claim]) -> Grid:
 
 def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
     """FRAMER against its own baseline: difference, gain, what was published, verdict."""
-    groups = []
-    for section in table.sections:
-        rows = [claims_row(claim) for claim in claims if claim.ours.set == section.set]
-        if rows:
-            groups.append(Group(section_heading(section), tuple(rows)))
     several = any(len(claim.seeds) > 1 for claim in claims)
     gain = "where a further run on these images lies (96.5%)" if several else "this checkpoint on new images (95%)"
     return Grid(
@@ -84,7 +79,7 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
         f"{title}: FRAMER against its baselines",
         caption(table),
         ("FRAMER, metric", "Difference (corrected)", "Gain, % (interval)", "Paper, %", "Verdict"),
-        tuple(groups),
+        _by_set(table, ((claim.ours.set, claims_row(claim)) for claim in claims)),
         "A verdict rests on the crossed interval of the difference, over training seeds and images at once; one seed "
         "has an interval over images only and speaks for its checkpoint. Holm's correction over all claims of the "
         f"study bounds false verdicts at 5%. The gain's interval: {gain}."
@@ -93,19 +88,23 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
     )
 
 
+def _by_set(table: Table, rows: Iterable[tuple[str, Row]]) -> tuple[Group, ...]:
+    """Rows, each with its set, under the heading of that set; sets without rows are left out."""
+    by_set: dict[str, list[Row]] = {}
+    for name, row in rows:
+        by_set.setdefault(name, []).append(row)
+    sections = (section for section in table.sections if section.set in by_set)
+    return tuple(Group(section_heading(section), tuple(by_set[section.set])) for section in sections)
+
+
 def contrasts_grid(table: Table, contrasts: Sequence[Contrast], title: str) -> Grid:
     """Any two rows against each other, as the study asks for."""
-    groups = []
-    for section in table.sections:
-        rows = [_contrast_row(one) for one in contrasts if one.set == section.set]
-        if rows:
-            groups.append(Group(section_heading(section), tuple(rows)))
     return Grid(
         f"comparisons-{table.protocol.name}",
         f"{title}: comparisons",
         caption(table),
         ("Comparison, metric", "Difference (corrected)", "p (corrected)", "Over", "Result"),
-        tuple(groups),
+        _by_set(table, ((one.set, _contrast_row(one)) for one in contrasts)),
         "Paired differences, first minus second. Intervals and p-values are corrected together over all comparisons of "
         "the study (Holm at 5%). Over images: these checkpoints on other images; over seeds and images: the methods.",
         words=True,

@@ -69,7 +69,7 @@ def load_moment(folder: Path, step: int | None) -> Backbone:
         before = dict(zip(stages, accumulate(stages.values(), initial=0), strict=False))
         begun = [name for name in stages if before[name] < step]
         model = load_adapted(folder, begun, kept(folder, card, adapter_file(step)))
-    model.add_heads()
+    model.add_heads("x0")  # those of the snapshot replace what they start with
     if heads := dict(model.heads.state_dict()):
         path = kept(folder, card, heads_file(sum(stages.values()) if step is None else step))
         load_exactly(heads, read_tensors(path), str(path))

@@ -7,19 +7,28 @@ the pair and the generator of number k.
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from framer.backbones.base import Batch
 from framer.backbones.random import Draws, generator
-from framer.data.pairs import TrainingPairs
+from framer.data.pairs import TrainingPairs, endless
 from framer.errors import UserError
+from framer.study.jobs import TrainingData
 from framer.study.schema import Optimisation
 from framer.training.latent_cache import EncodedStream
 
 Pairs = tuple[tuple[str, ...], torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor] | None]
+
+
+def training_pairs(
+    data: TrainingData, folders: list[Path], crop: int, seed: int, order: Callable[[int], int] = endless
+) -> TrainingPairs:
+    """The pairs that a job asks for, made on the fly; see `TrainingPairs`."""
+    return TrainingPairs(folders, crop, data.degradation, seed, order, crops=data.crops, augmentation=data.augmentation)
 
 
 class Batches(Dataset[Pairs]):

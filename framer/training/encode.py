@@ -19,7 +19,6 @@ from framer.backbones.finite import finite
 from framer.backbones.loading import write_tensors
 from framer.backbones.random import Draws, generator
 from framer.data.captions import training_prompts
-from framer.data.pairs import TrainingPairs
 from framer.errors import UserError
 from framer.provenance.cards import lock, versions, write_card
 from framer.provenance.files import atomic, csv_text, write_json, write_text
@@ -27,6 +26,7 @@ from framer.provenance.output import OutputFolder, claimed
 from framer.runs import run_dir
 from framer.runs.runtime import DTYPES, deterministic, device_for
 from framer.study.jobs import EncodeJob
+from framer.training.dataloader import training_pairs
 from framer.training.latent_cache import PAIRS, PROMPTS, SHARD, shard_name
 
 
@@ -54,9 +54,7 @@ def _encode(job: EncodeJob, base: Path, data: list[Path], folder: OutputFolder, 
     backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
     folder.clear()
     backbone.to(device_for(backbone), DTYPES[job.precision])
-    source = TrainingPairs(
-        data, job.crop, job.data.degradation, job.data.seed, crops=job.data.crops, augmentation=job.data.augmentation
-    )
+    source = training_pairs(job.data, data, job.crop, job.data.seed)
     prompts = dict.fromkeys(("", *training_prompts(job.captions, data).values()))
 
     filtered = list(dict.fromkeys(backbone.filtered(prompt) for prompt in prompts))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from framer.backbones.base import Backbone
 from framer.backbones.registry import AUXILIARY, SETTINGS
-from framer.backbones.trial import try_out
+from framer.backbones.trial import check_signatures, try_out
 from framer.data.captions import training_prompts
 from framer.provenance.hashing import derive_seed, digest
 from framer.runs import run_dir
@@ -48,6 +48,9 @@ def train(
     steps = (*job.snapshots, sum(stage.steps for stage in job.stages.values()))
     with claimed(out, "run", steps, (base, *data, heldout, encoded)), accelerated(job, session) as accelerator:
         backbone, sha256 = run_dir.load_base(base, job.backbone, job.settings)
+        third = job.backbone not in SETTINGS  # the tests cover those of this package
+        if third:
+            check_signatures(type(backbone))
         framer = pkgutil.resolve_name(AUXILIARY)(job.recipe) if job.recipe else None
         backbone.prompts = training_prompts(job.captions, data)
         cache = EncodedPairs(encoded, job, sha256, run_dir.data_digests(data)) if encoded else None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from framer.backbones.base import Backbone
 from framer.backbones.state_dict import load_exactly
-from framer.data.pairs import Epochs, TrainingPairs, endless
+from framer.data.pairs import Epochs, endless
 from framer.errors import TrainingInterrupted
 from framer.provenance.cards import CARD
 from framer.provenance.hashing import derive_seed
@@ -23,7 +23,7 @@ from framer.study.jobs import PretrainJob
 from framer.study.schema import Optimisation
 from framer.training import divergence
 from framer.training.checkpoint import Checkpoints, Saved
-from framer.training.dataloader import Batches, workers
+from framer.training.dataloader import Batches, training_pairs, workers
 from framer.training.latent_cache import EncodedPairs, EncodedStream
 from framer.training.log import Bar, Row, Trackers, write_csv
 from framer.training.optimizer_step import BatchLoss, Stepper, on
@@ -134,18 +134,10 @@ class Training:
         seeds = {axis: derive_seed(seed, stage) for axis, seed in job.seeds.items()}
         order = Epochs(job.data.pairs, seeds["data"]) if job.data.pairs else endless
         drawn = job.data.seed if job.data.pairs else seeds["data"]
-        pairs: TrainingPairs | EncodedStream = (
+        pairs = (
             EncodedStream(task.encoded, order)
             if task.encoded
-            else TrainingPairs(
-                task.data,
-                settings.crop,
-                job.data.degradation,
-                drawn,
-                order,
-                crops=job.data.crops,
-                augmentation=job.data.augmentation,
-            )
+            else training_pairs(job.data, task.data, settings.crop, drawn, order)
         )
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         batches = Batches(pairs, settings, seeds, rank, ranks)

@@ -155,7 +155,7 @@ def test_densities_and_likeness_are_of_the_baseline(root, recorded):
     for name in ("densities", "images"):
         assert arrays.read(recorded / f"dit4sr/{name}.npz").about["run"] == "dit4sr-base-s0"
     model, _ = load_run(root / "runs/dit4sr-base-s0")
-    model.add_heads()
+    model.add_heads("x0")
     inputs = Inputs(job_of("dit4sr"), root / "data/pairs", model.multiple)
     with torch.no_grad():
         a, b, _ = (model.layer_maps(inputs.batch(k), "x0")[1].double() for k in range(3))

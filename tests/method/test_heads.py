@@ -4,28 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import nn
 
 from framer.errors import UserError
 from framer.method.heads import Aligned, AlignmentHeads, final_projection, unpatchify
 from framer.method.hooks import record
 from framer.method.prediction import compared, to_x0, truth
-
-
-@pytest.fixture(scope="module")
-def unet():
-    torch.manual_seed(0)
-    return UNet2DModel(
-        in_channels=2,
-        out_channels=2,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D",) * 2,
-        up_block_types=("UpBlock2D",) * 2,
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
+from tests.fixtures.diffusers_models import small_sd3, small_unet
 
 
 def test_heads_are_a_convolution_and_a_resize():
@@ -53,18 +38,18 @@ def test_heads_and_layers_must_be_as_many():
     assert (error.value.key, error.value.code) == ("features", "mismatch")
 
 
-def test_a_unet_with_heads_trains_them_and_is_unchanged_without(unet):
-    x, t = torch.randn(2, 2, 16, 16), torch.tensor([3, 5])
-    before = unet(x, t).sample
-    aligned = Aligned.around(unet, ["down_blocks.*", "mid_block", "up_blocks.*"], x, t)
+def test_a_unet_with_heads_trains_them_and_is_unchanged_without():
+    unet, x, t, text = small_unet(), torch.randn(2, 4, 16, 16), torch.tensor([3, 5]), torch.randn(2, 3, 6)
+    before = unet(x, t, text).sample
+    aligned = Aligned.around(unet, ["down_blocks.*", "mid_block", "up_blocks.*"], x, t, text)
     assert [head.in_channels for head in aligned.heads.heads] == [8, 16, 16, 16, 8]
-    output, maps = aligned(x, t)
+    output, maps = aligned(x, t, text)
     assert torch.equal(output, before)
     assert [m.shape for m in maps] == [output.shape] * 5
     sum(m.square().mean() for m in maps).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in aligned.heads.parameters())
     model = aligned.release()
-    assert model is unet and torch.equal(unet(x, t).sample, before)
+    assert model is unet and torch.equal(unet(x, t, text).sample, before)
     assert not any(m._forward_hooks for m in unet.modules())
     assert not any("heads" in key for key in model.state_dict())
 
@@ -88,20 +73,7 @@ def test_a_layer_that_returns_more_than_its_features_is_selected_from():
 
 
 def test_the_last_block_through_the_final_projection_is_the_output():
-    torch.manual_seed(0)
-    model = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        num_layers=3,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=6,
-        caption_projection_dim=16,
-        pooled_projection_dim=5,
-        out_channels=4,
-        pos_embed_max_size=8,
-    ).eval()
+    model = small_sd3().eval()
     blocks = record(model, "transformer_blocks.*", select=lambda out: out[1])
     temb = record(model, "time_text_embed")
     output = model(

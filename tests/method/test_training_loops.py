@@ -8,14 +8,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from framer.method import Aligned, FramerLoss, Recipe, compared, final_projection, record
 from framer.method.hooks import unwrapped
+from tests.fixtures.diffusers_models import small_sd3, small_unet
 
 LORA = LoraConfig(r=2, target_modules=["to_q", "to_v"])
 BLOCKS = ["down_blocks.*", "mid_block", "up_blocks.*"]
@@ -26,35 +25,9 @@ class Loop:
     """The model of an SD3 or U-Net training script, and its loss with FRAMER."""
 
     def __init__(self, kind, lora=False):
-        torch.manual_seed(0)
         self.kind, self.framer = kind, FramerLoss(Recipe.named("released" if kind == "sd3" else "paper"))
         self.layers = None
-        if kind == "sd3":
-            self.model = SD3Transformer2DModel(
-                sample_size=8,
-                patch_size=2,
-                in_channels=4,
-                num_layers=3,
-                attention_head_dim=8,
-                num_attention_heads=2,
-                joint_attention_dim=6,
-                caption_projection_dim=16,
-                pooled_projection_dim=5,
-                out_channels=4,
-                pos_embed_max_size=8,
-            )
-        else:
-            self.model = UNet2DConditionModel(
-                in_channels=4,
-                out_channels=4,
-                block_out_channels=(8, 16),
-                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-                layers_per_block=1,
-                norm_num_groups=4,
-                cross_attention_dim=6,
-                attention_head_dim=8,
-            )
+        self.model = small_sd3() if kind == "sd3" else small_unet()
         self.bare = self.model
         if lora:
             self.model = get_peft_model(self.model, LORA)

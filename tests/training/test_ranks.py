@@ -42,7 +42,7 @@ def losses(backbone, photos, more):
     with seeded(7):
         model = create(backbone, "tiny")
         model.adapt(model.settings.stages[0])
-        model.add_heads()
+        model.add_heads("x0")
     # Zero heads and a zero last layer would make every image alike.
     with torch.no_grad(), seeded(8):
         for parameter in model.trainable().values():

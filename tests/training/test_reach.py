@@ -34,7 +34,7 @@ def test_a_gradient_of_zero_is_seen_and_nothing_else_changes(backbone, tmp_path)
     with seeded(7):
         model = create(backbone, "tiny")
         model.adapt(model.settings.stages[0])
-        model.add_heads()
+        model.add_heads("x0")
         with torch.no_grad():
             for parameter in model.network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))

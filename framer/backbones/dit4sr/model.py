@@ -133,7 +133,7 @@ class DiT4SR(Backbone):
         if self.settings.gradient_checkpointing:
             self.network.enable_gradient_checkpointing()
 
-    def add_heads(self, space: "Space" = "x0") -> None:
+    def add_heads(self, space: "Space") -> None:
         """Create nothing: every block is projected by the model's own last projection."""
 
     def base_state(self) -> dict[str, Tensor]:

@@ -166,7 +166,7 @@ class PiSASR(Backbone):
     def metadata(self) -> dict[str, str]:
         return metadata(lora_ranks(self.network))
 
-    def add_heads(self, space: "Space" = "x0") -> None:
+    def add_heads(self, space: "Space") -> None:
         """One 1x1 convolution per block, to the target `framer_maps`; see `new_heads`."""
         channels = self.config["unet"]["block_out_channels"]
         self.heads = self.layers.new_heads(channels, self.codec.channels, self.settings.framer_maps, space)

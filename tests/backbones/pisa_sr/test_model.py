@@ -101,7 +101,7 @@ def test_lora_is_the_base_plus_twice_b_a(tiny):
 
 def test_training_moves_lora_and_not_one_bit_of_the_base(tiny):
     tiny.adapt("pixel")
-    tiny.add_heads()
+    tiny.add_heads("x0")
     trained = tiny.trainable()
     before = {name: p.detach().clone() for name, p in tiny.network.named_parameters()}
     optimiser = torch.optim.AdamW(trained.values(), lr=1e-2)
@@ -121,7 +121,7 @@ def test_heads_are_no_part_of_what_is_saved_or_restores(tiny):
     with torch.no_grad():
         before, names = tiny.restore(START, draws(), tiny.settings.restore), set(tiny.adapter_state())
         plain = tiny.training_loss(Batch(LR, HR, ("a", "b"), draws()))
-        tiny.add_heads()
+        tiny.add_heads("x0")
         framed = tiny.training_loss(Batch(LR, HR, ("a", "b"), draws()), FramerLoss(Recipe.named("released")))
         assert torch.equal(before, tiny.restore(START, draws(), tiny.settings.restore))
     assert set(tiny.adapter_state()) == names and all(".lora_" in name for name in names)

@@ -57,7 +57,7 @@ def train(tiny, steps=3, framer=None, dtype=torch.float32):
 def test_each_stage_moves_its_own_set_and_nothing_else_by_one_bit():
     tiny = model()
     tiny.adapt("pixel")
-    tiny.add_heads()
+    tiny.add_heads("x0")
     before = snapshot(tiny)
     train(tiny, framer=FRAMER)
     assert moved(tiny, before) == set(lora_state(tiny.network, ["pix"]))
@@ -224,7 +224,7 @@ def test_framer_acts_in_the_stages_that_are_named(stage):
     tiny = model(framer_stages=[stage])
     for now in ("pixel", "semantic"):
         tiny.adapt(now)
-        tiny.add_heads()
+        tiny.add_heads("x0")
         loss = tiny.training_loss(batch(), FRAMER)
         assert ("framer" in loss.terms) == (now == stage)
         assert any(name.startswith("heads.") for name in tiny.trainable()) == (now == stage)
@@ -233,7 +233,7 @@ def test_framer_acts_in_the_stages_that_are_named(stage):
 def test_framer_between_features_teaches_with_the_last_block():
     tiny = model(framer_maps="features")
     tiny.adapt("pixel")
-    tiny.add_heads()
+    tiny.add_heads("x0")
     seen = {}
 
     class Spy(FramerLoss):
@@ -255,7 +255,7 @@ def test_gradient_checkpointing_changes_no_gradient():
         tiny.network.train()
         tiny.adapt("pixel")
         tiny.adapt("semantic")
-        tiny.add_heads()
+        tiny.add_heads("x0")
         tiny.training_loss(batch(), FRAMER).total.backward()
         gradients.append({name: p.grad.clone() for name, p in tiny.trainable().items()})
     assert all(torch.allclose(gradients[0][name], g, atol=1e-7) for name, g in gradients[1].items())
@@ -270,12 +270,12 @@ def test_half_precision_trains_float32_weights(dtype):
     tiny.to(device, dtype)
     tiny.adapt("pixel")
     tiny.adapt("semantic")
-    tiny.add_heads()
+    tiny.add_heads("x0")
     assert {p.dtype for p in tiny.trainable().values()} == {torch.float32}
     exact = model()
     exact.adapt("pixel")
     exact.adapt("semantic")
-    exact.add_heads()
+    exact.add_heads("x0")
     before = snapshot(tiny)
     half, whole = train(tiny, 2, FRAMER)[0], train(exact, 1, FRAMER)[0]
     assert moved(tiny, before) == set(lora_state(tiny.network, ["sem"]))
@@ -309,7 +309,7 @@ def _rank(rank, path, out):
         torch.manual_seed(5)
         tiny.adapt(stage)
         if stage == "pixel":
-            tiny.add_heads()
+            tiny.add_heads("x0")
         step = DistributedDataParallel(Step(tiny))
         lr, hr = (torch.rand(2, 3, side, side, generator=generator(rank, side)) for side in (8, 32))
         step(Batch(lr, hr, ("a", "b"), Draws.of_step(rank, 0, 0, 2))).backward()

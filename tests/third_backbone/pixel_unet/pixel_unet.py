@@ -82,7 +82,7 @@ class PixelUNet(Backbone):
         state = self.network.state_dict()
         return {name: tensor for name, tensor in state.items() if name.startswith(DECODER)}
 
-    def add_heads(self, space: str = "x0") -> None:
+    def add_heads(self, space: str) -> None:
         channels = self.config["channels"]
         widths = (*channels, channels[-1], *reversed(channels))
         self.heads = zeroed(AlignmentHeads(widths, self.network.config.out_channels)).to(self.device)
