@@ -12,7 +12,7 @@ from framer.weights.store import folder
 
 
 def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list[str], bool]:
-    """One line each: name, state, bytes to download, licence.
+    """One line each: name, state, bytes to download, license.
 
     A set is `here` (complete), `dropped` (downloaded manually, not verified by `framer fetch` yet) or `missing`. Names
     and counts are compared, no hashes.
@@ -35,7 +35,7 @@ def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list
         if complete(datasets / name, manifest):
             state = "here"
         else:
-            state = "dropped" if manifest.manual and present(manifest, datasets) else "missing"
+            state = "dropped" if manifest.manual_source and present(manifest, datasets) else "missing"
         rows.append((name, state, _size(manifest.size), _terms(manifest), _command(manifest)))
     for name in weights:
         model = WeightsManifest.load(name)
@@ -47,7 +47,8 @@ def inventory(datasets: Path, sets: list[str], weights: list[str]) -> tuple[list
         )
         rows.append((model.id, state, _size(model.size), _terms(model), f"{way} {name}"))
     if not rows:
-        raise UserError(f"{datasets}: no manifests of sets or weights; run this at the root of the repository")
+        message = "no manifests of sets or weights; run this at the root of the repository"
+        raise UserError(message, path=datasets, code="missing")
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
@@ -62,10 +63,10 @@ def _size(size: int | None) -> str:
 
 
 def _terms(manifest: Manifest | WeightsManifest) -> str:
-    return manifest.licence + (" (gated: needs HF_TOKEN)" if manifest.gated else "")
+    return manifest.license + (" (gated: needs HF_TOKEN)" if manifest.gated else "")
 
 
 def _command(manifest: Manifest) -> str:
     if manifest.derived_from:
         return f"framer degrade {manifest.id}"
-    return f"{'download it manually, then: ' if manifest.by_hand else ''}framer fetch {manifest.id}"
+    return f"{'download it manually, then: ' if manifest.manual else ''}framer fetch {manifest.id}"

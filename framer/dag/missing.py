@@ -31,7 +31,7 @@ def find_missing(study: Study, datasets: Path) -> dict[str, str]:
             raise UserError(message, path=study.path, key=f"arms.{arm}.checkpoint", code="unknown")
     for name, manifest in study.manifests.items():
         source = _source(study, name)
-        if source.by_hand and not present(source, datasets) and not present(manifest, datasets):
+        if source.manual and not present(source, datasets) and not present(manifest, datasets):
             names.append(name)
     names += weights.missing(study.published.values())
     names += weights.missing(name for name in _of_methods(study) if name in weights.manifests)

@@ -248,7 +248,7 @@ class Plan:
             return side
         if sizes := [entry.width * entry.height for entry in _index(name) if entry.name.startswith("LR/")]:
             return math.sqrt(sum(sizes) / len(sizes))
-        self.assumed[f"{name}: LR images of {self.table['lr_side']} pixels a side"] = None
+        self.assumed[f"{name}: LR images of {self.table['lr_side']} pixels per side"] = None
         return float(self.table["lr_side"])
 
     def _megapixels(self, name: str) -> float:

@@ -75,7 +75,7 @@ def _stem(image: str) -> str:
 
 
 def captions_file(folder: Path, name: str) -> Path:
-    """The captions of a set: the folder `SET/` with a text file an image where there is one, else `SET.csv`."""
+    """The captions of a set: the folder `SET/` with a text file per image where there is one, else `SET.csv`."""
     texts = folder / name
     return texts if texts.is_dir() else folder / f"{name}.csv"
 

@@ -1,4 +1,4 @@
-"""Bring a data set to the disk as its manifest says, checked to the byte where hashes are known."""
+"""Fetch a data set as its manifest describes it, verified to the byte where hashes are known."""
 
 import shutil
 from importlib import metadata
@@ -32,8 +32,7 @@ def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool 
     """Make `datasets/<id>/`: image folders, `index.csv`, `card.json`.
 
     A complete set is left as it is. Files of others in its folders are refused; another process that fetches the same
-    set is waited for. What the user dropped there comes first, folders or an archive; then the manifest's sources in
-    their order.
+    set is waited for. Manually downloaded folders or archives are used first, then the manifest's sources in order.
 
     Args:
         manifest: of the set.
@@ -41,7 +40,7 @@ def fetch(manifest: Manifest, datasets: Path = Path("datasets"), progress: bool 
         progress: show bars on stderr.
 
     Raises:
-        UserError: the set cannot be had, or is not what its manifest says; what was there before is unchanged.
+        UserError: no source has the set as its manifest describes it; what was there before is unchanged.
     """
     folder = datasets / manifest.id
     if complete(folder, manifest):
@@ -71,23 +70,23 @@ def _from_sources(manifest: Manifest, folder: Path, progress: bool) -> None:
                 case FilesSource():
                     _fetch_files(manifest, source, folder, progress)
                 case ManualSource():
-                    raise Unavailable(_by_hand(manifest, source, folder))
+                    raise Unavailable(_how_to_download(manifest, source, folder))
                 case DegradedSource(of=of):
-                    raise UserError(f"{folder}: made from {of}; run: framer degrade {manifest.id}")
+                    raise UserError(f"made from {of}; run: framer degrade {manifest.id}", path=folder)
             return
         except Unavailable as reason:
             reasons.append(str(reason))
         except UserError as reason:
-            # What came is not what the manifest says: another source may be right.
+            # The download differs from the manifest: another source may be right.
             if isinstance(reason, NoSpace) or not isinstance(source, ArchiveSource | FilesSource):
                 raise
             reasons.append(str(reason))
-    raise UserError("; ".join(reasons))
+    raise UserError("; ".join(reasons), code="unavailable")
 
 
 def _take_dropped(manifest: Manifest, folder: Path, progress: bool) -> bool:
-    """Whether the user dropped the set, and it is right: an archive is unpacked, folders are sealed in place."""
-    source = manifest.manual
+    """Use a manual download, if there is one: an archive is unpacked, folders are sealed in place."""
+    source = manifest.manual_source
     if source is None or not folder.is_dir():
         return False
     if archives := sorted(path for path in folder.iterdir() if is_archive(path)):
@@ -103,9 +102,10 @@ def _take_dropped(manifest: Manifest, folder: Path, progress: bool) -> bool:
         seal(folder, manifest, source, progress, hashed=True)
     except UserError as error:
         # An index is ours: what lies here was fetched once and has lost something since. It can be fetched again.
-        if (folder / INDEX).is_file() and not manifest.by_hand:
+        if (folder / INDEX).is_file() and not manifest.manual:
             return False
-        raise UserError(f"{error}; put it right or delete {folder}, then run: framer fetch {manifest.id}") from None
+        message = f"{error.message}; correct it or delete {folder}, then run: framer fetch {manifest.id}"
+        raise UserError(message, path=error.path, key=error.key, code=error.code) from None
     return True
 
 
@@ -114,12 +114,11 @@ def _check_dropped(manifest: Manifest, archives: list[Path]) -> None:
     known = {file.name: file for source in manifest.sources if source.kind == "archive" for file in source.files}
     for path in archives:
         if path.name in known and (fault := known[path.name].fault(path)):
-            raise UserError(f"{path}: {fault}; delete it and drop the right one")
+            raise UserError(f"{fault}; delete it and put the right one there", path=path, code="mismatch")
     dropped = {path.name for path in archives}
     if dropped & known.keys() and (missing := known.keys() - dropped):
-        raise UserError(
-            f"{manifest.id}: {', '.join(sorted(missing))}: to be dropped beside {', '.join(sorted(dropped))}"
-        )
+        message = f"{', '.join(sorted(missing))} missing; put them beside {', '.join(sorted(dropped))}"
+        raise UserError(message, path=archives[0].parent, code="missing")
 
 
 def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, progress: bool) -> None:
@@ -134,10 +133,8 @@ def _fetch_archives(manifest: Manifest, source: ArchiveSource, folder: Path, pro
             hashes[file.name] = sha256_file(archive)
             if recorded.get(file.name, hashes[file.name]) != hashes[file.name]:
                 shutil.rmtree(_downloads(folder), ignore_errors=True)
-                raise UserError(
-                    f"{file.at[0]}: not the file of the first use, which {folder / CARD} records; delete that card to "
-                    "accept the new one"
-                )
+                message = f"not the file that {folder / CARD} records; delete that card to accept the new one"
+                raise UserError(message, path=file.at[0], code="mismatch")
             extract(archive, source.members, scratch, manifest.count)
         # An archive of known hash is what it should be; of another one the images must be.
         seal(scratch, manifest, source, progress, hashed=not all(file.hashed for file in source.files), archives=hashes)
@@ -213,7 +210,7 @@ def _copy_reduced(
 
 
 def present(manifest: Manifest, datasets: Path = Path("datasets")) -> bool:
-    """Whether a set is here: fetched, or brought by the user: installed, or dropped (an archive, or whole folders)."""
+    """Whether a set is here: fetched, or supplied: installed, or downloaded manually (an archive, or whole folders)."""
     folder = datasets / manifest.id
     if (folder / CARD).is_file():
         return True
@@ -227,7 +224,7 @@ def present(manifest: Manifest, datasets: Path = Path("datasets")) -> bool:
 
 
 def _dropped_fault(manifest: Manifest, folder: Path) -> str | None:
-    """What is wrong with what the user dropped, going by names alone."""
+    """What is wrong with a manual download, by names alone."""
     if folder.is_dir() and any(is_archive(path) for path in folder.iterdir()):
         return None
     try:
@@ -238,16 +235,16 @@ def _dropped_fault(manifest: Manifest, folder: Path) -> str | None:
 
 
 def how_to_get(manifest: Manifest, datasets: Path = Path("datasets")) -> str:
-    """One line that says how a set comes here."""
-    if manifest.by_hand and manifest.manual:
-        return _by_hand(manifest, manifest.manual, datasets / manifest.id)
+    """One line of instructions for a missing set."""
+    if manifest.manual and manifest.manual_source:
+        return _how_to_download(manifest, manifest.manual_source, datasets / manifest.id)
     source = manifest.sources[0]
     if isinstance(source, PackagesSource):
         return _by_packages(manifest, source, datasets / manifest.id, next(iter(source.splits.values()))[0])
     return f"{manifest.id}: run: framer {'degrade' if manifest.derived_from else 'fetch'} {manifest.id}"
 
 
-def _by_hand(manifest: Manifest, source: ManualSource, folder: Path) -> str:
+def _how_to_download(manifest: Manifest, source: ManualSource, folder: Path) -> str:
     drop = " and ".join(f"{folder / part}/" for part in manifest.folders)
     begun = any((folder / part).is_dir() for part in manifest.folders)
     state = f"incomplete ({_dropped_fault(manifest, folder)}); " if begun else ""
@@ -263,8 +260,10 @@ def _copy_embedded(source: EmbeddedSource, folder: Path) -> None:
     for split, files in source.splits.items():
         for name, expected in files.items():
             if name not in shipped:
-                raise UserError(f"{name}: not in the installed {source.package}; install the version of the lock")
+                message = f"not in the installed {source.package}; install the version of the lock"
+                raise UserError(message, path=name, code="missing")
             path = Path(str(shipped[name].locate()))
             if sha256_file(path) != expected:
-                raise UserError(f"{path}: not the photograph of the manifest (sha256); install {source.package} again")
+                message = f"not the photograph of the manifest (sha256); install {source.package} again"
+                raise UserError(message, path=path, code="mismatch")
             write_png(folder / split / f"{path.stem}.png", read_rgb(path))

@@ -1,4 +1,4 @@
-"""A data set on the disk: image folders, their index, and the card that says they are complete.
+"""A data set on the disk: image folders, their index, and the card that marks them as complete.
 
 datasets/<id>/LR/*.png  HR/*.png     or  train/, test/
 datasets/<id>/index.csv              name, width, height, sha256 of every image

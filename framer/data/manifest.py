@@ -8,9 +8,9 @@ several ways in the literature under one name.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -154,9 +154,11 @@ Images = Annotated[dict[str, Sha256 | None], BeforeValidator(_spelled_out)]
 class Manifest(Strict):
     """One data set. Nothing in it is guessed: what is not known is null."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"licence": "license"}
+
     id: Name = Field(description="equal to the file's stem")
     title: str
-    licence: str
+    license: str
     paired: bool = Field(description="LR and HR, paired by file stem")
     scale: Literal[4] = Field(description="HR side / LR side")
     count: int | None = Field(ge=1, description="images (of a paired set: pairs); null where unknown")
@@ -194,18 +196,18 @@ class Manifest(Strict):
         Args:
             name: the set's id.
             datasets: the folder of all manifests.
-            where: who asks, for the error message: a file and key; `datasets` when empty.
+            where: file and key that name the set, for the error message; `datasets` when empty.
 
         Raises:
             UserError: there is no such set, or its file has wrong keys or values.
         """
         known = sorted(path.stem for path in datasets.glob("*.yaml"))
         if name not in known:
-            raise UserError(f"{where or datasets}: {unknown('set', name, known)}")
+            raise UserError(unknown("set", name, known), path=where or datasets, code="unknown")
         path = datasets / f"{name}.yaml"
         manifest = read_model(path, cls)
         if manifest.id != name:
-            raise UserError(f"{path}: id: {manifest.id!r} is not the file's name; rename one of them")
+            raise UserError(f"{manifest.id!r} is not the file's name; rename one of them", path=path, key="id")
         return manifest
 
     @property
@@ -232,13 +234,13 @@ class Manifest(Strict):
         return source.of if isinstance(source, DegradedSource) else None
 
     @property
-    def manual(self) -> ManualSource | None:
+    def manual_source(self) -> ManualSource | None:
         """How to download it manually, where a source is manual."""
         return next((source for source in self.sources if isinstance(source, ManualSource)), None)
 
     @property
-    def by_hand(self) -> bool:
-        """Only the user can bring it."""
+    def manual(self) -> bool:
+        """Whether only the user can supply it: a manual download, or packages to install."""
         return all(isinstance(source, ManualSource | PackagesSource) for source in self.sources)
 
     @property
@@ -249,7 +251,7 @@ class Manifest(Strict):
                 sizes = [file.size for file in files]
                 if None not in sizes:
                     return sum(size or 0 for size in sizes)
-                return self.manual.size if self.manual else None
+                return self.manual_source.size if self.manual_source else None
             case ManualSource(size=size) | PackagesSource(size=size):
                 return size
             case FilesSource():
@@ -259,8 +261,8 @@ class Manifest(Strict):
     @property
     def decisive(self) -> dict[str, Any]:
         """What decides a set's bytes; words to the reader do not."""
-        said = self.model_dump(mode="json", include={"paired", "scale", "count", "images"})
-        return said | {"sources": [source.origin for source in self.sources]}
+        facts = self.model_dump(mode="json", include={"paired", "scale", "count", "images"})
+        return facts | {"sources": [source.origin for source in self.sources]}
 
 
 def _refuse_twice(stems: Iterable[str]) -> None:

@@ -74,7 +74,7 @@ def texture(crop: np.ndarray) -> float:
 
 
 class Epochs:
-    """An endless order of finitely many pairs: each once an epoch, every epoch in another order."""
+    """An endless order of finitely many pairs: each once per epoch, every epoch in another order."""
 
     def __init__(self, count: int, seed: int):
         self.count, self.seed = count, seed
@@ -135,7 +135,7 @@ class TrainingPairs:
         for folder in folders:
             verify(folder)
         if crop % SCALE:
-            raise UserError(f"crop: {crop} is no multiple of {SCALE}")
+            raise UserError(f"{crop} is no multiple of {SCALE}", key="crop")
         self.paths = [path for folder in folders for path in list_images(folder).values()]
         self.crop, self.seed, self.order = crop, seed, order
         self.textured, self.rotated = crops == "textured", augmentation == "flip_rotate"
@@ -143,7 +143,7 @@ class TrainingPairs:
             self.paths = [path for path in self.paths if _is_large(path)]
             if not self.paths:
                 least = f"{LEAST_AREA} pixels and {LEAST_BYTES // 1024} KiB"
-                raise UserError(f"crops: no photograph has {least}; set crops: any", code="missing")
+                raise UserError(f"no photograph has {least}; set crops: any", key="crops", code="missing")
         pixels = 0
         for path in self.paths:
             width, height = image_size(path)

@@ -14,7 +14,7 @@ class Finding:
 
     @property
     def wrong(self) -> bool:
-        """Whether it says that something is amiss."""
+        """Whether something is amiss."""
         return self.verdict == "WRONG"
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ ANSWER = 10.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """What Slurm says of itself.
+    """Slurm's own account of its configuration.
 
     Attributes:
         config: `scontrol show config`.
@@ -115,28 +115,28 @@ def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
         yield Finding("sacct", "n/a", says)
 
     age, init = seconds(config.get("MinJobAge", "300")), int(profile[INIT])
-    says = f"squeue knows finished jobs for {age:.0f} s; the profile asks after {init} s"
-    yield _found("status of jobs", age >= 3 * init, says, f"{says}; set {INIT} to at most {age / 3:.0f}")
+    fact = f"squeue knows finished jobs for {age:.0f} s; the profile asks after {init} s"
+    yield _found("status of jobs", age >= 3 * init, fact, f"{fact}; set {INIT} to at most {age / 3:.0f}")
 
     mode = config.get("PreemptMode", "OFF")
     bad = [name for name, one in cluster.partitions.items() if "CANCEL" in one.get("PreemptMode", mode)]
-    says = f"PreemptMode of {', '.join(bad)} is CANCEL: Snakemake waits forever for a preempted job; use others"
-    yield _found("preemption", not bad, "a preempted job is put back", says)
+    fact = f"PreemptMode of {', '.join(bad)} is CANCEL: Snakemake waits forever for a preempted job; use others"
+    yield _found("preemption", not bad, "a preempted job is put back", fact)
 
     grace = seconds(config.get("KillWait", "30"))
-    says = f"{grace:.0f} s from SIGTERM to SIGKILL"
+    fact = f"{grace:.0f} s from SIGTERM to SIGKILL"
     yield _found(
-        "time for a checkpoint", grace >= SAVING, says, f"{says}: too few to save a large model when cancelled"
+        "time for a checkpoint", grace >= SAVING, fact, f"{fact}: too few to save a large model when cancelled"
     )
 
     sliced = profile.get("slurm-requeue") or (config.get("JobRequeue", "1") != "0" and not profile.get(NO_REQUEUE))
-    says = f"set slurm-requeue: true in the profile, and no {NO_REQUEUE}"
-    yield _found("time slices", bool(sliced), "a training at its limit is put back", says)
+    fact = f"set slurm-requeue: true in the profile, and no {NO_REQUEUE}"
+    yield _found("time slices", bool(sliced), "a training at its limit is put back", fact)
     conf = cluster.environment.get("SLURM_CONF")
-    says = (
+    fact = (
         f"SLURM_CONF={conf} does not reach a job's step, whose srun then fails; put the file where Slurm looks itself"
     )
-    yield _found("SLURM_CONF", conf is None, "not set", says)
+    yield _found("SLURM_CONF", conf is None, "not set", fact)
     yield from _habits(profile, rules)
     yield _locks(root)
     yield from _limits(cluster, rules)
@@ -146,22 +146,22 @@ def _accounting(config: Mapping[str, str], profile: Mapping[str, Any]) -> Findin
     kind = config.get("AccountingStorageType", "(null)")
     off = kind in ("(null)", "") or kind.endswith("/none")
     status = profile.get("slurm-status-command")
-    says = f"{'none' if off else kind}; jobs are asked for by {status}"
+    fact = f"{'none' if off else kind}; jobs are asked for by {status}"
     why = "never returns without accounting" if off else "never returns for jobs that are cancelled from outside"
-    wrong = f"{says}, which {why}; set slurm-status-command: squeue in the profile"
-    return _found("accounting", status == "squeue", says, wrong)
+    wrong = f"{fact}, which {why}; set slurm-status-command: squeue in the profile"
+    return _found("accounting", status == "squeue", fact, wrong)
 
 
 def _habits(profile: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     """Settings that suit other workflows but not trainings that are interrupted and resumed."""
-    says = "set-threads in the profile: --cores all overrules it; use set-resources: {RULE: {cpus_per_task: N}}"
-    yield _found("CPUs", "set-threads" not in profile, "asked for by cpus_per_task", says)
+    fact = "set-threads in the profile: --cores all overrules it; use set-resources: {RULE: {cpus_per_task: N}}"
+    yield _found("CPUs", "set-threads" not in profile, "asked for by cpus_per_task", fact)
     signalled = [name for name, asked in rules.items() if "--signal" in str(asked.get("slurm_extra", ""))]
-    says = (
+    fact = (
         f"slurm_extra of {', '.join(signalled)} has --signal, which ends the inner Snakemake and lets the trainer live;"
         " take it out"
     )
-    yield _found("signals", not signalled, "Slurm sends its own alone", says)
+    yield _found("signals", not signalled, "Slurm sends its own alone", fact)
 
 
 def _locks(root: Path) -> Finding:
@@ -186,17 +186,17 @@ def _limits(cluster: Cluster, rules: Mapping[str, Mapping[str, Any]]) -> Iterato
         names = str(asked.get("slurm_partition") or (usual[0] if usual else "")).split(",")
         known = [cluster.partitions[name] for name in names if name in cluster.partitions]
         if not known:
-            says = "no default partition; name one in default-resources" if names == [""] else f"no such: {names}"
-            yield Finding(f"partition of {rule}", "WRONG", says)
+            fact = "no default partition; name one in default-resources" if names == [""] else f"no such: {names}"
+            yield Finding(f"partition of {rule}", "WRONG", fact)
             continue
         yield from _size(rule, asked, [node for node in cluster.nodes if {*names} & {*_partitions(node)}])
         longest = max(seconds(one.get("MaxTime", "UNLIMITED")) for one in known)
-        says = f"{asked['runtime']} min, of {longest / 60:.0f} in {', '.join(names)}"
+        fact = f"{asked['runtime']} min, of {longest / 60:.0f} in {', '.join(names)}"
         yield _found(
             f"runtime of {rule}",
             60 * asked["runtime"] <= longest,
-            says,
-            f"{says}: would wait forever; set-resources: {{{rule}: {{runtime: {longest / 60:.0f}}}}} in the profile",
+            fact,
+            f"{fact}: would wait forever; set-resources: {{{rule}: {{runtime: {longest / 60:.0f}}}}} in the profile",
         )
 
 
@@ -214,12 +214,12 @@ def _size(rule: str, asked: Mapping[str, Any], nodes: list[Mapping[str, str]]) -
 
     fits = any(all(share[key] <= has for key, has in holds(node).items()) for node in nodes)
     most = {key: max(holds(node)[key] for node in nodes) for key in share}
-    says = ", ".join(f"{key} {share[key]} of {most[key]}" for key in share if share[key])
+    fact = ", ".join(f"{key} {share[key]} of {most[key]}" for key in share if share[key])
     yield _found(
         f"size of {rule}",
         fits,
-        says,
-        f"{says} on one node{f' with {model}' if model else ''}: sbatch refuses it; give {rule} less, or a partition of"
+        fact,
+        f"{fact} on one node{f' with {model}' if model else ''}: sbatch refuses it; give {rule} less, or a partition of"
         " larger nodes, under set-resources in the profile",
     )
 
@@ -229,7 +229,7 @@ def _partitions(node: Mapping[str, str]) -> list[str]:
 
 
 def gpus(gres: str, model: str = "") -> int:
-    """How many GPUs, or of one model, `Gres` of a node says: "gpu:h100:8(S:0-1),gpu:a100:2", "(null)"."""
+    """How many GPUs, or of one model, `Gres` of a node lists: "gpu:h100:8(S:0-1),gpu:a100:2", "(null)"."""
     found = re.findall(r"\bgpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
     return sum(int(count) for kind, count in found if model in ("", kind))
 
@@ -244,8 +244,8 @@ def seconds(text: str) -> float:
     return float(text.split()[0])
 
 
-def _found(check: str, fine: bool, says: str, otherwise: str) -> Finding:
-    return Finding(check, "ok" if fine else "WRONG", says if fine else otherwise)
+def _found(check: str, fine: bool, fact: str, otherwise: str) -> Finding:
+    return Finding(check, "ok" if fine else "WRONG", fact if fine else otherwise)
 
 
 def _ask(what: str) -> str:
@@ -254,10 +254,10 @@ def _ask(what: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=True).stdout
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"doctor --cluster: scontrol show {what} says nothing for {ANSWER:.0f} s: this machine has Slurm's programs"
+            f"doctor --cluster: scontrol show {what}: no answer for {ANSWER:.0f} s; this machine has Slurm's programs"
             " and a slurm.conf, but its controller does not answer, and every snakemake command that loads the Slurm"
             " plugin waits for it, too; start slurmctld, or run this where squeue answers"
         ) from None
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        raise UserError(f"doctor --cluster: scontrol show {what}: {' '.join(str(said).split())}") from None
+        text = getattr(error, "stderr", "") or str(error)
+        raise UserError(f"doctor --cluster: scontrol show {what}: {' '.join(str(text).split())}") from None

@@ -1,7 +1,7 @@
 """Every choice of the method as one frozen dataclass, and the named sets of choices.
 
 The paper (arXiv 2512.01390) and the released code (CMLab-Korea/CVPR26-FRAMER, commit 0caf21d) differ, and the paper is
-silent on some points. Each field says who does what. The defaults are the recipe `paper`; every ablation is that recipe
+silent on some points. Fields name who does what. The defaults are the recipe `paper`; every ablation is that recipe
 with the fields named in `ABLATIONS` changed, and nothing else.
 """
 

@@ -105,7 +105,7 @@ def weights(recorded: Recorded) -> Figure:
 
 
 def early(folder: Path, backbone: str) -> Figure:
-    """Fig. 8: `folder/RECIPE/STEP/STEM.png` side by side, a column a step and HR last, a row an image and recipe."""
+    """Fig. 8: `folder/RECIPE/STEP/STEM.png` side by side, a column per step and HR last, a row per image and recipe."""
     recipes = [recipe for recipe in AnalysisConfig.compared if (folder / recipe).is_dir()]
     steps = sorted({int(path.name) for recipe in recipes for path in (folder / recipe).iterdir()})
     stems = list(list_images(folder / recipes[0] / str(steps[0]))) if steps else []

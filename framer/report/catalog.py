@@ -8,7 +8,7 @@ OF_BACKBONES = {
     "layers": "cosine of every layer to the final one; bands of one deviation over images.",
     "images": "cosine between the final layer's maps of two images.",
     "weights": "FAW and FAM of every layer at some moments of training.",
-    EARLY: "images in early training: a column a moment, a row an image and recipe.",
+    EARLY: "images in early training: a column per moment, a row per image and recipe.",
 }
 
 

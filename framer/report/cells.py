@@ -1,4 +1,4 @@
-"""What a table says, as data: one cell a row, set and metric. Markdown, CSV, LaTeX and HTML all print these."""
+"""The contents of tables as data: one cell per row, set and metric. Markdown, CSV, LaTeX and HTML all print these."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -142,18 +142,19 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     cells = [cell for cell in found if cell.id]
     if not cells:
         how = f"run: snakemake --cores all --config study={study.name}"
-        raise UserError(f"{study.out / 'scores'}: nothing is scored yet; {how}")
+        raise UserError(f"nothing is scored yet; {how}", path=study.out / "scores", code="missing")
     if "/" in name:
         names = {f"{cell.arm}/{cell.set}/{cell.protocol}/{cell.metric.name}": cell for cell in found}
         if name not in names:
-            raise UserError(f"{study.path}: {unknown('cell', name, names)}")
+            raise UserError(unknown("cell", name, names), path=study.path, code="unknown")
         if not names[name].id:
-            raise UserError(f"{study.path}: {name} is n/a: {names[name].reason}")
+            raise UserError(f"n/a: {names[name].reason}", path=study.path, key=name, code="missing")
         return names[name]
     found = [cell for cell in cells if cell.id.startswith(name)]
     if len({cell.id for cell in found}) != 1:
         where = "main.csv of the study's tables lists the ids"
-        raise UserError(f"{study.path}: {len(found)} cells have an id that starts with {name!r}; {where}")
+        message = f"{len(found)} cells have an id that starts with {name!r}; {where}"
+        raise UserError(message, path=study.path, code="unknown")
     return found[0]
 
 
@@ -218,7 +219,7 @@ class _Builder:
         return how_to_supply(self.study, arm, *sets)
 
     def origin(self, arm: str) -> str | None:
-        """What must be said of a row whose model this study did not train."""
+        """The footnote of a row whose model this study did not train."""
         if self.study.arms[arm].images:
             source = self.study.arms[arm].source
             return f"Supplied images of another method{f', from {source}' if source else ''}"
@@ -238,13 +239,12 @@ class _Builder:
         all_stems = {stem for one in found for stem in one.stems}
         for one in found:
             if unscored := sorted(all_stems - set(one.stems)):
-                raise UserError(
-                    f"{one.path}: no scores for {', '.join(unscored[:5])}, which other rows have; score again"
-                )
+                message = f"no scores for {', '.join(unscored[:5])}, which other rows have; score again"
+                raise UserError(message, path=one.path, code="mismatch")
         return tuple(sorted(all_stems))
 
     def measured(self, cell: Cell, rows: Mapping[str, Scores]) -> Cell:
-        """A cell with its mean and all that is said of it, or with the reason why there is none."""
+        """A cell with its mean and footnotes, or with the reason why there is none."""
         columns = []
         for scores in rows.values():
             column = scores.column(cell.metric)

@@ -102,18 +102,20 @@ def _read(study: Study, path: Path) -> tuple[dict[str, dict[str, float]], str | 
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UserError(f"{path}: needs the columns {', '.join(COLUMNS)}")
+            raise UserError(f"needs the columns {', '.join(COLUMNS)}; measure again", path=path, code="unreadable")
         for number, row in enumerate(reader, 2):
             try:
                 value = float(row["value"])
             except (TypeError, ValueError):
                 value = math.nan
             if row["arm"] not in study.config.arms or row["quantity"] not in QUANTITIES or not value > 0:
-                raise UserError(f"{path}: line {number}: needs an arm of the study, a quantity and a positive value")
+                message = "needs an arm of the study, a quantity and a positive value"
+                raise UserError(message, path=path, key=f"line {number}")
             measured.setdefault(row["arm"], {})[row["quantity"]] = value
             devices.add(row["device"])
     if len(devices) > 1:
-        raise UserError(f"{path}: {len(devices)} devices; times of different devices do not compare")
+        message = f"{len(devices)} devices; times of different devices do not compare: measure on one"
+        raise UserError(message, path=path, code="mismatch")
     return measured, next(iter(devices), None)
 
 

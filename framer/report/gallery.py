@@ -106,7 +106,7 @@ def extremes_of(claims: Sequence[Claim], stems: dict[str, tuple[str, ...]]) -> d
     """By set: where FRAMER gains and loses most, a metric and arm at a time.
 
     Args:
-        claims: those without values an image are left out.
+        claims: those without values per image are left out.
         stems: the images of each set, in the order of the claims' values.
     """
     found: dict[str, tuple[Extreme, ...]] = {}

@@ -70,7 +70,8 @@ class Lineage:
             return _without(card, "kind")
         trained = _card(self.study.paths.run(run) / CARD)
         if trained is not None and "checkpoint" in card and card["checkpoint"] != digest(trained):
-            raise UserError(f"{path}: restored with another checkpoint than runs/{run} holds now; run snakemake")
+            message = f"restored with another checkpoint than runs/{run} holds now; run snakemake"
+            raise UserError(message, path=path, code="changed")
         tree = _without(card, "kind", "checkpoint")
         return tree | {"checkpoint": MISSING if trained is None else self._checkpoint(row, trained)}
 
@@ -164,5 +165,5 @@ def _card(path: Path) -> Tree | None:
         card = json.loads(path.read_text(encoding="utf-8"))
         card["payload"].keys()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise UserError(f"{path}: not a card; delete it and run snakemake again") from None
+        raise UserError("not a card; delete it and run snakemake again", path=path, code="unreadable") from None
     return card

@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise UserError(f"{path}: no JSON; delete it and make it again") from None
+        raise UserError("no JSON; delete it and make it again", path=path, code="unreadable") from None
 
 
 def _commit() -> str:
@@ -166,7 +166,7 @@ def _records(study: Study, datasets: Path) -> Iterator[Record]:
 
 
 def _readable(card: dict[str, object]) -> str:
-    """A card as text, without the one line an image that a sidecar has: its digest stands for them."""
+    """A card as text, without the one line per image that a sidecar has: its digest stands for them."""
     images = card.get("images")
     short = card | {"images": f"{len(images)} files"} if isinstance(images, dict) else card
     return json.dumps(short, indent=2, ensure_ascii=False)

@@ -72,5 +72,6 @@ def _rows(path: Path) -> dict[str, list[tuple[int, float]]]:
                 loss = float(row["loss"]) - float(own)
                 stages.setdefault(row["stage"], []).append((int(row["step"]), loss))
     except (KeyError, TypeError, ValueError, csv.Error):
-        raise UserError(f"{path}: needs the columns stage, step and loss with numbers; make the run again") from None
+        message = "needs the columns stage, step and loss with numbers; make the run again"
+        raise UserError(message, path=path, code="unreadable") from None
     return stages

@@ -43,7 +43,7 @@ class StudyGrid:
 
     @cached_property
     def rows(self) -> dict[str, Row]:
-        """All rows by id, in the order of the tables: a trained arm has one a seed."""
+        """All rows by id, in the order of the tables: a trained arm has one per seed."""
         rows = {}
         for name, arm in self.arms.items():
             if arm.backbone is None and arm.of is None:  # bicubic, images of others, a network that is not trained
@@ -146,7 +146,7 @@ class StudyGrid:
         return (name, self.config.backbones[name]) if name else None
 
     def base_of(self, run: str) -> str:
-        """The base that a run starts from: one a backbone, and an untrained one where an arm asks for it."""
+        """The base that a run starts from: one per backbone, and an untrained one where an arm asks for it."""
         arm = self.arm(run)
         return f"{arm.backbone}-untrained" if arm.untrained else str(arm.backbone)
 

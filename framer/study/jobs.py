@@ -62,7 +62,7 @@ class PretrainJob(Job):
         data: where training pairs come from.
         stages: how each stage is optimised, by its name and in order; no step keeps the weights as they are.
         heldout: on what the loss is measured before and after each stage.
-        seeds: one a source of randomness: init, data, noise, negatives.
+        seeds: one per source of randomness: init, data, noise, negatives.
         threads: CPU threads.
         numerics: precision, compilation, determinism.
         captions: of the photographs; None for empty prompts.

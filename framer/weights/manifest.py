@@ -6,10 +6,11 @@ and `hub/checkpoints/`. Where an installed package holds the same tensors, `embe
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -74,11 +75,13 @@ class EmbeddedFile(Strict):
 class WeightsManifest(Strict):
     """The weights of one model. Nothing in it is guessed: unknown values are null."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"licence": "license"}
+
     id: Annotated[str, Matching(r"^[\w.-]+$", "letters, digits, _, . and -")] = Field(
         description="equal to the file's stem"
     )
     title: str
-    licence: str
+    license: str
     gated: bool = Field(description="its terms must be accepted with an account on the hub")
     note: str = Field("", description="instructions for a manual download")
     where: list[str] = Field([], description="addresses, or search words, for a manual download")
@@ -123,7 +126,7 @@ class WeightsManifest(Strict):
                 keys = {
                     "id": stem,
                     "title": name,
-                    "licence": "see its card",
+                    "license": "see its card",
                     "gated": False,
                     "pipeline": [f"hf://{name}"],
                 }

@@ -74,6 +74,7 @@ def test_an_unknown_set_names_the_asker_and_the_nearest(datasets):
             "sizes: 3\n        sha",
             "sources.0.archive.files.0: unknown key",
         ),
+        ("photos", "license:", "licence:", "the key 'licence' is now named 'license'; rename it"),
         ("reallq250", "note:", "notes:", "sources.0.manual: unknown key 'notes'"),
         ("realsr-crop128", "kind: archive", "kind: arcive", "sources.0: Input tag 'arcive'"),
         ("realsr-crop128", "hf://datasets/Iceclear/", "hf://datasets/", "sources.0.archive.files.0.at.0: "),

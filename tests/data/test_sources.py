@@ -47,7 +47,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 def manifest(datasets: Path, *sources: dict, listed: bool = True, **changes: object) -> Manifest:
     datasets.mkdir(exist_ok=True)
     images = {part: {f"{x}.png": digest(IMAGES[f"{part}/{x}.png"]) for x in "abc"} for part in ("LR", "HR")}
-    keys = {"id": "mine", "title": "Mine", "licence": "none", "paired": True, "scale": 4, "count": 3}
+    keys = {"id": "mine", "title": "Mine", "license": "none", "paired": True, "scale": 4, "count": 3}
     keys |= {"sources": list(sources), "images": images if listed else {}}
     (datasets / "mine.yaml").write_text(yaml.safe_dump(keys | changes))
     return Manifest.load("mine", datasets)
@@ -144,7 +144,7 @@ def test_an_archive_of_unknown_hash_is_bound_by_its_first_use(tmp_path, web):
     fetch(made, tmp_path, progress=False)
     (tmp_path / "mine" / "HR" / "a.png").unlink()
     web.files["s.zip"] = data + b"more"
-    with pytest.raises(UserError, match="not the file of the first use"):
+    with pytest.raises(UserError, match="not the file that .* records"):
         fetch(made, tmp_path, progress=False)
     assert len(images(tmp_path / "mine")) == 5
     web.files["s.zip"] = data
@@ -262,8 +262,8 @@ def test_images_are_checked_against_their_index(tmp_path, monkeypatch, hashed):
     verify(tmp_path)  # no card: taken as it is
 
 
-def test_the_inventory_names_state_size_and_licence(tmp_path, web):
-    manifest(tmp_path, archive(web, "s.zip", size=3_100_000_000), BY_HAND, licence="MIT", gated=True)
+def test_the_inventory_names_state_size_and_license(tmp_path, web):
+    manifest(tmp_path, archive(web, "s.zip", size=3_100_000_000), BY_HAND, license="MIT", gated=True)
     (line,), missing = inventory(tmp_path, ["mine"], [])
     assert missing
     assert line == "mine  missing  3.1 GB  MIT (gated: needs HF_TOKEN)  [framer fetch mine]"

@@ -129,7 +129,7 @@ def test_a_file_system_without_locks_is_named(clone, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("exec sleep 60", r"scontrol show config says nothing for 1 s: .* controller does not answer"),
+        ("exec sleep 60", r"scontrol show config: no answer for 1 s; .* controller does not answer"),
         ("echo 'Unable to contact slurm controller' >&2; exit 1", "scontrol show config: Unable to contact slurm"),
     ],
 )

@@ -58,7 +58,7 @@ class Desk:
         }
         members = {"LR": "sets/Mine/test_LR/", "HR": "sets/Mine/test_HR/"}
         source = {"kind": "archive", "files": [file | changes], "members": members}
-        keys = {"id": "mine", "title": "Mine", "licence": "none", "paired": True, "scale": 4, "count": 3}
+        keys = {"id": "mine", "title": "Mine", "license": "none", "paired": True, "scale": 4, "count": 3}
         (self.datasets / "mine.yaml").write_text(yaml.safe_dump({**keys, "sources": [source, *more]}))
 
     def fetch(self, **environment: str) -> tuple[int, str]:

@@ -308,7 +308,7 @@ def test_citation_and_changelog_name_the_version() -> None:
     assert PROJECT["version"] == framer.__version__
 
 
-def test_the_licence_is_the_text_of_apache() -> None:
+def test_the_license_is_the_text_of_apache() -> None:
     text = (ROOT / "LICENSE").read_text().split()
     assert text[:4] == ["Apache", "License", "Version", "2.0,"]
     assert "END OF TERMS AND CONDITIONS" in " ".join(text) and len(text) == 1581

@@ -222,7 +222,7 @@ def test_published_scores_beside_bicubic(name: str, tmp_path: Path, monkeypatch:
 
 
 def test_a_cell_that_is_not_there_says_why(study: Study):
-    with pytest.raises(UserError, match=r"pisa_sr-framer/pairs-a/osediff/lpips is n/a: LPIPS needs weights_x"):
+    with pytest.raises(UserError, match=r"pisa_sr-framer/pairs-a/osediff/lpips: n/a: LPIPS needs weights_x"):
         find(study, "pisa_sr-framer/pairs-a/osediff/lpips")
     with pytest.raises(UserError, match=r"unknown cell '\S+/psnrr', did you mean '\S+/psnr'"):
         find(study, "pisa_sr-framer/pairs-a/osediff/psnrr")

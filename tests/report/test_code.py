@@ -19,7 +19,7 @@ from framer.study.study import Study
 MANIFEST = """
 id: {id}
 title: {id}
-licence: none
+license: none
 paired: {paired}
 scale: 4
 count: 3

@@ -166,7 +166,7 @@ def test_without_a_network_it_says_so(tmp_path: Path) -> None:
 def write_manifest(folder: Path, **keys: object) -> None:
     (folder / "weights").mkdir(exist_ok=True)
     path = folder / "weights" / f"{keys['id']}.yaml"
-    path.write_text(yaml.safe_dump({"title": "Mine", "licence": "none", "gated": False} | keys))
+    path.write_text(yaml.safe_dump({"title": "Mine", "license": "none", "gated": False} | keys))
 
 
 def test_a_mirror_is_asked_when_the_first_repository_is_gone(tmp_path: Path) -> None:

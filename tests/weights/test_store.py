@@ -85,7 +85,7 @@ def manifests(folder: Path, monkeypatch: pytest.MonkeyPatch):
 
     def write(name: str, hashes: dict[str, str | None]) -> None:
         listed = [{"path": path, "at": [f"hf://a/b/{path}"], "sha256": sha256} for path, sha256 in hashes.items()]
-        manifest = {"id": name, "title": name, "licence": "none", "gated": False, "files": listed}
+        manifest = {"id": name, "title": name, "license": "none", "gated": False, "files": listed}
         (folder / f"weights/{name}.yaml").write_text(yaml.safe_dump(manifest))
 
     return write

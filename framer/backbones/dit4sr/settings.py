@@ -13,7 +13,7 @@ class DiT4SRRestore(RestoreSettings):
 
     renamed: ClassVar[Mapping[str, str]] = {"colour": "color"}
 
-    steps: int = Field(default=40, ge=1, le=1000, description="Euler steps an image")
+    steps: int = Field(default=40, ge=1, le=1000, description="Euler steps per image")
     guidance: float = Field(default=8.0, ge=1, description="classifier-free guidance; 1 for none")
     injection_scale: float = Field(default=1.2, ge=0, description="factor on what the MLPs inject")
     positive: str = Field(

@@ -29,7 +29,8 @@ def degrade_set(manifest: Manifest, datasets: Path = Path("datasets"), progress:
     """
     source = manifest.sources[0]
     if not isinstance(source, DegradedSource):
-        raise UserError(f"{datasets / manifest.id}.yaml: source is {source.kind}; run: framer fetch {manifest.id}")
+        message = f"is not 'degraded' but {source.kind!r}; run: framer fetch {manifest.id}"
+        raise UserError(message, path=f"{datasets / manifest.id}.yaml", key="sources.0.kind")
     origin = datasets / source.of
     if not (origin / CARD).is_file():
         message = f"missing, of whose photographs {manifest.id} is made; run: framer fetch {source.of}"
@@ -61,9 +62,8 @@ def _degrade_photograph(source: DegradedSource, stem: str, path: Path, out: Path
             if texture(photograph[top : top + source.crop, left : left + source.crop]) > TEXTURE
         ]
     if len(corners) < source.per_image:
-        raise UserError(
-            f"{path}: holds {len(corners)} {kind} of {source.crop}, not {source.per_image}; lower per_image"
-        )
+        message = f"has room for {len(corners)} {kind} of {source.crop}, not {source.per_image}; lower it"
+        raise UserError(message, path=path, key="per_image")
     for number, corner in enumerate(sorted(rng.permutation(len(corners))[: source.per_image])):
         top, left = corners[corner]
         hr = target(to_tensor(photograph[top : top + source.crop, left : left + source.crop]), preset)

@@ -66,7 +66,7 @@ def degrade(hr: Tensor, preset: Degradation, generator: np.random.Generator) -> 
 
 
 def target(hr: Tensor, preset: Degradation) -> Tensor:
-    """The HR image of a pair: `hr` itself, or sharpened where the preset says so."""
+    """The HR image of a pair: `hr` itself, or sharpened where the preset does so."""
     return sharpen(hr) if preset.sharpen else hr
 
 

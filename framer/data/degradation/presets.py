@@ -1,7 +1,7 @@
 """Settings of the second-order degradation: plain values, no torch, since manifests are checked against them.
 
 The pipeline is Real-ESRGAN's (Wang et al., 2021): blur, resize, noise, JPEG, twice; then a resize to the LR size with a
-sinc filter, and a JPEG, in either order. Papers differ in the ranges; `docs/data.md` says where each value is from.
+sinc filter, and a JPEG, in either order. Papers differ in the ranges; `docs/data.md` lists the source of each value.
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class Degradation:
         try:
             return PRESETS[name]
         except KeyError:
-            raise UserError(unknown("degradation preset", name, PRESETS)) from None
+            raise UserError(unknown("degradation preset", name, PRESETS), code="unknown") from None
 
 
 _UP_DOWN_KEEP = (0.2, 0.7, 0.1)
