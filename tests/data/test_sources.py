@@ -144,7 +144,7 @@ def test_an_archive_of_unknown_hash_is_bound_by_its_first_use(tmp_path, web):
     fetch(made, tmp_path, progress=False)
     (tmp_path / "mine" / "HR" / "a.png").unlink()
     web.files["s.zip"] = data + b"more"
-    with pytest.raises(UserError, match="not the file that .* records"):
+    with pytest.raises(UserError, match=r"not the file that .* records"):
         fetch(made, tmp_path, progress=False)
     assert len(images(tmp_path / "mine")) == 5
     web.files["s.zip"] = data
