@@ -171,6 +171,8 @@ def power(gain: float, effects: Effects, *, seeds: int, images: int, level: floa
 def gain_for(effects: Effects, *, seeds: int, images: int, level: float, target: float = POWER) -> float:
     """The true gain that `power` finds with probability `target`, within 2%; in the unit of the effects."""
     low, high = 0.0, effects.seed + effects.image + effects.interaction
+    if not high:
+        return 0.0  # without any spread, every gain is found
     while power(high, effects, seeds=seeds, images=images, level=level) < target:
         low, high = high, 2 * high
     while high - low > 0.02 * high:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from framer.errors import UserError
 from framer.report.cells import tables
 from framer.report.claims import baseline_of, claims
 from framer.report.comparison import ALPHA
@@ -23,7 +24,7 @@ def measured_effects(study: Study, missing: Mapping[str, str], datasets: Path) -
     """The spreads of a finished study's differences by metric: medians over its claims with several seeds.
 
     Raises:
-        UserError: scores are missing or damaged.
+        UserError: scores are missing or damaged, or no claim has several seeds and images.
     """
     found: dict[str, list[Effects]] = {}
     for claim in (one for ones in claims(study, tables(study, missing, datasets, Ledger()), Ledger()) for one in ones):
@@ -35,6 +36,9 @@ def measured_effects(study: Study, missing: Mapping[str, str], datasets: Path) -
             of_seeds = max(0.0, float(values.mean(1).var(ddof=1)) - both / images)
             of_images = max(0.0, float(values.mean(0).var(ddof=1)) - both / seeds)
             found.setdefault(claim.ours.metric.name, []).append(Effects(*np.sqrt([of_seeds, of_images, both])))
+    if not found:
+        message = "no claim has scores of several seeds and images, from which spreads could be taken"
+        raise UserError(message, path=study.path, key="--spreads", code="missing")
     return {
         name: (Effects(*(float(np.median([getattr(one, part) for one in ones])) for part in _PARTS)),)
         for name, ones in found.items()
