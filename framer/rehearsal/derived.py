@@ -101,7 +101,7 @@ def _write_sets(study: Study, backbone: str, datasets: Path) -> None:
         manifest = {
             "id": name,
             "title": "Noise, for a rehearsal",
-            "licence": "none: noise",
+            "license": "none: noise",
             "paired": len(parts) > 1,
             "scale": SCALE,
             "count": IMAGES,

@@ -231,7 +231,7 @@ def supplied_content(wildcards):
 
 
 def supplied_source(wildcards):
-    """The option of `framer import-images` that says where the images are from, as far as the study says it."""
+    """The option of `framer import-images` with the source of the images, where the study has it."""
     source = study.arms[wildcards.row].source
     return f"--source {shlex.quote(str(source))}" if source else ""
 
