@@ -14,7 +14,7 @@ from torch import Tensor
 
 from framer.backbones.base import Backbone
 from framer.backbones.state_dict import load_exactly
-from framer.data.pairs import Epochs, endless
+from framer.data.pairs import Epochs, TrainingPairs, endless
 from framer.errors import TrainingInterrupted
 from framer.provenance.cards import CARD
 from framer.provenance.hashing import derive_seed
@@ -134,7 +134,7 @@ class Training:
         seeds = {axis: derive_seed(seed, stage) for axis, seed in job.seeds.items()}
         order = Epochs(job.data.pairs, seeds["data"]) if job.data.pairs else endless
         drawn = job.data.seed if job.data.pairs else seeds["data"]
-        pairs = (
+        pairs: TrainingPairs | EncodedStream = (
             EncodedStream(task.encoded, order)
             if task.encoded
             else training_pairs(job.data, task.data, settings.crop, drawn, order)
