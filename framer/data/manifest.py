@@ -50,13 +50,13 @@ class EmbeddedSource(SourceBase):
 
 
 class Photograph(Strict):
-    """A file of a package of the operating system, with its own author and licence."""
+    """A file of a package of the operating system, with its own author and license."""
 
     file: Annotated[str, Matching(r"^([\w-]+/)*[\w.-]+\.[a-z]+$", "a path below the folder of the packages")]
     size: int = Field(gt=0, description="bytes")
     sha256: Sha256
     author: str = Field(description="who holds the copyright, by the package's own file")
-    licence: str = Field(description="as that file says")
+    license: str = Field(description="as in that file")
 
     @property
     def stem(self) -> str:

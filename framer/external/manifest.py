@@ -62,7 +62,7 @@ class MethodManifest(Strict):
 
     id: Name = Field(description="equal to the file's stem")
     title: str
-    licence: str
+    license: str
     repository: str = Field(description="what git clones")
     commit: Annotated[str, Matching(r"^[0-9a-f]{40}$", "40 hexadecimal digits")]
     environment: Environment

@@ -41,7 +41,7 @@ def wallpapers(tmp_path: Path) -> Manifest:
             "size": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
             "author": "N",
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
         }
         splits[split] = [{"file": f"nature/{path.name}"} | facts]
     source = {"kind": "packages", "packages": ["walls-1.0"], "folder": "usr/share/backgrounds"}
@@ -50,7 +50,7 @@ def wallpapers(tmp_path: Path) -> Manifest:
 
 
 def written(datasets: Path, name: str, **changes: object) -> Manifest:
-    keys = {"id": name, "title": name, "licence": "none", "scale": 4} | changes
+    keys = {"id": name, "title": name, "license": "none", "scale": 4} | changes
     (datasets / f"{name}.yaml").write_text(yaml.safe_dump(keys))
     return Manifest.load(name, datasets)
 

@@ -14,7 +14,7 @@ from tests.fixtures.clone import ROOT
 MINE = {
     "id": "mine",
     "title": "Mine",
-    "licence": "none",
+    "license": "none",
     "repository": "https://example.com/mine",
     "commit": "0" * 40,
     "environment": {"kind": "venv", "requirements": "mine.txt"},
