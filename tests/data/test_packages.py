@@ -100,5 +100,5 @@ def test_textured_crops_leave_out_the_flat_part(wallpapers, tmp_path):
     assert min(map(texture, crops)) > TEXTURE
 
     more = written(tmp_path, "more", sources=[DEGRADED | {"per_image": 5, "crops": "textured"}], paired=True, count=5)
-    with pytest.raises(UserError, match="holds 4 textured crops of 64, not 5"):
+    with pytest.raises(UserError, match="room for 4 textured crops of 64, not 5"):
         degrade_set(more, tmp_path, progress=False)
