@@ -3,7 +3,7 @@
 from framer.dag.scope import Scope
 from framer.provenance.cards import CARD
 from framer.study.analysis_jobs import figures as analysis_figures
-from framer.study.layout import OF_STUDIES, TABLES, WEIGHTS
+from framer.study.layout import TABLES, WEIGHTS
 
 
 def results(scope: Scope) -> list[str]:
@@ -61,5 +61,5 @@ def tables(scope: Scope, *kinds: str) -> list[str]:
 
 def figures(scope: Scope, *kinds: str) -> list[str]:
     """The files of all figures, of kinds svg and pdf."""
-    names = (*OF_STUDIES, *analysis_figures(scope.study, scope.missing))
+    names = (*scope.study.figures, *analysis_figures(scope.study, scope.missing))
     return [scope.study.paths.figure(name, kind).as_posix() for kind in kinds for name in names]

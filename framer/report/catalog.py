@@ -1,6 +1,6 @@
 """Which tables and figures there are, and what they show in words: nobody needs to make one to say it."""
 
-from framer.study.layout import EARLY, OF_STUDIES
+from framer.study.layout import EARLY
 from framer.study.study import Study
 
 OF_BACKBONES = {
@@ -19,4 +19,4 @@ def captions(study: Study) -> dict[str, str]:
         for name, text in OF_BACKBONES.items()
         for backbone in study.config.backbones
     }
-    return OF_STUDIES | of_backbones
+    return study.figures | of_backbones

@@ -53,6 +53,7 @@ def render(study: Study, out: Path, missing: dict[str, str] | None = None, datas
         "curves": lambda: curves(study),
         "spectra": lambda: spectra(study, datasets),
     }
+    drawn = {name: draw for name, draw in drawn.items() if name in study.figures}
     for name, source in analysis_jobs.figures(study, missing or {}).items():
         if (source.parent / CARD).is_file():  # it is written last
             drawn[name] = partial(analysis_figures.draw, study, source.parent.name, source)

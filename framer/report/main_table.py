@@ -19,16 +19,17 @@ def caption(table: Table) -> str:
 
 def reading(table: Table) -> str:
     """How the cells were made and what the marks mean."""
-    seeds = max(
-        (cell.n_seeds for section in table.sections for line in section.methods for cell in line.cells), default=0
-    )
+    cells = [cell for section in table.sections for line in section.methods for cell in line.cells]
+    trained = [cell.n_seeds for cell in cells if any(seed is not None for seed in cell.seeds)]
+    seeds = max(trained, default=0)
     means = "Means over images"
     if seeds == 1:
         means += ", from one training seed: a difference holds for these checkpoints only"
     elif seeds > 1:
         means += f", then over {seeds} training seeds; the marks are about these checkpoints"
+    controls = " Controls are not methods and are never marked." * any(section.controls for section in table.sections)
     known = second_hand(published for cell in table.cells for published in cell.published)
-    return f"{means}. {marks_text()} Controls are not methods and are never marked.{known}"
+    return f"{means}. {marks_text()}{controls}{known}"
 
 
 def second_hand(printed: Iterable[Published]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from framer.external.manifest import MethodManifest
 from framer.study.arms import ArmConfig
-from framer.study.layout import Paths
+from framer.study.layout import OF_STUDIES, OF_TRAINING, Paths
 from framer.study.schema import BackboneConfig, StudyConfig
 
 OWN_BASES = ("tiny", "random")
@@ -69,6 +69,11 @@ class StudyGrid:
     def runs(self) -> list[str]:
         """The rows that are trained; a row that restores with another's model is none."""
         return [row.id for row in self.rows.values() if row.run == row.id]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The figures of `OF_STUDIES` that have something to show here, each with its caption."""
+        return {name: text for name, text in OF_STUDIES.items() if self.runs or name not in OF_TRAINING}
 
     @property
     def released(self) -> dict[str, str]:

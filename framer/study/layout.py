@@ -144,5 +144,7 @@ OF_STUDIES = {
     "spectra": "Radial power of SR over that of HR; dotted: the highest frequency of LR.",
 }
 """The figures of every study, each with its caption."""
+OF_TRAINING = ("scatter", "curves")
+"""Those that only a study has that trains."""
 WEIGHTS = ("card.json", "model.safetensors", "config.json", "log.csv")
 """The files of a base or a trained run."""

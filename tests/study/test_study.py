@@ -319,3 +319,9 @@ def test_a_batch_must_be_spread_evenly_over_the_gpus(tmp_path: Path) -> None:
         else:
             with pytest.raises(UserError, match=words):
                 Study.load(path, DATASETS)
+
+
+def test_a_study_that_trains_nothing_has_no_figure_of_training(smoke: Study) -> None:
+    methods = Study.load(ROOT / "config" / "methods.yaml", DATASETS)
+    assert not methods.runs
+    assert set(smoke.figures) - set(methods.figures) == {"scatter", "curves"}
