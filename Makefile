@@ -5,6 +5,7 @@
 # make smoke-test   checks what make smoke made
 # make micro-test   the paper study in small: every rule and every recipe
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
+# make bases   the tiny bases of weights/tiny anew, from the photographs of free-photos
 # make bench   speeds of loss, trainer, scoring, degradation and of commands without torch; fails where a target is missed
 # make lint    formatters, linters, types
 # make lock    re-make requirements.lock and environment.yml from pyproject.toml; UPGRADE=--upgrade for newer versions
@@ -18,7 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 .DEFAULT_GOAL := smoke
-.PHONY: smoke smoke-test test slow-test fuzz micro-test slurm-test bench lint lock messages schema
+.PHONY: smoke smoke-test test slow-test fuzz micro-test slurm-test bases bench lint lock messages schema
 
 # uv installs itself first, from its own hashed entry in the lock, and then everything else.
 .venv/.ready: requirements.lock pyproject.toml
@@ -55,6 +56,13 @@ smoke-test: smoke
 # The paper study in small, to its end: every rule and every recipe.
 micro-test: .venv/.ready
 	$(BIN)/python -m pytest -n 0 tests/micro
+
+# Pretrains the tiny bases of weights/tiny anew, an hour or two of CPU. Needed by nobody: studies use the files as they are.
+bases: .venv/.ready
+	for base in pisa_sr dit4sr; do \
+	  $(BIN)/framer pretrain --study config/bases.yaml --base $$base --out results/bases/bases/$$base && \
+	  $(BIN)/python -m framer.runs.shipped results/bases/bases/$$base weights/tiny/$$base || exit 1; \
+	done
 
 slurm-test: .venv/.ready
 	$(BIN)/python -m pytest -n 0 -rs tests/slurm

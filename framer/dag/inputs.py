@@ -6,7 +6,6 @@ from pathlib import Path
 from framer.dag.scope import Scope
 from framer.external.manifest import cards
 from framer.provenance.cards import CARD
-from framer.study.grid import OWN_BASES
 from framer.study.jobs import PretrainJob
 from framer.study.layout import dataset_card, model_captions
 from framer.study.study import Study
@@ -102,10 +101,8 @@ def restoring_captions(study: Study, row: str, set_id: str) -> list[str]:
 
 
 def base(study: Study, run: str) -> str:
-    """Folder of the base that a run starts from: trained by the study, or published weights for all studies."""
-    row = next(row.id for row in study.rows.values() if row.run == run)
-    published = study.config.backbones[str(study.arm(row).backbone)].base
-    return (study.paths.base(study.base_of(row)) if published in OWN_BASES else pipeline(published)).as_posix()
+    """Folder of the base that a run starts from."""
+    return study.base_folder(next(row.id for row in study.rows.values() if row.run == run)).as_posix()
 
 
 def encoding_base(study: Study, backbone: str) -> str:

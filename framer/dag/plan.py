@@ -17,7 +17,7 @@ from framer.dag.scope import Scope
 from framer.data.degradation.presets import SCALE
 from framer.data.images import INDEX, Entry, read_index
 from framer.study.jobs import PretrainJob
-from framer.study.layout import DATASETS, EARLY_IMAGES, LOGS
+from framer.study.layout import DATASETS, EARLY_IMAGES, LOGS, TINY_BASES
 
 CROP = 512
 """Side of the training images of the speeds at full size."""
@@ -61,7 +61,8 @@ class Plan:
         runs, released = scope.runs, scope.released
         captions = self._captions()
         bases = {Path(inputs.base(self.study, run)) for run in [*runs, *released]}
-        published = {base.name for base in bases if not base.is_relative_to(self.study.out)}
+        here = (self.study.out, TINY_BASES)
+        published = {base.name for base in bases if not any(map(base.is_relative_to, here))}
         published |= {Path(file).parent.name for file in captions}
         weights = {*scope.needed_weights, *self.study.published.values()}
         fetched_weights = [name for name in weights if scope.weights.standing(name) == "wanted"]

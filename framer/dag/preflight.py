@@ -11,7 +11,7 @@ from framer.provenance.cards import CARD
 from framer.scoring.protocols import Protocol
 from framer.study.availability import how_to_supply
 from framer.study.grid import OWN_BASES
-from framer.study.layout import DATASETS
+from framer.study.layout import DATASETS, TINY_BASES
 from framer.weights.manifest import WeightsManifest
 from framer.weights.store import pipeline
 
@@ -36,6 +36,20 @@ def check_strict(scope: Scope) -> None:
     if weights := scope.weights.missing(scope.needed_weights):
         message = f"weights are missing: {next(iter(weights.values()))}"
         raise UserError(message, path=study.path, key="strict", code="missing")
+
+
+def check_bases(scope: Scope) -> None:
+    """Refuse a study that starts from a pretrained tiny base which is not here.
+
+    Raises:
+        UserError: code "missing".
+    """
+    study = scope.study
+    for run in study.runs:
+        folder = study.base_folder(run)
+        if folder.is_relative_to(TINY_BASES) and not (folder / CARD).is_file():
+            message = f"no tiny base comes for this backbone ({folder} is missing); say how to pretrain it"
+            raise UserError(message, path=study.path, key=f"backbones.{folder.name}.pretrain", code="missing")
 
 
 def warnings(scope: Scope) -> list[str]:

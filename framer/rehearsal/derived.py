@@ -73,7 +73,7 @@ def _config(study: Study, backbone: str, images: int) -> dict[str, Any]:
         given["train"][stage] |= {"steps": 2 if len(stages) == 1 and number == 0 else 1, "batch": images}
         given["train"][stage] |= {"accumulate": 1, "warmup": 0}
     if tiny:
-        given["pretrain"] |= {"steps": 1, "warmup": 0}
+        given["pretrain"] = {**given.get("pretrain", given["train"][stages[0]]), "steps": 1, "warmup": 0}
     return {
         "title": f"Rehearsal of {backbone} of: {study.config.title}",
         "seed": study.config.seed,

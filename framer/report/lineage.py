@@ -18,9 +18,8 @@ from framer.provenance.cards import CARD
 from framer.provenance.hashing import digest
 from framer.scoring.protocols import Metric
 from framer.scoring.score_file import Scores
-from framer.study.grid import OWN_BASES
 from framer.study.study import Study
-from framer.weights.store import files, pipeline
+from framer.weights.store import files
 
 Tree = dict[str, Any]
 MISSING = "not on this machine"
@@ -80,10 +79,7 @@ class Lineage:
         if isinstance(tree.get("job"), dict):
             tree["job"] = _without(tree["job"], "heldout")
         tree["payload"] = _without(card["payload"], *WATCHED)
-        base = self.study.config.backbones[str(self.study.arm(row).backbone)].base
-        own = base in OWN_BASES
-        folder = self.study.paths.base(self.study.base_of(row)) if own else pipeline(base)
-        below = _card(folder / CARD)
+        below = _card(self.study.base_folder(row) / CARD)
         if below is not None:
             below = _without(below, "kind")
             below["payload"] = _without(below["payload"], *WATCHED)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from framer.external.manifest import MethodManifest
 from framer.study.arms import ArmConfig
-from framer.study.layout import OF_STUDIES, OF_TRAINING, Paths
+from framer.study.layout import OF_STUDIES, OF_TRAINING, TINY_BASES, Paths
 from framer.study.schema import BackboneConfig, StudyConfig
+from framer.weights.store import pipeline
 
 OWN_BASES = ("tiny", "random")
 """Bases that need no download."""
@@ -136,9 +137,22 @@ class StudyGrid:
 
     @property
     def bases(self) -> list[str]:
-        """The bases that the study makes itself; published ones are fetched."""
-        own = [run for run in self.runs if self.config.backbones[str(self.arm(run).backbone)].base in OWN_BASES]
-        return list(dict.fromkeys(self.base_of(run) for run in own))
+        """The bases that the study makes itself; published ones are fetched, and pretrained tiny ones are here."""
+        return list(dict.fromkeys(self.base_of(run) for run in self.runs if self.makes_base(run)))
+
+    def makes_base(self, run: str) -> bool:
+        """Whether the study makes the base of a run: one with random weights, or a tiny one that it pretrains."""
+        arm = self.arm(run)
+        config = self.config.backbones[str(arm.backbone)]
+        return config.base == "random" or (config.base == "tiny" and (arm.untrained or config.pretrain is not None))
+
+    def base_folder(self, run: str) -> Path:
+        """The folder of the base that a run starts from, which studies share unless they make it."""
+        if self.makes_base(run):
+            return self.paths.base(self.base_of(run))
+        name = str(self.arm(run).backbone)
+        base = self.config.backbones[name].base
+        return TINY_BASES / name if base == "tiny" else pipeline(base)
 
     def arm(self, row: str) -> ArmConfig:
         """The arm whose model restores a row."""

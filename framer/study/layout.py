@@ -13,6 +13,8 @@ DATASETS = Path("datasets")
 LOGS = Path("logs")
 SUPPLIED = Path("supplied")
 CAPTIONS = Path("captions")
+TINY_BASES = Path("weights", "tiny")
+"""The pretrained tiny bases that come with the project, one folder a backbone."""
 
 
 @dataclass(frozen=True)

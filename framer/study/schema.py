@@ -111,7 +111,9 @@ class BackboneConfig(Strict):
     )
     data: DataConfig
     captions: CaptionsConfig | None = None
-    pretrain: Optimisation | None = Field(None, description="how a tiny base is trained; omitted for a published base")
+    pretrain: Optimisation | None = Field(
+        None, description="how a tiny base is trained; default: weights/tiny/BACKBONE, which was"
+    )
     train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
     numerics: Numerics = Numerics()
     settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
@@ -201,8 +203,8 @@ class StudyConfig(Strict):
             if tuple(backbone.train) != cls.stages[: len(backbone.train)]:
                 order = ", ".join(cls.stages)
                 raise ValueError(f"backbones.{name}.train: the stages are {order}, in this order from the first on")
-            if (backbone.base == "tiny") != (backbone.pretrain is not None):
-                raise ValueError(f"backbones.{name}.pretrain: needed for base 'tiny', and for no other")
+            if backbone.pretrain is not None and backbone.base != "tiny":
+                raise ValueError(f"backbones.{name}.pretrain: for base 'tiny' alone")
         return self
 
     @property

@@ -10,6 +10,7 @@ from framer.method import Recipe
 from framer.provenance.hashing import derive_seed
 from framer.report.claims import baseline_of
 from framer.study.availability import not_available
+from framer.study.layout import TINY_BASES
 from framer.study.schema import StudyConfig
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
@@ -70,7 +71,6 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["protocols"], ["osedif"], ["protocols", "did you mean 'osediff'"]),
         (["metrics"], ["psnrr"], ["metrics", "did you mean 'psnr'"]),
         (["backbones", "dit4sr", "data", "degradation"], "pisasr", ["degradation", "did you mean 'pisa_sr'"]),
-        (["backbones", "dit4sr", "pretrain"], None, ["backbones.dit4sr.pretrain"]),
         (["seeds"], [0, 0], ["seeds"]),
         (["seeds"], [-1], ["seeds.0", "greater than or equal to 0"]),
         (["backbones", "pisa_sr", "train", "pixel", "lr"], float("inf"), ["train.pixel.lr", "finite"]),
@@ -222,6 +222,17 @@ def test_an_untrained_arm_trains_nothing(smoke: Study) -> None:
     assert smoke.base_of("dit4sr-untrained-s0") == "dit4sr-untrained"
     assert smoke.pretrain_job("dit4sr-untrained").stages["base"].steps == 0
     assert smoke.train_job("dit4sr-untrained-s0").stages["control"].steps == 0
+
+
+def test_a_tiny_base_that_is_not_pretrained_here_comes_with_the_project(tmp_path: Path) -> None:
+    pretrained, shipped = (["backbones", "pisa_sr", "pretrain"], STAGE), (["backbones", "dit4sr", "pretrain"], None)
+    study = Study.load(spoilt(tmp_path, pretrained, shipped), DATASETS)
+    assert study.bases == ["pisa_sr", "dit4sr-untrained"]
+    assert study.base_folder("dit4sr-framer-s0") == TINY_BASES / "dit4sr"
+    assert study.base_folder("dit4sr-untrained-s0") == study.paths.base("dit4sr-untrained")
+    assert study.base_folder("pisa_sr-framer-s0") == study.paths.base("pisa_sr")
+    with pytest.raises(UserError, match=r"backbones\.pisa_sr\.pretrain: for base 'tiny' alone"):
+        Study.load(spoilt(tmp_path, pretrained, (["backbones", "pisa_sr", "base"], "random")), DATASETS)
 
 
 ABLATED = (["ablations"], {"pisa_sr": {"recipes": ["released", "l2", "cutoff_0.1"], "seeds": [4]}})

@@ -23,6 +23,7 @@ preflight.prepend_environment()
 try:
     scope = Scope.open(config)
     preflight.check_strict(scope)
+    preflight.check_bases(scope)
     if workflow.is_main_process:
         for line in preflight.warnings(scope):
             logger.warning(line)
