@@ -33,7 +33,7 @@ CORES ?= all
 	@touch $@
 
 smoke: .venv/.ready
-	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --config study=smoke
+	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --config study=smoke || { $(BIN)/framer doctor; exit 1; }
 	@echo "Tables: results/smoke/tables   Report: results/smoke/report.html"
 
 # What has targets of its own below is left out.

@@ -19,10 +19,11 @@ def rehearse(args: argparse.Namespace) -> None:
     from framer.study.study import Study
 
     study = Study.load(args.study, args.datasets)
-    names = args.backbone or list(study.config.backbones)
+    trained = [name for name, config in study.config.backbones.items() if config.train]
+    names = args.backbone or trained
     for name in names:
-        if name not in study.config.backbones:
-            message = unknown("backbone", name, study.config.backbones)
+        if name not in trained:
+            message = unknown("trained backbone", name, trained)
             raise UserError(message, path=args.study, key="--backbone", code="unknown")
     if args.batch is not None and args.batch < 1:
         raise UserError("at least one image is needed", key=f"--batch {args.batch}")

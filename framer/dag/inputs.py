@@ -91,7 +91,7 @@ def captions(study: Study, backbone: str, sets: Iterable[str]) -> list[str]:
 
 def training_captions(study: Study, backbone: str) -> list[str]:
     """`captions` of the sets that a backbone trains on."""
-    return captions(study, backbone, study.config.backbones[backbone].data.sets)
+    return captions(study, backbone, study.config.backbones[backbone].training_sets)
 
 
 def restoring_captions(study: Study, row: str, set_id: str) -> list[str]:
@@ -113,7 +113,8 @@ def encoding_base(study: Study, backbone: str) -> str:
 def encoded(study: Study, run: str) -> list[str]:
     """Folder of the encoded pairs that a run trains on; none where the study does not encode them."""
     arm = study.arm(run)
-    wanted = study.config.backbones[str(arm.backbone)].data.encode and not arm.untrained
+    data = study.config.backbones[str(arm.backbone)].data
+    wanted = data is not None and data.encode and not arm.untrained
     return [study.paths.encoded(str(arm.backbone)).as_posix()] if wanted else []
 
 

@@ -33,7 +33,7 @@ def captions(study: Study, backbone: str | None, sets: Iterable[str]) -> str | N
 
 def training_captions(study: Study, backbone: str) -> str | None:
     """`captions` of the sets that a backbone trains on."""
-    return captions(study, backbone, study.config.backbones[backbone].data.sets)
+    return captions(study, backbone, study.config.backbones[backbone].training_sets)
 
 
 def restoring_captions(study: Study, row: str, set_id: str) -> str | None:

@@ -64,7 +64,7 @@ def _config(study: Study, backbone: str, images: int) -> dict[str, Any]:
     tiny = config.base == "tiny"
     given |= {"base": "tiny" if tiny else "random", "gpus": 1}
     given["data"] |= {"sets": [PHOTOS], "crops": "any"}
-    if config.data.pairs:
+    if config.data and config.data.pairs:
         given["data"]["pairs"] = images
     given.pop("captions", None)
     stages = [*config.train]

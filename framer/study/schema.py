@@ -109,15 +109,24 @@ class BackboneConfig(Strict):
             description="'tiny', 'random' (full size, for measuring), or a diffusers pipeline on the hub, owner/name",
         )
     )
-    data: DataConfig
+    data: DataConfig | None = Field(
+        None, description="what arms are trained on; omitted where all have published weights"
+    )
     captions: CaptionsConfig | None = None
     pretrain: Optimisation | None = Field(
         None, description="how a tiny base is trained; default: weights/tiny/BACKBONE, which was"
     )
-    train: dict[str, Optimisation] = Field(min_length=1, description="how the arms are trained, a stage at a time")
+    train: dict[str, Optimisation] = Field(
+        default={}, description="how arms are trained, a stage at a time; with `data`"
+    )
     numerics: Numerics = Numerics()
     settings: dict[str, Any] = Field(default={}, description="see framer.backbones.settings")
     gpus: int = Field(1, ge=1, description="that a training asks a cluster for; no part of what is trained")
+
+    @property
+    def training_sets(self) -> list[str]:
+        """The sets of `data`; none where nothing is trained."""
+        return self.data.sets if self.data else []
 
     @model_validator(mode="after")
     def _spread_evenly(self) -> "BackboneConfig":
@@ -197,6 +206,9 @@ class StudyConfig(Strict):
                             settings.check(config.recipe.recipe)
             except UserError as error:
                 raise ValueError(f"{where}: {error}") from None
+            if (backbone.data is None) != (not backbone.train):
+                given, other = ("train", "data") if backbone.train else ("data", "train")
+                raise ValueError(f"backbones.{name}.{other}: needed with {given}; omit both where nothing is trained")
             for stage in backbone.train:
                 if stage not in cls.stages:
                     raise ValueError(f"backbones.{name}.train: {unknown('stage', stage, cls.stages)}")
@@ -278,6 +290,10 @@ class StudyConfig(Strict):
                 raise ValueError(f"arms.{name}.sets: {unknown('test set', extra, self.sets)}")
             if arm.backbone and arm.backbone not in self.backbones:
                 raise ValueError(f"arms.{name}.backbone: {unknown('backbone', arm.backbone, self.backbones)}")
+            if arm.backbone and not arm.checkpoint and not self.backbones[arm.backbone].train:
+                raise ValueError(
+                    f"arms.{name}: is trained; give backbones.{arm.backbone} data and train, or a checkpoint"
+                )
             if arm.of is not None:
                 if arm.of not in self.arms or self.arms[arm.of].backbone is None:
                     with_model = [key for key, other in self.arms.items() if other.backbone]

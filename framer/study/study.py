@@ -66,7 +66,7 @@ class Study(StudyGrid):
             raise UserError(message, path=path, key="analysis.set")
         for backbone, settings in config.backbones.items():
             key = f"backbones.{backbone}.data.sets"
-            for name in settings.data.sets:
+            for name in settings.training_sets:
                 if load(key, name).training_folder is None:
                     raise UserError(f"{name} has no HR images to train on; name a training set", path=path, key=key)
                 if name in config.sets:
@@ -157,7 +157,7 @@ class Study(StudyGrid):
         Raises:
             UserError: the study has no such backbone, or does not encode its pairs.
         """
-        encoded = [name for name, config in self.config.backbones.items() if config.data.encode]
+        encoded = [name for name, config in self.config.backbones.items() if config.data and config.data.encode]
         if backbone not in encoded:
             raise UserError(unknown("backbone with data.encode", backbone, encoded), path=self.path, code="unknown")
         config = self.config.backbones[backbone]
@@ -208,6 +208,7 @@ class Study(StudyGrid):
 
     def _data(self, backbone: str) -> TrainingData:
         data = self.config.backbones[backbone].data
+        assert data is not None, "of a backbone that is trained"
         seed = derive_seed(self.config.seed, "pairs", backbone) if data.pairs else 0
         return TrainingData(tuple(data.sets), data.degradation, data.pairs, seed, data.crops, data.augmentation)
 

@@ -76,6 +76,7 @@ def spoilt(tmp_path: Path, *edits) -> Path:
         (["backbones", "pisa_sr", "train", "pixel", "lr"], float("inf"), ["train.pixel.lr", "finite"]),
         (["backbones", "pisa-sr"], {}, ["backbones.pisa-sr"]),
         (["backbones", "dit4sr", "train"], {}, ["backbones.dit4sr.train"]),
+        (["backbones", "dit4sr"], {"base": "owner/name"}, ["arms.dit4sr-baseline", "data and train, or a checkpoint"]),
         (["backbones", "dit4sr", "train", "controll"], STAGE, ["train", "did you mean 'control'"]),
         (["backbones", "dit4sr", "settings", "restore", "step"], 1, ["backbones.dit4sr.settings: restore", "'steps'"]),
         (["arms", "dit4sr-framer", "settings"], {"kee": 1}, ["arms.dit4sr-framer.settings", "unknown key 'kee'"]),

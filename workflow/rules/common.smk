@@ -293,6 +293,7 @@ def analyse_code(wildcards):
 
 # rehearse.smk
 
+trained_backbones = [name for name, config in study.config.backbones.items() if config.train]
 REHEARSED = paths.rehearsal("{backbone}") / "rehearsal.md"
 
 

@@ -9,7 +9,7 @@ rule rehearsal:
     log:
         paths.log("rehearse", "{backbone}"),
     wildcard_constraints:
-        backbone=one_of(study.config.backbones),
+        backbone=one_of(trained_backbones),
     conda:
         "../../environment.yml"
     threads: threads_of_study
@@ -28,7 +28,7 @@ rule rehearsal:
 
 rule rehearse:
     input:
-        expand(REHEARSED, backbone=list(study.config.backbones)),
+        expand(REHEARSED, backbone=trained_backbones),
     localrule: True
     message:
         "The reports are {input}"
