@@ -64,14 +64,14 @@ print("HEAVY", *sorted({"torch", "numpy", "pandas", "scipy", "pydantic", "yaml",
     [
         (["fetch", "photoz"], ["photoz", "did you mean 'photos'"]),
         (["pretrain", "--study", "config/smoke.yml", "--base", "pisa_sr", "--out", "x"], ["config/smoke.yml"]),
-        (["pretrain", "--study", "config/smoke.yaml", "--base", "pisa", "--out", "x"], ["'pisa'", "pisa_sr"]),
+        (["pretrain", "--study", "config/micro.yaml", "--base", "pisa", "--out", "x"], ["'pisa'", "pisa_sr"]),
         (
             ["train", "--study", "config/smoke.yaml", "--run", "pisa_sr-framer", "--base", "b", "--out", "x"],
             ["'pisa_sr-framer'", "did you mean 'pisa_sr-framer-s0'"],
         ),
         (
-            ["pretrain", "--study", "config/smoke.yaml", "--base", "pisa_sr", "--out", "x", "--expect", "0"],
-            ["config/smoke.yaml", "changed after", "run snakemake again"],
+            ["pretrain", "--study", "config/micro.yaml", "--base", "pisa_sr", "--out", "x", "--expect", "0"],
+            ["config/micro.yaml", "changed after", "run snakemake again"],
         ),
         (["restore", "--checkpoint", "nowhere", "--lr", "datasets", "--out", "x"], ["datasets"]),
         (["restore", "--checkpoint", "bicubic", "--lr", "nowhere", "--out", "x"], ["nowhere"]),

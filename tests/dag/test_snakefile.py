@@ -24,7 +24,7 @@ PAPER_SETS = ["realsr-crop128", "drealsr-crop128", "reallr200-full", "reallq250"
 
 
 ONCE = {"all": 1, "figures": 1, "tables": 1, "report": 1}
-SMOKE = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 3, "train": 5, "restore": 6, "bicubic": 1, "score": 7}
+SMOKE = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 1, "train": 5, "restore": 6, "bicubic": 1, "score": 7}
 SMOKE |= {"weights": 2}
 MICRO = ONCE | {"fetch": 1, "degrade": 1, "pretrain": 2, "train": 33, "restore": 33, "bicubic": 1, "score": 34}
 MICRO |= {"weights": 1, "encode": 1, "analyse": 2, "cost": 1}

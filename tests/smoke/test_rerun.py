@@ -45,7 +45,7 @@ def test_again_does_nothing_and_says_so(copy: Path) -> None:
 
 def test_touching_every_file_does_nothing(copy: Path) -> None:
     soon = time.time() + 10
-    for part in ("datasets", "results", "config", "workflow", "framer", "Snakefile"):
+    for part in ("datasets", "weights", "results", "config", "workflow", "framer", "Snakefile"):
         paths = [copy / part, *(copy / part).rglob("*")] if (copy / part).is_dir() else [copy / part]
         for index, path in enumerate(paths):
             os.utime(path, (soon + index, soon + index))
@@ -113,7 +113,7 @@ def test_a_manifest_with_another_seed_makes_another_set(copy: Path) -> None:
 
 
 def test_a_setting_reaches_what_it_concerns(copy: Path) -> None:
-    edit(copy, "config/smoke.yaml", lambda text: text.replace("restore: {steps: 2,", "restore: {steps: 5,"))
+    edit(copy, "config/smoke.yaml", lambda text: text.replace("restore: {steps: 4,", "restore: {steps: 5,"))
     counts = planned(copy)
     assert counts["restore"] == counts["score"] == 4, "the rows of DiT4SR"
     assert not {"train", "pretrain", "fetch", "degrade"} & set(counts)
