@@ -6,6 +6,7 @@ the source of each.
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,14 @@ class Plan:
             self._encoding(),
             self._plain("release", len(released)),
             self._training("train", [self.study.train_job(run) for run in runs]),
-            self._restoring(),
+            self._restoring("restore", {*self.study.rows} - {*self.study.feed_forward}),
+            self._restoring("feed_forward", self.study.feed_forward),
             self._plain("method", sum(row in self.study.methods for row, _ in scope.pairs)),
+            self._plain("fetch_method", len({*self.study.methods.values()})),
+            self._plain("build_method", len({*self.study.methods.values()})),
+            Part(
+                "method", sum(row in self.study.methods for row, _ in scope.pairs), how="not known, counted as nothing"
+            ),
             self._plain("bicubic", len(interpolated)),
             self._plain("supplied", len(supplied)),
             self._scoring(),
@@ -154,19 +161,19 @@ class Plan:
                 found.append((path.stat().st_mtime, speed["seconds"], f"measured: {speed['device']}"))
         return max(found)[1:] if found else None
 
-    def _restoring(self) -> Part:
+    def _restoring(self, rule: str, rows: Collection[str]) -> Part:
         each: list[float] = []
         origins: dict[str, None] = {}
         size = 0.0
         for row, name in self.scope.pairs:
-            if loaded := self.study.restore_job(row).backbone:
+            if row in rows and (loaded := self.study.restore_job(row).backbone):
                 named = self.study.backbone(row)
                 speeds = self._speeds(loaded, named[1].base if named else "published")
                 each.append(self.table["start"] + self._count(name) * self._restored(name, speeds))
                 size += self._megapixels(name) * float(self.table["image"])
                 origins[str(speeds["how"])] = None
         longest = max(each, default=0.0)
-        return Part("restore", len(each), sum(each), longest, size, "; ".join(origins), uses_gpu("restore", self.study))
+        return Part(rule, len(each), sum(each), longest, size, "; ".join(origins), uses_gpu(rule, self.study))
 
     def _scoring(self) -> Part:
         names = [name for _, name in self.scope.pairs]  # one job for all protocols

@@ -137,7 +137,7 @@ def test_the_last_block_of_a_dit_is_its_teacher(recorded):
     similarity = found.arrays["similarity"]
     assert similarity.shape == (2, 2, 3, 3)
     assert np.allclose(similarity[:, :, -1], 1, atol=1e-5)
-    assert (similarity[:, :, :-1] < 0.9999).all()
+    assert (similarity[:, :, :-1] < 0.99999).all()
     assert not np.allclose(similarity[0], similarity[1]), "training with the loss moves the layers"
     assert "none" in found.about["heads"]
 

@@ -25,10 +25,10 @@ def test_a_study_without_backbones_is_not_tiny(tmp_path: Path) -> None:
     assert (requested("score", mine)["gpu"], requested("score", mine)["mem_mb"]) == (1, 32000)
 
 
-def test_tiny_networks_need_no_gpu_but_a_captioning_model_does() -> None:
+def test_tiny_networks_need_no_gpu_but_a_captioning_model_and_other_methods_do() -> None:
     smoke = load("smoke")
     assert smoke.tiny and not load("paper").tiny
-    assert [rule for rule in TABLE if uses_gpu(rule, smoke)] == ["caption"]
+    assert [rule for rule in TABLE if uses_gpu(rule, smoke)] == ["caption", "method"]
 
 
 def test_a_training_takes_threads_and_memory_per_gpu() -> None:
@@ -39,8 +39,9 @@ def test_a_training_takes_threads_and_memory_per_gpu() -> None:
 
 
 def test_every_rule_takes_its_resources_from_the_table() -> None:
-    """But those that fetch, which run on the login node."""
+    """But those that fetch, and the rehearsal of a training."""
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     rules = dict(re.findall(r"^rule (\w+):\n((?:[ \t].*\n|\n)+)", text, re.MULTILINE))
-    assert rules.keys() - TABLE.keys() == {"fetch", "base", "weights"}
+    others = {"fetch", "base", "weights", "fetch_method", "build_method", "rehearse", "rehearsal"}
+    assert rules.keys() - TABLE.keys() == others, "what runs on the login node, and what takes those of a training"
     assert [rule for rule in TABLE if f'requested("{rule}", study)' not in rules[rule]] == []

@@ -38,7 +38,7 @@ def photographs_of(study: Study) -> tuple[set[tuple[str, str]], set[tuple[str, s
     """(set, folder) of the photographs behind the test sets, and of those trained on."""
     sources = {name: study.manifests[name].sources[0] for name in study.config.sets}
     tested = {(source.of, source.split) for source in sources.values() if source.kind == "degraded"}
-    sets = {name for backbone in study.config.backbones.values() for name in backbone.data.sets}
+    sets = {name for backbone in study.config.backbones.values() for name in backbone.training_sets}
     return tested, {(name, str(study.manifests[name].training_folder)) for name in sets}
 
 

@@ -131,13 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
     def list_files(self) -> None:
         """What a repository holds: its description, or its tree."""
         hub = self.hub
+        if hub.refuse:
+            return self.error(*hub.refuse)
         asked = re.fullmatch(
             rf"/api/(?:models|datasets)/{re.escape(hub.repo)}/(revision|tree)/([^/?]+)(?:\?.*)?", self.path
         )
         if not asked:
             return self.error(404, "RepoNotFound")
-        if hub.refuse:
-            return self.error(*hub.refuse)
         if hub.api is not None:
             return self.send(hub.api, "application/json", True)
         what, revision = asked.groups()

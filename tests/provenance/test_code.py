@@ -104,7 +104,8 @@ def test_no_module_of_the_method_marks_a_baseline(copy: Path, module: str) -> No
     edit(copy, f"method/{module}.py", add)
     after = changed(before, ask(copy))
     assert after >= {"distil pisa_sr"}
-    assert after <= DISTILLED | ANALYSED
+    # The tables of sweeps mark the values of named recipes.
+    assert after <= DISTILLED | ANALYSED | ({"tables"} if module == "recipe" else set())
 
 
 @pytest.mark.parametrize("backbone", SETTINGS)
