@@ -47,7 +47,7 @@ def test_pairs_are_encoded_once_for_all_runs(clone: Path) -> None:
     studied(clone, data=DATA | {"pairs": 64, "encode": True})
     text = plan(clone)
     assert jobs(text)["encode"] == 1
-    assert "framer encode --study config/mine.yaml --backbone dit4sr --base results/mine/bases/dit4sr" in text
+    assert "framer encode --study config/mine.yaml --backbone dit4sr --base weights/tiny/dit4sr" in text
     trains = {line.split("--run ")[1].split()[0]: line for line in text.splitlines() if "framer train --" in line}
     encoded = {run for run, line in trains.items() if "--encoded results/mine/encoded/dit4sr" in line}
     assert encoded == {"dit4sr-baseline-s0", "dit4sr-framer-s0"}

@@ -40,12 +40,12 @@ def test_settings_are_swept_and_two_sweeps_share_a_value(tmp_path: Path) -> None
 
 
 def test_what_only_restoring_reads_trains_nothing(tmp_path: Path) -> None:
-    mine = study(tmp_path, steps={"of": "dit4sr-framer", "settings.restore.steps": [2, 5]})
+    mine = study(tmp_path, steps={"of": "dit4sr-framer", "settings.restore.steps": [4, 5]})
     row = "dit4sr-framer-steps_5-s0"
-    assert mine.sweeps == {"steps": {2: "dit4sr-framer", 5: "dit4sr-framer-steps_5"}}
+    assert mine.sweeps == {"steps": {4: "dit4sr-framer", 5: "dit4sr-framer-steps_5"}}
     assert mine.runs == study(tmp_path).runs and mine.rows[row].run == "dit4sr-framer-s0"
     plain = mine.restore_job("dit4sr-framer-s0").settings
-    assert mine.restore_job(row).settings == plain | {"steps": 5} and plain["steps"] == 2
+    assert mine.restore_job(row).settings == plain | {"steps": 5} and plain["steps"] == 4
 
 
 @pytest.mark.parametrize(
