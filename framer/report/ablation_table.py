@@ -65,6 +65,7 @@ def ablation_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
                     groups,
                     "Means over images, then over the training seeds of the block. "
                     + marks_text("its column and block"),
+                    protocol=table.protocol.name,
                 )
 
 

@@ -104,6 +104,16 @@ def cell_id(tree: Tree) -> str:
     return digest(tree)
 
 
+def image_hashes(tree: Mapping[str, Any]) -> Iterator[str]:
+    """The hash of the scored images of each part of a cell's tree, and that of their references, as lines."""
+    references = []
+    for part, of_part in tree.items():
+        if restored := of_part["scored"].get("SR"):
+            yield f"SR images, {part}: {restored}"
+        references.append(of_part["scored"].get("HR"))
+    yield from (f"HR images: {hashes}" for hashes in dict.fromkeys(filter(None, references)))
+
+
 def lines(tree: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
     """A tree as indented lines for a terminal."""
     for key, value in tree.items():

@@ -1,11 +1,12 @@
 """The tables of a study as grids: the main table, the claims, the ablations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from framer.report.cells import Cell, Line, Section, Table
 from framer.report.claims import Claim
 from framer.report.contrasts import Contrast
+from framer.report.lineage import image_hashes
 from framer.report.paper_numbers import Published
 from framer.report.render_table import Entry, Grid, Group, Row
 from framer.report.statistics import Interval
@@ -68,7 +69,8 @@ def main_grid(table: Table, title: str, claims: Sequence[Claim]) -> Grid:
             groups.append(Group("Controls", tuple(controls), continued=True))
     heading = f"{title}: {section_heading(table.sections[0])}" if one else title
     columns = ("Method", *(metric.heading for metric in table.metrics))
-    return Grid(f"main-{table.protocol.name}", heading, caption(table), columns, tuple(groups), reading(table))
+    name = table.protocol.name
+    return Grid(f"main-{name}", heading, caption(table), columns, tuple(groups), reading(table), protocol=name)
 
 
 def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
@@ -86,6 +88,7 @@ def claims_grid(table: Table, claims: Sequence[Claim], title: str) -> Grid:
         f"study bounds false verdicts at 5%. The gain's interval: {gain}."
         + second_hand(claim.published for claim in claims if claim.published),
         words=True,
+        protocol=table.protocol.name,
     )
 
 
@@ -109,6 +112,7 @@ def contrasts_grid(table: Table, contrasts: Sequence[Contrast], title: str) -> G
         "Paired differences, first minus second. Intervals and p-values are corrected together over all comparisons of "
         "the study (Holm at 5%). Over images: these checkpoints on other images; over seeds and images: the methods.",
         words=True,
+        protocol=table.protocol.name,
     )
 
 
@@ -168,12 +172,21 @@ def _by_source(cell: Cell) -> list[tuple[Published, ...]]:
 def _entry(cell: Cell) -> Entry:
     if cell.mean is None:
         return Entry(cell.text, note=cell.reason)
-    parts = [cell.metric.id, f"{cell.n_images} images", f"{cell.n_seeds} seed{'s' * (cell.n_seeds != 1)}"]
+    return Entry(cell.text, cell.tier, cell.mark_note, title="\n".join(_about(cell)))
+
+
+def _about(cell: Cell) -> Iterator[str]:
+    """What a number is and where it is from, a line each."""
+    yield cell.metric.id
+    seeds = [str(seed) for seed in cell.seeds if seed is not None]
+    of_seeds = f", seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}" if seeds else ""
+    yield f"{cell.n_images} image{'s' * (cell.n_images != 1)}{of_seeds}"
     if cell.interval:
-        parts.append(f"95% over new images {span(cell.interval, cell.metric.digits)}")
+        yield f"95% over new images {span(cell.interval, cell.metric.digits)}"
     if cell.seeds_interval:
-        parts.append(f"95% over new seeds {span(cell.seeds_interval, cell.metric.digits)}")
-    return Entry(cell.text, cell.tier, cell.mark_note, title=", ".join([*parts, f"cell {cell.id}"]))
+        yield f"95% over new seeds {span(cell.seeds_interval, cell.metric.digits)}"
+    yield f"cell {cell.id}"
+    yield from image_hashes(cell.tree)
 
 
 def _origins(found: Iterable[tuple[Cell, Sequence[Published]]]) -> str:

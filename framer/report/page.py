@@ -25,8 +25,7 @@ from framer.report.contrasts import contrasts
 from framer.report.figure_style import inline
 from framer.report.gallery import ImageScores, extremes_of, galleries
 from framer.report.paper_numbers import Ledger
-from framer.report.render_table import html as grid_html
-from framer.report.render_table import underlined
+from framer.report.sections import footnotes, tabs
 from framer.report.tables import grids_of
 from framer.study.study import Study
 
@@ -61,6 +60,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
     found = tables(study, missing, datasets, ledger)
     judged, compared = claims(study, found, ledger), contrasts(study, found)
     grids = grids_of(study, found, judged, compared, missing)
+    sections = {"verdicts": grids["claims"], "results": [*grids["main"], *grids["ablation"], *grids["cost"]]}
+    notes = footnotes(grid for of_section in sections.values() for grid in of_section)
     script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
     stems = {section.set: section.stems for section in found[0].sections}
     html = (
@@ -68,8 +69,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
         .get_template("report.html.j2")
         .render(
             study=study,
-            underlined=underlined,
-            grids={name: [(grid, Markup(grid_html(grid))) for grid in of_name] for name, of_name in grids.items()},
+            sections={name: tabs(of_section, notes) for name, of_section in sections.items()},
+            notes=list(notes),
             verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
             figures=list(_figures(study)),
             galleries=galleries(study, datasets, _image_scores(found[0]), extremes_of(judged[0], stems), out),

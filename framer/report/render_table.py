@@ -1,6 +1,6 @@
-"""A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML."""
+"""A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML, CSV as it is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
@@ -8,6 +8,7 @@ from textwrap import fill
 
 from tabulate import tabulate
 
+from framer.provenance.files import csv_text
 from framer.report.significance import Tier
 
 PAGE = 48
@@ -25,7 +26,7 @@ class Entry:
     note: str | None = None
     """A footnote."""
     title: str = ""
-    """What HTML shows when a pointer rests on it."""
+    """What HTML shows of it on demand: lines of text."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Grid:
         groups: the rows.
         reading: how the cells were made and what the marks mean.
         words: whether the columns hold words, which are left-aligned, and not numbers.
+        protocol: under which its numbers are; empty where it has nothing to do with one.
     """
 
     key: str
@@ -69,6 +71,7 @@ class Grid:
     groups: tuple[Group, ...]
     reading: str
     words: bool = False
+    protocol: str = ""
 
     @cached_property
     def notes(self) -> dict[str, int]:
@@ -157,8 +160,15 @@ def _latex_row(texts: Sequence[str]) -> str:
     return " & ".join(texts) + " \\\\"
 
 
-def html(grid: Grid) -> str:
-    """A `table` element with its footnotes in a list; every text is escaped."""
+def html(grid: Grid, notes: Mapping[str, int] | None = None) -> str:
+    """A `table` element; every text is escaped.
+
+    Args:
+        grid: the table.
+        notes: the number of each footnote, of a page that lists those of all its tables once; None for a list of its
+            own, below the table.
+    """
+    numbers = grid.notes if notes is None else notes
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in grid.columns)
     lines = [f'<table class="{"words" if grid.words else "numbers"}">', f"<thead><tr>{head}</tr></thead>"]
     for group in grid.groups:
@@ -166,12 +176,22 @@ def html(grid: Grid) -> str:
         if group.heading:
             span = len(grid.columns)
             lines.append(f'<tr><th class="group" colspan="{span}" scope="rowgroup">{escape(group.heading)}</th></tr>')
-        lines += [_html_row(row, grid) for row in group.rows]
+        lines += [_html_row(row, numbers) for row in group.rows]
         lines.append("</tbody>")
     lines.append("</table>")
-    if grid.notes:
-        lines += ['<ol class="notes">', *(f"<li>{escape(note)}.</li>" for note in grid.notes), "</ol>"]
+    if notes is None and numbers:
+        lines += ['<ol class="notes">', *(f"<li>{escape(note)}.</li>" for note in numbers), "</ol>"]
     return "\n".join(lines) + "\n"
+
+
+def csv(grid: Grid) -> str:
+    """The rows with the texts that are printed: group, label, entries, then the footnotes of the row."""
+    rows = [
+        [group.heading, row.label, *(entry.text for entry in row.entries), "; ".join(dict.fromkeys(_notes(row)))]
+        for group in grid.groups
+        for row in group.rows
+    ]
+    return csv_text(("Group", *grid.columns, "Notes"), rows)
 
 
 def underlined(reading: str) -> str:
@@ -210,18 +230,25 @@ def _markdown_row(row: Row, grid: Grid) -> list[str]:
     return [label + (f" [{grid.notes[row.note]}]" if row.note else ""), *texts]
 
 
-def _html_row(row: Row, grid: Grid) -> str:
-    def sup(note: str | None) -> str:
-        return f"<sup>{grid.notes[note]}</sup>" if note else ""
-
+def _html_row(row: Row, numbers: Mapping[str, int]) -> str:
     cells = []
     for entry in row.entries:
         kind = entry.tier.value or ("none" if entry.note else "")
-        attributes = (f' class="{kind}"' if kind else "") + (f' title="{escape(entry.title)}"' if entry.title else "")
-        cells.append(f"<td{attributes}>{escape(entry.text)}{sup(entry.note)}</td>")
-    head = f'<th scope="row">{escape(row.label)}{sup(row.note)}</th>'
+        attributes = (f' class="{kind}"' if kind else "") + _about(entry.title, entry.note)
+        cells.append(f"<td{attributes}>{escape(entry.text)}{_sup(entry.note, numbers)}</td>")
+    head = f'<th scope="row"{_about(row.note)}>{escape(row.label)}{_sup(row.note, numbers)}</th>'
     kind = ' class="minor"' if row.minor else ""
     return f"<tr{kind}>{head}{''.join(cells)}</tr>"
+
+
+def _about(*texts: str | None) -> str:
+    """What is told of a cell on demand, its footnote included."""
+    lines = "\n".join(filter(None, texts))
+    return f' title="{escape(lines)}"' if lines else ""
+
+
+def _sup(note: str | None, numbers: Mapping[str, int]) -> str:
+    return f"<sup>{numbers[note]}</sup>" if note else ""
 
 
 def _latex_label(row: Row, grid: Grid) -> str:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from framer.report.figures import render as render_figures
 from framer.report.page import render
 from framer.study.study import Study
+from tests.fixtures.finished_study import write_scores
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -78,6 +79,19 @@ class Report:
 
 
 @pytest.fixture
+def both(with_images: Study) -> Study:
+    """The study under two protocols."""
+    path = with_images.path
+    path.write_text(path.read_text().replace("[osediff]", "[osediff, framer]"))
+    study = Study.load(path)
+    for row in study.rows:
+        for set_id in study.config.sets:
+            values = {f"im_{i}.png": {"psnr": 20.0 + i, "ssim": 0.4} for i in range(8)}
+            write_scores(study.out / "scores" / row / set_id / "framer.csv", values, {"lpips": "none"}, "framer")
+    return study
+
+
+@pytest.fixture
 def report(with_images: Study, chromium: Browser) -> Iterator[Report]:
     render(with_images, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
@@ -125,9 +139,9 @@ def test_the_report_is_used(report: Report):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_width_and_scheme(with_images: Study, chromium: Browser, scheme: Literal["light", "dark"]):
-    render_figures(with_images, with_images.out / "figures", missing={"pairs-b": "pairs-b is by hand"})
-    render(with_images, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
+def test_every_width_and_scheme(both: Study, chromium: Browser, scheme: Literal["light", "dark"]):
+    render_figures(both, both.out / "figures", missing={"pairs-b": "pairs-b is by hand"})
+    render(both, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
     page = chromium.new_page(color_scheme=scheme)
     opened = Report(page)
     opened.open(Path("report.html"))
@@ -145,6 +159,53 @@ def test_every_width_and_scheme(with_images: Study, chromium: Browser, scheme: L
     assert set(opened.value(fonts)) == {opened.value("getComputedStyle(document.body).fontFamily")}
     assert opened.complaints == []
     page.close()
+
+
+def test_tables_are_used(both: Study, chromium: Browser):
+    render(both, Path("report.html"), missing={"pairs-b": "pairs-b is by hand"})
+    context = chromium.new_context(viewport={"width": 1000, "height": 700})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    opened = Report(page)
+    opened.open(Path("report.html"))
+    results = page.locator("#results")
+    tabs = results.get_by_role("tablist", name="Protocol").get_by_role("tab")
+    panels = results.locator("[role=tabpanel]")
+    assert tabs.all_inner_texts() == ["osediff", "framer"]
+    tabs.first.focus()
+    for key, shown in (("ArrowRight", "framer"), ("ArrowRight", "osediff"), ("End", "framer"), ("Home", "osediff")):
+        page.keyboard.press(key)
+        assert page.locator("[role=tab][aria-selected=true]").all_inner_texts() == [shown] * 2, "in both sections"
+        assert results.get_by_role("tabpanel").evaluate_all("all => all.map(p => p.dataset.protocol)") == [shown]
+    page.emulate_media(media="print")
+    assert panels.evaluate_all("all => all.map(p => p.checkVisibility())") == [True, True]
+    page.emulate_media(media="screen")
+
+    about = page.locator(".about")
+    number = results.get_by_role("cell", name="28.25").first
+    number.hover()
+    texts = [about.inner_text()]
+    page.mouse.move(0, 0)
+    assert about.is_hidden()
+    results.locator("table [tabindex='0']").first.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    assert opened.value("document.activeElement.textContent") == "28.25"
+    expect(number).to_have_accessible_description(" ".join(texts[0].split()))
+    texts.append(about.inner_text())
+    page.keyboard.press("Escape")
+    assert about.is_hidden()
+    assert texts[0] == texts[1]
+    for part in ("8 images, seeds 0, 1", "95% over new images (", "95% over new seeds (", "cell "):
+        assert part in texts[0]
+    assert results.locator("table").first.locator("[tabindex='0']").count() == 1, "one stop of the Tab key"
+
+    for kind, start in (("LaTeX", "\\begin{table}"), ("CSV", "Group,Method,PSNR ↑")):
+        results.get_by_role("button", name=f"Copy as {kind}").first.click()
+        results.get_by_text(f"{kind} copied").wait_for()
+        assert opened.value("navigator.clipboard.readText()").startswith(start)
+    assert opened.complaints == []
+    context.close()
 
 
 def test_keyboard_alone_reaches_everything(report: Report):

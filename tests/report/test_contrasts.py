@@ -85,7 +85,9 @@ def test_tables_and_page_have_the_comparison_and_no_claims():
     assert "Real-ESRGAN − OSEDiff, PSNR ↑" in text
     assert "against its baselines" not in text
     render_page(study, Path("report.html"))
-    assert "Others: comparisons" in Path("report.html").read_text()
+    page = Path("report.html").read_text()
+    assert "Others: comparisons" in page
+    assert "0 claims" not in page, "comparisons are none"
 
 
 def test_a_study_without_claims_has_no_empty_section():

@@ -1,5 +1,7 @@
 import base64
+import csv
 import hashlib
+import html
 import re
 from html.parser import HTMLParser
 from io import BytesIO
@@ -96,13 +98,23 @@ def test_text_is_escaped(page: str):
 
 
 def test_table(page: str):
-    assert re.search(r'<th scope="row">FRAMER_U</th><td class="next"[^>]*psnr@y-bt601-limited,c0[^>]*>28.25</td>', page)
+    about = "psnr@y-bt601-limited,c0\n8 images, seeds 0, 1\n95% over new images"
+    assert re.search(rf'<th scope="row">FRAMER_U</th><td class="next" title="{about}[^>]*\ncell [0-9a-f]{{12}}', page)
     assert re.search(r'<th scope="row">Blank</th><td title[^>]*>40.00</td>', page)
-    main = page[page.index('id="results"') :]
-    main = main[: main.index("</section>")]
-    assert main.count('<td class="none">n/a<sup>1</sup></td>') == 4
-    assert main.count('<td class="none">n/a<sup>2</sup></td>') == 4 * 3
-    assert "<li>pairs-b is by hand.</li>" in page
+    notes = re.findall(r"<li>(.*)\.</li>", page[page.index('id="notes"') :])
+    main = page[page.index('id="results"') : page.index('id="notes"')]
+    assert "<li>" not in main, "each footnote once, below all tables"
+    for text, count in (("LPIPS needs weights_x", 4), ("pairs-b is by hand", 4 * 3)):
+        number = notes.index(text) + 1
+        assert main.count(f'<td class="none" title="{text}">n/a<sup>{number}</sup></td>') == count
+
+
+def test_tables_as_text(page: str):
+    texts = dict(re.findall(r'<template data-kind="(LaTeX|CSV)">(.*?)</template>', page, re.DOTALL))
+    rows = list(csv.reader(html.unescape(texts["CSV"]).splitlines()))
+    assert rows[0] == ["Group", "Method", "PSNR ↑", "SSIM ↑", "LPIPS ↓", "Notes"]
+    assert ["Pairs pairs-a (pairs-a, 8 images)", "FRAMER_U", "28.25", "0.5000", "n/a", "LPIPS needs weights_x"] in rows
+    assert html.unescape(texts["LaTeX"]).count(r"\begin{tabular}") == 1
 
 
 def decode(uri: str | None) -> np.ndarray:
