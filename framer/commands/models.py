@@ -1,6 +1,7 @@
 """Commands on models: captioning, encoding, training, converting, restoring."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from framer.commands.arguments import (
@@ -102,6 +103,20 @@ def train(args: argparse.Namespace) -> None:
 
     data, heldout = study.training_folders(job, args.datasets), study.heldout_folder(args.datasets)
     run(job, args.base, data, args.out, heldout, session(args, study), encoded=args.encoded)
+
+
+@command(
+    "choose the weight of an auxiliary loss by the scores of a search, and make its run the tuned one",
+    STUDY,
+    arg("--run", required=True, help="a tuned run that the study searches, such as pisa_sr-framer-tuned-s0"),
+    arg("--out", type=Path, required=True, metavar="DIR", help="folder of the run"),
+    DATASETS,
+)
+def tune(args: argparse.Namespace) -> None:
+    from framer.runs.tuning import take
+
+    chosen = take(study_of(args), args.run, args.out)
+    print(f"{args.run}: weight {chosen.weight:g}, {chosen.score:.4f} dB", file=sys.stderr)
 
 
 @command(

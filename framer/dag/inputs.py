@@ -28,7 +28,7 @@ def encode(study: Study, backbone: str) -> dict[str, list[str]]:
 
 def train(scope: Scope, run: str) -> dict[str, list[str]]:
     """Inputs of a training."""
-    job = scope.study.train_job(run)
+    job = scope.study.planned_job(run)
     return {
         "data": data_cards(job),
         "base": [f"{base(scope.study, run)}/{CARD}"],
@@ -36,6 +36,23 @@ def train(scope: Scope, run: str) -> dict[str, list[str]]:
         "encoded": [f"{path}/{CARD}" for path in encoded(scope.study, run)],
         "weights": scope.weights.cards(scope.loss_weights[run]),
     }
+
+
+def tune(study: Study, run: str) -> dict[str, list[str]]:
+    """Inputs of the search that chooses a tuned run: the runs of all weights, and their scores on the held-out set."""
+    assert study.config.tune is not None
+    rows, paths = study.searched[run].values(), study.paths
+    judged = [(row, study.config.tune.by, study.config.protocols[0]) for row in rows]
+    return {
+        "runs": [f"{paths.run(row)}/{CARD}" for row in rows],
+        "scores": [paths.scores(*one).as_posix() for one in judged],
+        "sidecars": [paths.scores(*one, "json").as_posix() for one in judged],
+    }
+
+
+def train_tuned(scope: Scope, run: str) -> dict[str, list[str]]:
+    """Inputs of the training of a tuned run: those of any, and the weight that a search chose."""
+    return train(scope, run) | {"choice": [scope.study.paths.tuning(str(scope.study.choice(run))).as_posix()]}
 
 
 def release(scope: Scope, arm: str) -> dict[str, list[str]]:

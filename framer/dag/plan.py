@@ -79,7 +79,9 @@ class Plan:
             self._counted("caption", [self._count(name) for name in captions.values()]),
             self._encoding(),
             self._plain("release", len(released)),
-            self._training("train", [self.study.train_job(run) for run in runs]),
+            self._training("train", [self.study.planned_job(run) for run in runs if not self.study.choice(run)]),
+            self._plain("tune", len(scope.searched)),
+            self._training("train_tuned", self._tuned()),
             self._restoring("restore", {*self.study.rows} - {*self.study.feed_forward}),
             self._restoring("feed_forward", self.study.feed_forward),
             self._plain("method", sum(row in self.study.methods for row, _ in scope.pairs)),
@@ -165,7 +167,7 @@ class Plan:
         each: list[float] = []
         origins: dict[str, None] = {}
         size = 0.0
-        for row, name in self.scope.pairs:
+        for row, name in self.scope.restored:
             if row in rows and (loaded := self.study.restore_job(row).backbone):
                 named = self.study.backbone(row)
                 speeds = self._speeds(loaded, named[1].base if named else "published")
@@ -176,25 +178,31 @@ class Plan:
         return Part(rule, len(each), sum(each), longest, size, "; ".join(origins), uses_gpu(rule, self.study))
 
     def _scoring(self) -> Part:
-        names = [name for _, name in self.scope.pairs]  # one job for all protocols
+        names = [name for _, name in self.scope.restored]  # one job for all protocols
         each = [self.table["start"] + self.table["score"] * self._megapixels(name) for name in names]
         return self._estimated("score", each)
 
     def _data(self) -> tuple[set[str], set[str]]:
         """The sets to fetch, and those to derive from others."""
         data = {name for name in self.study.config.sets if name not in self.scope.missing}
-        data |= {name for run in self.scope.runs for name in self.study.train_job(run).data.sets}
+        data |= {name for run in self.scope.runs for name in self.study.planned_job(run).data.sets}
+        data |= {name for _, name in self.scope.judged}
         if (heldout := self.study.config.heldout) and self.scope.runs:
             data.add(heldout.set)
         sources = {name: source for name in data if (source := self.study.manifests[name].derived_from)}
         return data - {*sources} | {*sources.values()}, {*sources}
+
+    def _tuned(self) -> list[PretrainJob]:
+        """The trainings with a weight that a search chose at another seed."""
+        runs = [run for run in self.scope.runs if self.study.choice(run) and run not in self.scope.searched]
+        return [self.study.planned_job(run) for run in runs]
 
     def _captions(self) -> dict[str, str]:
         """The sets that a model captions, for training and restoring, by the file of their captions."""
         files: dict[str, str] = {}
         for row, name in self.scope.pairs:
             files |= dict.fromkeys(inputs.restoring_captions(self.study, row, name), name)
-        for job in map(self.study.train_job, self.scope.runs):
+        for job in map(self.study.planned_job, self.scope.runs):
             for name in job.data.sets:
                 files |= dict.fromkeys(inputs.captions(self.study, job.backbone, [name]), name)
         return files
@@ -232,7 +240,7 @@ class Plan:
         """One process per arm and block, on one device."""
         if (job := self.scope.cost) is None:
             return Part("cost", 0)
-        jobs = [self.study.train_job(run) for run in job.runs.values()]
+        jobs = [self.study.planned_job(run) for run in job.runs.values()]
         images = [len(one.stages) * (job.warmup + job.steps) * job.batch * self._image(one, job.crop) for one in jobs]
         seconds = job.blocks * (len(jobs) * self.table["start"] + sum(images))
         return self._estimated("cost", [seconds])

@@ -40,6 +40,7 @@ TABLE = {
     "pretrain": Request(TINY_MEMORY, 60, gpu=0, nodes=1),
     "encode": Request(64000, 1440, gpu=1, tiny=True),
     "train": Request(64000, 1440, gpu=1, nodes=1, tiny=True),
+    "tune": Request(2000, 10, cpus=1),
     "release": Request(32000, 60, cpus=4),
     "restore": Request(32000, 1440, gpu=1, tiny=True),
     "feed_forward": Request(16000, 240, gpu=1, tiny=True),

@@ -12,7 +12,7 @@ from framer.dag.weights import Weights
 from framer.errors import UserError, unknown
 from framer.scoring.protocols import Protocol
 from framer.study import analysis_jobs
-from framer.study.availability import not_available, rows_without_model
+from framer.study.availability import judged, not_available, rows_without_model
 from framer.study.jobs import AnalyseJob, CostJob
 from framer.study.layout import DATASETS
 from framer.study.study import Study
@@ -60,6 +60,21 @@ class Scope:
         """The rows and test sets that can be restored and scored here."""
         reasons = not_available(self.study, self.missing)
         return [pair for pair in self.study.pairs if pair not in reasons]
+
+    @cached_property
+    def judged(self) -> list[tuple[str, str]]:
+        """The rows of searches that can be trained here, with the held-out set that they restore."""
+        return judged(self.study, self.missing)
+
+    @property
+    def restored(self) -> list[tuple[str, str]]:
+        """All that is restored and scored here: on test sets, and in searches."""
+        return [*self.pairs, *self.judged]
+
+    @cached_property
+    def searched(self) -> list[str]:
+        """The tuned runs that a search chooses and that can be trained here."""
+        return [run for run in self.study.searched if run in self.runs]
 
     @cached_property
     def runs(self) -> list[str]:
@@ -112,7 +127,7 @@ class Scope:
     @cached_property
     def loss_weights(self) -> dict[str, tuple[str, ...]]:
         """The manifests of the weights of the training losses, by run."""
-        jobs = {run: self.study.train_job(run) for run in self.runs}
+        jobs = {run: self.study.planned_job(run) for run in self.runs}
         return {
             run: settings_of(job.backbone, job.settings).needs(
                 [name for name, stage in job.stages.items() if stage.steps]

@@ -14,6 +14,7 @@ def results(scope: Scope) -> list[str]:
         *(f"{folder}/{name}" for folder in folders for name in WEIGHTS),
         *images(scope),
         *scores(scope, "csv", "json"),
+        *(paths.tuning(run).as_posix() for run in scope.searched),
         paths.report.as_posix(),
         *analyses(scope),
         *cost(scope),
@@ -27,7 +28,7 @@ def scores(scope: Scope, *kinds: str) -> list[str]:
     paths, protocols = scope.study.paths, scope.study.config.protocols
     return [
         paths.scores(row, name, protocol, kind).as_posix()
-        for row, name in scope.pairs
+        for row, name in scope.restored
         for protocol in protocols
         for kind in kinds
     ]
@@ -35,7 +36,7 @@ def scores(scope: Scope, *kinds: str) -> list[str]:
 
 def images(scope: Scope) -> list[str]:
     """The cards of all restored test sets."""
-    return [f"{scope.study.paths.images(row, name)}/{CARD}" for row, name in scope.pairs]
+    return [f"{scope.study.paths.images(row, name)}/{CARD}" for row, name in scope.restored]
 
 
 def training_logs(scope: Scope) -> list[str]:
@@ -55,7 +56,7 @@ def cost(scope: Scope) -> list[str]:
 
 def tables(scope: Scope, *kinds: str) -> list[str]:
     """The files of all tables, of kinds csv, html, md and tex."""
-    names = {kind: ("main", "claims") if kind == "csv" else tuple(TABLES) for kind in kinds}
+    names = {kind: ("main", "claims", "tuning") if kind == "csv" else tuple(TABLES) for kind in kinds}
     return [scope.study.paths.table(name, kind).as_posix() for kind, of_kind in names.items() for name in of_kind]
 
 

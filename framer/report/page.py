@@ -60,7 +60,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
     found = tables(study, missing, datasets, ledger)
     judged, compared = claims(study, found, ledger), contrasts(study, found)
     grids = grids_of(study, found, judged, compared, missing)
-    sections = {"verdicts": grids["claims"], "results": [*grids["main"], *grids["ablation"], *grids["cost"]]}
+    results = [grid for name in ("main", "ablation", "sweeps", "tuning", "cost") for grid in grids[name]]
+    sections = {"verdicts": grids["claims"], "results": results}
     notes = footnotes(grid for of_section in sections.values() for grid in of_section)
     script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
     stems = {section.set: section.stems for section in found[0].sections}

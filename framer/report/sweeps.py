@@ -116,6 +116,7 @@ def sweep_grids(study: Study, table: Table, title: str) -> Iterator[Grid]:
             (Group("", tuple(rows)),),
             "Means over images and training seeds. Differences have 95% intervals over seeds and images together where "
             "there are several of both; they are not corrected for the number of values, and decide nothing.",
+            protocol=table.protocol.name,
         )
 
 

@@ -18,6 +18,7 @@ from framer.report.paper_numbers import Ledger, Published
 from framer.report.render_table import Grid
 from framer.report.statistics import Interval
 from framer.report.sweeps import sweep_grids
+from framer.report.tuning_table import tidy_tuning, tuning_grids
 from framer.study.layout import TABLES
 from framer.study.study import Study
 
@@ -59,6 +60,7 @@ def render(study: Study, out: Path, missing: dict[str, str] | None = None, datas
             write_text(folder.file(f"{name}.tex"), "\n".join(map(render_table.latex, grids)) or f"% {title}\n")
             write_text(folder.file(f"{name}.html"), render_table.page(grids))
         write_text(folder.file("main.csv"), tidy([cell for table in found for cell in table.cells]))
+        write_text(folder.file("tuning.csv"), tidy_tuning(study, missing or {}))
         write_text(folder.file("claims.csv"), tidy_claims(chain(*judged), chain(*compared)))
 
 
@@ -80,6 +82,7 @@ def grids_of(
         ],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
         "sweeps": [one for table in found for one in sweep_grids(study, table, title)],
+        "tuning": [*tuning_grids(study, title, missing)],
         "cost": cost_grid(study, missing),
     }
 

@@ -53,8 +53,9 @@ def analyse_job(study: Study, backbone: str) -> AnalyseJob:
 
 
 def main_runs(study: Study, backbone: str) -> list[str]:
-    """The runs of a backbone at the analysed seed that are no ablations, baselines first."""
-    own = [run for run in study.runs if _of(study, run, backbone) and study.rows[run].arm not in study.ablation_arms]
+    """The runs of a backbone at the analysed seed that are neither ablations nor tuned, baselines first."""
+    others = {*study.ablation_arms, *study.searches}
+    own = [run for run in study.runs if _of(study, run, backbone) and study.rows[run].arm not in others]
     runs = [run for run in own if str(study.arm(run).recipe) not in ABLATIONS]
     return sorted(runs, key=lambda run: study.arm(run).recipe is not None)
 
@@ -69,7 +70,7 @@ def cost_job(study: Study, missing: Mapping[str, str]) -> CostJob | None:
     if not by_arm:
         return None
     restoring = {run: study.restore_job(run).settings for run in runs}
-    jobs = {run: study.train_job(run) for run in runs}
+    jobs = {run: study.planned_job(run) for run in runs}
     training = {run: {"numerics": job.numerics.model_dump(), "settings": job.settings} for run, job in jobs.items()}
     cost = analysis.cost.model_dump()
     return CostJob(by_arm, restoring, **cost, threads=study.config.threads, training=training)

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
+from framer.backbones.registry import settings_class, settings_of
 from framer.backbones.settings import FreeU
 from framer.config_file import Name, Strict
 from framer.errors import UserError, unknown
@@ -153,6 +154,56 @@ class ArmConfig(Strict):
         """The label; where the recipe has no name of its own, with the difference from its base."""
         named = self.recipe is None or self.recipe.name in Recipe.names()
         return self.label if named else f"{self.label}: {self.recipe}"
+
+
+def check_keys(name: str, arm: ArmConfig, arms: Mapping[str, ArmConfig], backbones: Container[str]) -> None:
+    """Refuse keys of an arm that do not go together.
+
+    Args:
+        name: of the arm.
+        arm: to check.
+        arms: all of the study.
+        backbones: those of the study.
+
+    Raises:
+        ValueError: they do not; the message starts with `arms.NAME`.
+    """
+    if arm.of is not None:
+        if arm.of not in arms or arms[arm.of].backbone is None:
+            with_model = [key for key, other in arms.items() if other.backbone]
+            raise ValueError(f"arms.{name}.of: {unknown('arm with a backbone', arm.of, with_model)}")
+        model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
+        if model or arm.images or arm.method:
+            raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
+        of = str(arms[arm.of].backbone)
+        if arm.freeu and of in backbones and not settings_class(of).skips:
+            raise ValueError(f"arms.{name}.freeu: {of} has no skip connections, which FreeU changes; drop it")
+    elif arm.blank_lr or arm.freeu:
+        raise ValueError(f"arms.{name}: 'blank_lr' and 'freeu' need 'of', an arm with a network")
+    elif arm.images or arm.method:
+        model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
+        if model or arm.seeds or (arm.images and arm.method):
+            kind = "method" if arm.method else "images"
+            raise ValueError(f"arms.{name}: an arm with {kind!r} has no model; drop the other keys")
+        if arm.source and arm.method:
+            raise ValueError(f"arms.{name}.source: stands in the manifest of the method; drop it")
+    elif arm.source:
+        raise ValueError(f"arms.{name}.source: is that of supplied images; add 'images: true' or drop it")
+    elif arm.model:
+        if not arm.checkpoint or arm.backbone or arm.seeds or arm.recipe or arm.untrained or arm.blank_lr:
+            message = "an arm with 'model' has 'checkpoint', and nothing of a training; drop the other keys"
+            raise ValueError(f"arms.{name}: {message}")
+        try:
+            settings_of(arm.model, arm.settings)
+        except UserError as error:
+            raise ValueError(f"arms.{name}.settings: {error}") from None
+    elif arm.checkpoint:
+        if not arm.backbone or arm.recipe or arm.untrained:
+            raise ValueError(
+                f"arms.{name}.checkpoint: needs 'backbone', and neither 'recipe' nor 'untrained': it is trained"
+            )
+    elif (arm.recipe or arm.untrained or arm.settings) and not arm.backbone:
+        raise ValueError(f"arms.{name}: recipe, untrained and settings need 'backbone'")
 
 
 class AblationConfig(Strict):

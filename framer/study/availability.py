@@ -21,8 +21,10 @@ def rows_without_model(study: Study, missing: Mapping[str, str]) -> dict[str, st
             if missing_weights := [name for name in study.method_weights[row.arm] if name in missing]:
                 rows[row.id] = missing[missing_weights[0]]
         elif row.run:
-            job = study.train_job(row.run)
+            job = study.planned_job(row.run)
             needed = [*job.data.sets, *([job.heldout.set] if job.heldout else [])]
+            if study.config.tune and row.arm in {*study.searches, *study.search_arms}:
+                needed.append(study.config.tune.by)
             if sets := [name for name in needed if name in missing]:
                 rows[row.id] = f"training needs {' and '.join(sets)}, to be downloaded manually"
     return rows
@@ -36,6 +38,15 @@ def not_available(study: Study, missing: Mapping[str, str]) -> dict[tuple[str, s
         if reason := missing.get(name) or without_model.get(row) or missing.get(f"{study.rows[row].arm}/{name}"):
             reasons[row, name] = reason
     return reasons
+
+
+def judged(study: Study, missing: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The rows of all searches, each with the held-out set that it restores to be judged, where they can be made."""
+    if study.config.tune is None or study.config.tune.by in missing:
+        return []
+    without_model = rows_without_model(study, missing)
+    found = dict.fromkeys(run for values in study.searched.values() for run in values.values())
+    return [(row, study.config.tune.by) for row in found if row not in without_model]
 
 
 def how_to_supply(study: Study, arm: str, *sets: str) -> str:

@@ -37,7 +37,8 @@ class StudyGrid:
     def __init__(self, path: Path, config: StudyConfig):
         self.path, self.config = path, config
         self.sweeps, self.sweep_arms = config.sweep_points
-        self.arms = config.arms | config.ablation_arms | self.sweep_arms
+        self.searches, tuned, self.search_arms = config.tuned
+        self.arms = config.arms | tuned | config.ablation_arms | self.sweep_arms | self.search_arms
         self.name = path.stem
         self.paths = Paths(self.name)
         self.out = self.paths.out
@@ -117,8 +118,8 @@ class StudyGrid:
 
     @cached_property
     def ablation_arms(self) -> frozenset[str]:
-        """Arms that stand in the ablation grid or in sweeps alone."""
-        return frozenset({*self.config.ablation_arms, *self.sweep_arms})
+        """Arms that stand in the ablation grid, in sweeps or in the search for a weight alone."""
+        return frozenset({*self.config.ablation_arms, *self.sweep_arms, *self.search_arms})
 
     def sets_of(self, row: str) -> list[str]:
         """The test sets that a row restores, in the order of the tables."""

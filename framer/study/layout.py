@@ -59,6 +59,10 @@ class Paths:
         """Folder of a run."""
         return self.runs / name
 
+    def tuning(self, run: str) -> Path:
+        """The weight that a search chose for a tuned run."""
+        return self.out / "tuning" / f"{run}.json"
+
     def encoded(self, backbone: str) -> Path:
         """Folder of the encoded training pairs of a backbone."""
         return self.out / "encoded" / backbone
@@ -135,6 +139,7 @@ TABLES = {
     "claims": "No arm of this study has both FRAMER and a baseline.",
     "ablation": "This study has no two recipes of one ablation.",
     "sweeps": "This study has no sweep.",
+    "tuning": "This study tunes nothing.",
     "cost": "No cost was measured.",
 }
 """The tables by name, each with its text where a study has nothing to show."""

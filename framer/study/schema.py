@@ -12,8 +12,9 @@ from framer.data.degradation.presets import PRESETS
 from framer.errors import UserError, unknown
 from framer.scoring.protocols import PROTOCOLS, Protocol
 from framer.study.analysis_config import AnalysisConfig
-from framer.study.arms import AblationConfig, ArmConfig, Distinct, Seeds
+from framer.study.arms import AblationConfig, ArmConfig, Distinct, Seeds, check_keys
 from framer.study.sweeps import Sweep, points
+from framer.study.tuning import Search, TuneConfig, searches
 
 
 class Optimisation(Strict):
@@ -175,6 +176,10 @@ class StudyConfig(Strict):
         description="one numeric field of an arm over several values: of, and recipe.FIELD or settings.FIELD",
     )
 
+    tune: TuneConfig | None = Field(
+        None, description="a search for the weight of the auxiliary loss of some arms, judged on held-out pairs"
+    )
+
     compare: list[Annotated[Distinct, Field(min_length=2, max_length=2)]] = Field(
         default=[], description="pairs of rows whose paired difference is tested: arms, or methods of published scores"
     )
@@ -236,6 +241,14 @@ class StudyConfig(Strict):
         """The arm of each value of each sweep, and the arms that are in sweeps alone."""
         return points(self.sweeps, self.arms | self.ablation_arms, {k: b.settings for k, b in self.backbones.items()})
 
+    @property
+    def tuned(self) -> tuple[dict[str, Search], dict[str, ArmConfig], dict[str, ArmConfig]]:
+        """The searches of `tune` by the name of the tuned arm, the tuned arms, and arms that only a search trains."""
+        if self.tune is None:
+            return {}, {}, {}
+        arms = self.arms | self.ablation_arms | self.sweep_points[1]
+        return searches(self.tune, arms, {k: b.settings for k, b in self.backbones.items()}, self.seeds)
+
     def baseline(self, ablation: ArmConfig) -> str | None:
         """The arm of `arms` that an ablation would train once more: with a loss of zero and the same seeds, a baseline.
 
@@ -256,11 +269,16 @@ class StudyConfig(Strict):
         return None
 
     @model_validator(mode="after")
-    def _sweeps_are_possible(self) -> "StudyConfig":
+    def _sweeps_and_searches_are_possible(self) -> "StudyConfig":
         try:
             _ = self.sweep_points
+            _ = self.tuned
         except UserError as error:
             raise ValueError(str(error)) from None
+        if self.tune and "psnr" not in self.metrics:
+            raise ValueError("metrics: tune judges by psnr; add it")
+        if self.tune and self.tune.by in self.sets:
+            raise ValueError(f"tune.by: {self.tune.by} is a test set; name held-out pairs that nothing is tested on")
         return self
 
     @model_validator(mode="after")
@@ -294,42 +312,7 @@ class StudyConfig(Strict):
                 raise ValueError(
                     f"arms.{name}: is trained; give backbones.{arm.backbone} data and train, or a checkpoint"
                 )
-            if arm.of is not None:
-                if arm.of not in self.arms or self.arms[arm.of].backbone is None:
-                    with_model = [key for key, other in self.arms.items() if other.backbone]
-                    raise ValueError(f"arms.{name}.of: {unknown('arm with a backbone', arm.of, with_model)}")
-                model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
-                if model or arm.images or arm.method:
-                    raise ValueError(f"arms.{name}: an arm with 'of' takes its model from there; drop the other keys")
-                of = str(self.arms[arm.of].backbone)
-                if arm.freeu and of in self.backbones and not settings_class(of).skips:
-                    raise ValueError(f"arms.{name}.freeu: {of} has no skip connections, which FreeU changes; drop it")
-            elif arm.blank_lr or arm.freeu:
-                raise ValueError(f"arms.{name}: 'blank_lr' and 'freeu' need 'of', an arm with a network")
-            elif arm.images or arm.method:
-                model = arm.backbone or arm.recipe or arm.untrained or arm.settings or arm.checkpoint or arm.model
-                if model or arm.seeds or (arm.images and arm.method):
-                    kind = "method" if arm.method else "images"
-                    raise ValueError(f"arms.{name}: an arm with {kind!r} has no model; drop the other keys")
-                if arm.source and arm.method:
-                    raise ValueError(f"arms.{name}.source: stands in the manifest of the method; drop it")
-            elif arm.source:
-                raise ValueError(f"arms.{name}.source: is that of supplied images; add 'images: true' or drop it")
-            elif arm.model:
-                if not arm.checkpoint or arm.backbone or arm.seeds or arm.recipe or arm.untrained or arm.blank_lr:
-                    message = "an arm with 'model' has 'checkpoint', and nothing of a training; drop the other keys"
-                    raise ValueError(f"arms.{name}: {message}")
-                try:
-                    settings_of(arm.model, arm.settings)
-                except UserError as error:
-                    raise ValueError(f"arms.{name}.settings: {error}") from None
-            elif arm.checkpoint:
-                if not arm.backbone or arm.recipe or arm.untrained:
-                    raise ValueError(
-                        f"arms.{name}.checkpoint: needs 'backbone', and neither 'recipe' nor 'untrained': it is trained"
-                    )
-            elif (arm.recipe or arm.untrained or arm.settings) and not arm.backbone:
-                raise ValueError(f"arms.{name}: recipe, untrained and settings need 'backbone'")
+            check_keys(name, arm, self.arms, self.backbones)
             # A trained arm's rows are called ARM-sSEED.
             for other in self.arms:
                 if name != other and re.fullmatch(re.escape(other) + r"-s\d+", name):

@@ -13,13 +13,14 @@ from typing import Any
 from framer.backbones.registry import settings_of
 from framer.config_file import read_model
 from framer.data.captions import Captions
-from framer.data.manifest import Manifest
+from framer.data.manifest import DegradedSource, Manifest
 from framer.errors import UserError, unknown
 from framer.provenance.hashing import derive_seed
 from framer.study.grid import StudyGrid
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
 from framer.study.layout import model_captions
 from framer.study.schema import Optimisation, StudyConfig
+from framer.study.tuning import read_choice
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -28,6 +29,29 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
+
+
+def not_held_out(config: StudyConfig, manifests: Mapping[str, Manifest]) -> str | None:
+    """Why the weights of a study must not be chosen on the set that it names, in one line; None where they may."""
+    assert config.tune is not None
+    by = config.tune.by
+    ours = _photographs(manifests[by])
+    if not manifests[by].paired:
+        return f"{by} has no pairs of LR and HR; name a paired set"
+    for name in config.sets:
+        if _photographs(manifests[name]) == ours:
+            return f"{by} is of the photographs of the test set {name}; name others"
+    for backbone in config.backbones.values():
+        for name in backbone.training_sets:
+            if (name, str(manifests[name].training_folder)) == ours:
+                return f"{by} is of the photographs of {name}, which is trained on; name others"
+    return None
+
+
+def _photographs(manifest: Manifest) -> tuple[str, str]:
+    """The set and folder of the photographs behind the HR images of a set: its own, or those that are degraded."""
+    source = manifest.sources[0]
+    return (source.of, source.split) if isinstance(source, DegradedSource) else (manifest.id, "HR")
 
 
 class Study(StudyGrid):
@@ -71,6 +95,10 @@ class Study(StudyGrid):
                     raise UserError(f"{name} has no HR images to train on; name a training set", path=path, key=key)
                 if name in config.sets:
                     raise UserError(f"{name} is tested on as well; train on other images", path=path, key=key)
+        if config.tune:
+            load("tune.by", config.tune.by)
+            if reason := not_held_out(config, manifests):
+                raise UserError(reason, path=path, key="tune.by")
         return cls(path, config, manifests)
 
     def training_folders(self, job: PretrainJob | EncodeJob, datasets: Path) -> list[Path]:
@@ -108,7 +136,7 @@ class Study(StudyGrid):
 
         def at(seed: int) -> dict[str, Any]:
             run = f"{arm}-s{seed}"
-            return flat(self.train_job(run).as_dict()) | flat(self.restore_job(run).as_dict(), "restore.")
+            return flat(self.planned_job(run).as_dict()) | flat(self.restore_job(run).as_dict(), "restore.")
 
         return at
 
@@ -127,8 +155,8 @@ class Study(StudyGrid):
         # A base learns from photographs alone, and from each pair once.
         return replace(job, data=replace(job.data, pairs=None, seed=0), captions=None)
 
-    def train_job(self, run: str) -> TrainJob:
-        """What `framer train` does for a run.
+    def planned_job(self, run: str) -> TrainJob:
+        """What is known of `train_job` before there is any result: of a tuned run, all but its weight.
 
         The seeds name neither arm nor recipe: all arms of a backbone see the same images, degradations, timesteps
         and noise in the same order, so that a comparison at one seed is a paired one.
@@ -142,6 +170,35 @@ class Study(StudyGrid):
         if run not in self._train_jobs:
             self._train_jobs[run] = self._train_job(run)
         return self._train_jobs[run]
+
+    @property
+    def searched(self) -> dict[str, dict[float, str]]:
+        """The tuned runs that a search chooses: by each weight, the run that was trained with it."""
+        return {
+            f"{arm}-s{seed}": {value: f"{of}-s{seed}" for value, of in search.values.items()}
+            for arm, search in self.searches.items()
+            for seed in search.seeds
+        }
+
+    def choice(self, run: str) -> str | None:
+        """The searched run, maybe itself, whose weight a tuned run has; None of a run that is not tuned."""
+        arm, seed = self.rows[run].arm, self.rows[run].seed
+        if arm not in self.searches:
+            return None
+        return f"{arm}-s{seed if seed in self.searches[arm].seeds else self.searches[arm].seeds[0]}"
+
+    def train_job(self, run: str) -> TrainJob:
+        """What `framer train` does for a run.
+
+        Raises:
+            UserError: no run of that name, or the weight of a tuned run is not chosen yet.
+        """
+        job, choice = self.planned_job(run), self.choice(run)
+        if choice is None:
+            return job
+        how = f"framer tune --study {self.path} --run {choice} --out {self.paths.run(choice)}"
+        assert job.recipe is not None, "of an arm with an auxiliary loss"
+        return replace(job, recipe=replace(job.recipe, weight=read_choice(self.paths.tuning(choice), how)))
 
     def _train_job(self, run: str) -> TrainJob:
         arm, row = self.arm(run), self.rows[run]

@@ -1,7 +1,7 @@
 """Sweeps of a study file: one field of an arm over several values, each an arm of its own or one that is there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Any
 
@@ -82,6 +82,32 @@ def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return {**low, **high, **both}
 
 
+def trained_arms(arms: Mapping[str, ArmConfig], backbones: Container[str]) -> dict[str, ArmConfig]:
+    """Those of some arms that the study trains from a base."""
+    return {
+        name: arm
+        for name, arm in arms.items()
+        if arm.backbone in backbones and not (arm.checkpoint or arm.untrained or arm.of)
+    }
+
+
+def model_identity(arm: ArmConfig, settings: Mapping[str, dict[str, Any]]) -> Any:
+    """What two arms share whose models are the same, seed by seed; `settings` are those of each backbone.
+
+    Raises:
+        UserError: settings and recipe do not go together.
+    """
+    own, recipe = settings_of(str(arm.backbone), settings[str(arm.backbone)], arm.settings), arm.recipe
+    if recipe:
+        own.check(recipe.recipe)
+    return arm.backbone, recipe and recipe.recipe, own.model_dump_json()
+
+
+def slug(field: str, value: float) -> str:
+    """The part of an arm's name that stands for a value: `cutoff_0_1`."""
+    return re.sub(r"[^a-z0-9]+", "_", f"{field}_{value:g}".lower()).strip("_")
+
+
 def points(
     sweeps: Mapping[str, SweepConfig], arms: Mapping[str, ArmConfig], settings: Mapping[str, dict[str, Any]]
 ) -> tuple[dict[str, dict[float, str]], dict[str, ArmConfig]]:
@@ -100,16 +126,9 @@ def points(
     """
 
     def identity(arm: ArmConfig) -> Any:
-        own, recipe = settings_of(str(arm.backbone), settings[str(arm.backbone)], arm.settings), arm.recipe
-        if recipe:
-            own.check(recipe.recipe)
-        return arm.backbone, recipe and recipe.recipe, own.model_dump_json(), str(arm.sets), str(arm.seeds)
+        return model_identity(arm, settings), str(arm.sets), str(arm.seeds)
 
-    trained = {
-        name: arm
-        for name, arm in arms.items()
-        if arm.backbone in settings and not (arm.checkpoint or arm.untrained or arm.of)
-    }
+    trained = trained_arms(arms, settings)
     known: dict[Any, str] = {}
     for name, arm in trained.items():
         known.setdefault(identity(arm), name)
@@ -128,8 +147,7 @@ def points(
             except UserError as error:
                 message = error.message.removeprefix(f"{field}: ")
                 raise UserError(message, key=f"sweeps.{name}.{sweep.key}", code=error.code) from None
-            slug = re.sub(r"[^a-z0-9]+", "_", f"{field}_{value:g}".lower()).strip("_")
-            at = known.setdefault(own, f"{sweep.of}-{slug}")
+            at = known.setdefault(own, f"{sweep.of}-{slug(field, value)}")
             if at not in arms:
                 restored = {"label": arm.label, "of": sweep.of, "settings": arm.settings, "sets": of.sets}
                 new[at] = ArmConfig.model_validate(restored) if sweep.key.startswith("settings.restore.") else arm

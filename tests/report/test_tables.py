@@ -113,7 +113,7 @@ def test_bytes_repeat(study: Study):
     render(study, Path("two"))
     names = sorted(path.name for path in Path("one").iterdir() if not path.name.startswith("."))
     kinds = [f"{name}.{kind}" for name in TABLES for kind in ("md", "tex", "html")]
-    assert names == sorted([*kinds, "main.csv", "claims.csv"])
+    assert names == sorted([*kinds, "main.csv", "claims.csv", "tuning.csv"])
     for name in names:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 

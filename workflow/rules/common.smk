@@ -115,7 +115,7 @@ def train_resource(name):
 
 
 def train_digest(wildcards):
-    return study.train_job(wildcards.run).digest
+    return study.planned_job(wildcards.run).digest
 
 
 def train_captions(wildcards):
@@ -123,7 +123,7 @@ def train_captions(wildcards):
 
 
 def train_code(wildcards):
-    job = study.train_job(wildcards.run)
+    job = study.planned_job(wildcards.run)
     return triggers.code("train", job.backbone, framer=job.recipe is not None)
 
 
@@ -133,6 +133,19 @@ def base_of_run(wildcards):
 
 def encoded_option(wildcards):
     return "".join(f" --encoded {path}" for path in inputs.encoded(study, wildcards.run))
+
+
+def tune_inputs(wildcards):
+    return inputs.tune(study, wildcards.run)
+
+
+def tried_runs(wildcards):
+    """The run of each weight that a search tries."""
+    return [f"{weight:g} {run}" for weight, run in study.searched[wildcards.run].items()]
+
+
+def train_tuned_inputs(wildcards):
+    return inputs.train_tuned(scope, wildcards.run)
 
 
 def release_inputs(wildcards):

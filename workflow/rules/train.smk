@@ -86,7 +86,7 @@ rule train:
     log:
         paths.log("train", "{run}"),
     wildcard_constraints:
-        run=one_of(study.runs),
+        run=one_of(run for run in study.runs if not study.choice(run)),
     conda:
         "../../environment.yml"
     threads: threads_of_study
@@ -108,6 +108,71 @@ rule train:
     shell:
         "framer train --study {params.study} --run {wildcards.run} --base {params.base} --out {params.out}"
         " --expect {params.expect}{params.encoded} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"
+
+
+# The search for the weight of an auxiliary loss: the run with the best one is the tuned arm's of that seed.
+rule tune:
+    input:
+        unpack(tune_inputs),
+    output:
+        choice=paths.tuning("{run}"),
+        card=paths.run("{run}") / "card.json",
+        weights=paths.run("{run}") / "model.safetensors",
+        config=paths.run("{run}") / "config.json",
+        curve=paths.run("{run}") / "log.csv",
+    log:
+        paths.log("tune", "{run}"),
+    wildcard_constraints:
+        run=one_of(study.searched),
+    conda:
+        "../../environment.yml"
+    resources:
+        **requested("tune", study),
+    params:
+        study=study_file,
+        tried=tried_runs,
+        code=fingerprint("tune"),
+        out=subpath(output.card, parent=True),
+    message:
+        "Tune {wildcards.run}"
+    shell:
+        "framer tune --study {params.study} --run {wildcards.run} --out {params.out} 2> {log}"
+
+
+# At other seeds than that of the search. The weight is an input, not a parameter: its digest is not known before.
+rule train_tuned:
+    input:
+        unpack(train_tuned_inputs),
+    output:
+        card=paths.run("{run}") / "card.json",
+        weights=paths.run("{run}") / "model.safetensors",
+        config=paths.run("{run}") / "config.json",
+        curve=paths.run("{run}") / "log.csv",
+    log:
+        paths.log("train", "{run}"),
+    wildcard_constraints:
+        run=one_of(run for run in study.runs if study.choice(run) and run not in study.searched),
+    conda:
+        "../../environment.yml"
+    threads: threads_of_study
+    resources:
+        **{name: value for name, value in requested("train", study).items() if name in ("nodes", "runtime")},
+        cpus_per_task=train_resource("cpus_per_task"),
+        gpu=train_resource("gpu"),
+        mem_mb=train_resource("mem_mb"),
+    params:
+        study=study_file,
+        planned=train_digest,
+        captions=train_captions,
+        code=train_code,
+        base=base_of_run,
+        encoded=encoded_option,
+        out=subpath(output.card, parent=True),
+    message:
+        "Train {wildcards.run}"
+    shell:
+        "framer train --study {params.study} --run {wildcards.run} --base {params.base} --out {params.out}"
+        "{params.encoded} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"
 
 
 # Published weights as a run, which restores like a trained one.
