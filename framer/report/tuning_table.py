@@ -21,7 +21,8 @@ def found(study: Study, missing: Mapping[str, str]) -> dict[str, list[Tried]]:
     if study.config.tune is None:
         return {}
     needed = {name for run in study.searched for name in study.planned_job(run).data.sets} | {study.config.tune.by}
-    return {} if needed & missing.keys() else {run: tried(study, run) for run in study.searched}
+    searches = [run for run in study.searched if study.choice(run) == run]
+    return {} if needed & missing.keys() else {run: tried(study, run) for run in searches}
 
 
 def tuning_grids(study: Study, title: str, missing: Mapping[str, str]) -> Iterator[Grid]:

@@ -6,7 +6,7 @@ search, file by file; its card says with which weight, and how, it was trained.
 
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from framer.errors import UserError, unknown
@@ -37,7 +37,7 @@ class Tried:
 
 
 def tried(study: Study, run: str) -> list[Tried]:
-    """All weights of the search for a tuned run, in increasing order.
+    """All weights of the search that a tuned run takes its weight from, in increasing order.
 
     Raises:
         UserError: the study does not search it, or a score is missing or damaged.
@@ -48,7 +48,7 @@ def tried(study: Study, run: str) -> list[Tried]:
     protocol = Protocol.named(study.config.protocols[0])
     [metric] = protocol.select([JUDGE])
     found = []
-    for weight, row in study.searched[run].items():
+    for weight, row in study.searched[str(study.choice(run))].items():
         path = study.paths.scores(row, study.config.tune.by, protocol.name)
         column = read_scores(path, protocol).column(metric)
         if isinstance(column, str):
@@ -71,7 +71,8 @@ def take(study: Study, run: str, out: Path) -> Tried:
         UserError: as `tried`; or the chosen run is incomplete or damaged, or `out` holds something else.
     """
     chosen = best(tried(study, run))
-    source = study.paths.run(chosen.run)
+    taken = study.searched[run][chosen.weight]
+    source = study.paths.run(taken)
     card = read_card(source, "run")
     verify_payload(source, card)
     with claimed(out, "run", inputs=(source,)) as folder:
@@ -79,6 +80,5 @@ def take(study: Study, run: str, out: Path) -> Tried:
         for name in (*card["payload"], CARD):  # a folder with a card is complete
             with atomic(folder.file(name)) as part:
                 shutil.copyfile(source / name, part)
-    choice = asdict(chosen)
-    write_json(study.paths.tuning(run), {name: choice[name] for name in ("weight", "run")})
+    write_json(study.paths.tuning(run), {"weight": chosen.weight, "run": taken})
     return chosen

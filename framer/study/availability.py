@@ -45,7 +45,9 @@ def judged(study: Study, missing: Mapping[str, str]) -> list[tuple[str, str]]:
     if study.config.tune is None or study.config.tune.by in missing:
         return []
     without_model = rows_without_model(study, missing)
-    found = dict.fromkeys(run for values in study.searched.values() for run in values.values())
+    found = dict.fromkeys(
+        run for row, values in study.searched.items() if study.choice(row) == row for run in values.values()
+    )
     return [(row, study.config.tune.by) for row in found if row not in without_model]
 
 

@@ -173,11 +173,11 @@ class Study(StudyGrid):
 
     @property
     def searched(self) -> dict[str, dict[float, str]]:
-        """The tuned runs that a search chooses: by each weight, the run that was trained with it."""
+        """The tuned runs that are chosen among runs of their seed: by each weight, the run that was trained with it."""
         return {
             f"{arm}-s{seed}": {value: f"{of}-s{seed}" for value, of in search.values.items()}
             for arm, search in self.searches.items()
-            for seed in search.seeds
+            for seed in search.complete
         }
 
     def choice(self, run: str) -> str | None:

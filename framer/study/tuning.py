@@ -41,9 +41,11 @@ class TuneConfig(Strict):
     ]
     by: Name = Field(description="a paired set of photographs that nothing is trained or tested on")
     seeds: Literal["once", "each"] = Field(
-        "once", description="once: search at an arm's first training seed, for all of them; each: at every one"
+        "once", description="once: search at the first training seed, for all of them; each: at every one"
     )
-    arms: Distinct = Field(description="trained arms with an auxiliary loss; each has a second row, ARM-tuned")
+    arms: Distinct = Field(
+        description="trained arms with an auxiliary loss; each has a second row, ARM-tuned, at all seeds"
+    )
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Search:
     Attributes:
         of: the arm whose weight is searched.
         values: the arm that trains with each value, in increasing order.
-        seeds: at which all values are trained; a tuned run of another seed takes the choice of the first.
+        seeds: at which the weight is chosen; a tuned run of another seed takes the choice of the first.
+        complete: at which all values are trained, so that a tuned run is the chosen one of them.
     """
 
     of: str
     values: dict[float, str]
     seeds: tuple[int, ...]
+    complete: tuple[int, ...]
 
 
 def searches(
@@ -73,7 +77,7 @@ def searches(
         config: of the study.
         arms: those of the study, by name, with the points of its sweeps.
         settings: of each backbone.
-        seeds: training seeds of arms without their own.
+        seeds: training seeds of the study; tuned arms have all of them, whatever seeds the arm itself has.
 
     Returns:
         The searches by the name of the tuned arm; the tuned arms; and the arms that only a search trains, which restore
@@ -83,6 +87,7 @@ def searches(
         UserError: an arm is not trained, has no auxiliary loss, or a name is taken; the key is below `tune`.
     """
     trained = trained_arms(arms, settings)
+    at = tuple(seeds if config.seeds == "each" else seeds[:1])
     found: dict[str, Search] = {}
     tuned: dict[str, ArmConfig] = {}
     tried: dict[str, ArmConfig] = {}
@@ -92,8 +97,6 @@ def searches(
         of, own = trained[name], f"{name}-tuned"
         if of.recipe is None or of.recipe.recipe.objective == "none":
             raise UserError(f"{name} has no auxiliary loss; name an arm with a recipe that has one", key="tune.arms")
-        all_seeds = tuple(of.seeds or seeds)
-        at = all_seeds if config.seeds == "each" else all_seeds[:1]
         known = {
             model_identity(arm, settings): other
             for other, arm in reversed((trained | tried).items())
@@ -110,8 +113,10 @@ def searches(
             values[value] = known.get(identity, f"{name}-{slug('weight', value)}")
         if taken := sorted(arms.keys() & {own, *tried}):
             raise UserError(f"{taken[0]} is the name of a row of the search; rename the arm", key=f"arms.{taken[0]}")
-        found[own] = Search(name, values, at)
-        tuned[own] = of.model_copy(update={"label": f"{of.label}, tuned", "recipe": _open(of.recipe)})
+        having = [(trained | tried)[arm].seeds or seeds for arm in values.values()]
+        found[own] = Search(name, values, at, tuple(seed for seed in seeds if all(seed in one for one in having)))
+        changed = {"label": f"{of.label}, tuned", "recipe": _open(of.recipe), "seeds": None}
+        tuned[own] = of.model_copy(update=changed)
     return found, tuned, tried
 
 

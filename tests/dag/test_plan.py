@@ -19,7 +19,7 @@ def plan(name, logs):
     return Plan(Scope(study, {}), logs)
 
 
-@pytest.mark.parametrize("name", ["smoke", "micro", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "micro", "paper", "questions"])
 def test_the_jobs_are_those_that_snakemake_counts(clone, name):
     """Without missing data in both."""
     counted = jobs(snakemake(clone, "-n", "--cores", "1", "--config", f"study={name}").stdout)

@@ -53,6 +53,16 @@ def test_the_chosen_run_is_the_tuned_one(searched: Study) -> None:
         assert recipe is not None and recipe.weight == chosen.weight
 
 
+def test_another_seed_takes_its_own_run_of_the_chosen_weight(searched: Study, tmp_path: Path) -> None:
+    swept = study(tmp_path, TUNE, sweeps={"weight": {"of": OF, "recipe.weight": [0.1, 1, 10]}})
+    folder = swept.paths.run(f"{OF}-weight_1-s5")
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("of seed 5")
+    write_card(folder, "run", ["model.safetensors"])
+    take(swept, f"{OF}-tuned-s5", swept.paths.run(f"{OF}-tuned-s5"))
+    assert (swept.paths.run(f"{OF}-tuned-s5") / "model.safetensors").read_text() == "of seed 5"
+
+
 def test_mistakes_are_one_line(searched: Study) -> None:
     with pytest.raises(UserError, match="unknown searched run"):
         tried(searched, f"{OF}-s3")

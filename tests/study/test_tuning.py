@@ -48,7 +48,24 @@ def test_what_only_a_search_trains_restores_no_test_image(tmp_path: Path) -> Non
 def test_runs_of_a_sweep_are_shared_where_they_have_the_seed(tmp_path: Path) -> None:
     swept = study(tmp_path, TUNE, sweeps={"weight": {"of": OF, "recipe.weight": [1, 0.1]}})
     assert swept.searched[f"{OF}-tuned-s3"][1] == f"{OF}-weight_1-s3" and f"{OF}-weight_1-s5" in swept.runs
-    assert set(swept.search_arms) == {f"{OF}-weight_10"}
+    assert set(swept.search_arms) == {f"{OF}-weight_10"} and f"{OF}-tuned-s5" not in swept.searched
+
+
+def test_where_every_seed_has_all_values_the_tuned_runs_are_chosen_not_trained(tmp_path: Path) -> None:
+    swept = study(tmp_path, TUNE, sweeps={"weight": {"of": OF, "recipe.weight": [0.1, 1, 10]}})
+    assert set(swept.searched) == {f"{OF}-tuned-s3", f"{OF}-tuned-s5"} and not swept.search_arms
+    assert swept.searched[f"{OF}-tuned-s5"][10] == f"{OF}-weight_10-s5"
+    assert swept.choice(f"{OF}-tuned-s5") == f"{OF}-tuned-s3" and all(
+        row.endswith("-s3") for row, _ in judged(swept, {})
+    )
+
+
+def test_a_tuned_arm_has_all_seeds_whatever_its_own_arm_has(tmp_path: Path) -> None:
+    arms = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["arms"]
+    arms[OF]["seeds"] = [3]
+    mine = study(tmp_path, TUNE, arms=arms)
+    assert mine.seeds_of(OF) == [3] and mine.seeds_of(f"{OF}-tuned") == [3, 5]
+    assert mine.searched[f"{OF}-tuned-s3"][0.1] == f"{OF}-s3"
 
 
 def test_a_search_at_each_seed_trains_nothing_beside_its_values(tmp_path: Path) -> None:
