@@ -19,17 +19,19 @@ from framer.provenance.files import write_text
 from framer.provenance.hashing import digest, sha256_file
 from framer.provenance.output import claimed_file
 from framer.report.catalog import captions
-from framer.report.cells import Table, tables
+from framer.report.cells import tables
 from framer.report.claims import claims, summary
 from framer.report.contrasts import contrasts
 from framer.report.figure_style import inline
-from framer.report.gallery import ImageScores, extremes_of, galleries
+from framer.report.gallery import galleries
+from framer.report.image_scores import columns_of, extremes_of
 from framer.report.paper_numbers import Ledger
 from framer.report.sections import footnotes, tabs
 from framer.report.tables import grids_of
 from framer.study.study import Study
 
 FOLDER = Path(__file__).parent
+SCRIPTS = ("report.js", "gallery.js")
 MARK = b'<meta name="generator" content="framer report">'
 """In the head of every report, so that it is known as one."""
 
@@ -63,7 +65,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
     results = [grid for name in ("main", "ablation", "sweeps", "tuning", "cost") for grid in grids[name]]
     sections = {"verdicts": grids["claims"], "results": results}
     notes = footnotes(grid for of_section in sections.values() for grid in of_section)
-    script = Markup((FOLDER / "report.js").read_text(encoding="utf-8"))
+    script = Markup("".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS))
     stems = {section.set: section.stems for section in found[0].sections}
     html = (
         _environment()
@@ -74,7 +76,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
             notes=list(notes),
             verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
             figures=list(_figures(study)),
-            galleries=galleries(study, datasets, _image_scores(found[0]), extremes_of(judged[0], stems), out),
+            galleries=galleries(study, datasets, columns_of(found[0], judged[0]), extremes_of(judged[0], stems), out),
             facts=list(_facts(study)),
             style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
             script=script,
@@ -97,19 +99,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-
-
-def _image_scores(table: Table) -> dict[str, ImageScores]:
-    """What stands below each picture: the table's first metric, of the arm's first training seed."""
-    scores: dict[str, ImageScores] = {}
-    for section in table.sections:
-        scores[section.set] = {}
-        for line in (*section.methods, *section.controls):
-            cell = line.cells[0]
-            if cell.values is not None:
-                texts = [f"{cell.metric.title} {value:.{cell.metric.digits}f}" for value in cell.values[0]]
-                scores[section.set][line.arm] = dict(zip(section.stems, texts, strict=True))
-    return scores
 
 
 def _figures(study: Study) -> Iterator[tuple[str, str, Markup]]:

@@ -3,13 +3,17 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from framer.data.images import write_png
 from framer.report.figures import render as render_figures
 from framer.report.page import render
 from framer.study.study import Study
@@ -73,9 +77,9 @@ class Report:
         mouse.move(*end)
         mouse.up()
 
-    def style(self, name: str, strip: int = 0) -> str:
-        """A CSS variable of a row of pictures."""
-        return self.value(f"document.querySelectorAll('.strip')[{strip}].style.getPropertyValue('{name}')")
+    def style(self, name: str) -> str:
+        """A CSS variable of the gallery."""
+        return self.value(f"document.querySelector('.gallery').style.getPropertyValue('{name}')")
 
 
 @pytest.fixture
@@ -101,41 +105,89 @@ def report(with_images: Study, chromium: Browser) -> Iterator[Report]:
     page.close()
 
 
-def test_the_report_is_used(report: Report):
+def test_the_gallery_is_used(report: Report):
+    page = report.page
     left, top, width, height = report.box(".stage")
     middle = top + height / 2
     report.drag((left + width / 2, middle), (left + 0.25 * width, middle))
     assert float(report.style("--cut").rstrip("%")) == pytest.approx(25, abs=1)
-    assert report.value("document.querySelector('.strip input[type=range]').value") == "25"
+    assert report.value("document.querySelector('.gallery input[type=range]').value") == "25"
 
-    report.page.locator(".stage").first.focus()
+    page.locator(".stage").focus()
     for key in ("]", "+", "+", "ArrowLeft"):
-        report.page.keyboard.press(key)
+        page.keyboard.press(key)
     assert [report.style(name) for name in ("--cut", "--zoom", "--x", "--y")] == ["30%", "4", "10%", "0%"]
     transforms = report.value(
-        "[...document.querySelectorAll('.strip')[0].querySelectorAll('img')].map(i => getComputedStyle(i).transform)"
+        "[...document.images].filter(i => i.checkVisibility()).map(i => getComputedStyle(i).transform)"
     )
-    assert len({text.partition(",")[0] for text in transforms}) == 1, "all pictures of a row are zoomed together"
+    assert len({text.partition(",")[0] for text in transforms}) == 1, "all pictures are zoomed together"
     assert transforms[0].startswith("matrix(4,")
-    assert report.style("--zoom", strip=1) == "", "and those of another row are not"
     report.drag((left + width / 2, middle), (left + width / 2 + 0.2 * width, middle))
     assert float(report.style("--x").rstrip("%")) == pytest.approx(30, abs=1), "zoomed in, dragging moves the picture"
-    report.page.keyboard.press("0")
+    page.keyboard.press("0")
     assert [report.style(name) for name in ("--zoom", "--x", "--cut")] == ["1", "0%", "30%"]
 
-    source = "document.querySelector('.strip .over img').src"
-    before = report.value(source)
-    strip = report.page.locator(".strip").first
-    strip.locator(".left").select_option("3")
-    other = report.value(source)
-    assert other != before
-    strip.locator(".view").select_option("high")
-    assert report.value(source) not in (before, other)
-    assert report.value(source) == report.value("document.querySelectorAll('.strip .frame img')[3].dataset.high")
+    images, strips = page.locator("select.image"), page.locator(".strip")
+    assert [strip.is_visible() for strip in strips.all()] == [True, False]
+    images.focus()
+    page.keyboard.press("ArrowDown")
+    assert [strip.is_visible() for strip in strips.all()] == [False, True]
+    page.locator("select.of").select_option("FRAMER_U")
+    assert images.locator("option").all_inner_texts() == ["im_1 30.25", "im_0 26.25"]
+    page.locator("select.order").select_option("worst first")
+    assert images.input_value() == "im_0"
+    assert images.locator("option").all_inner_texts() == ["im_0 26.25", "im_1 30.25"]
+    page.locator("input.find").fill("IM_1")
+    assert (images.locator("option").count(), images.input_value()) == (1, "im_1")
+    page.locator("summary", has_text="Best and worst").click()
+    page.get_by_role("link", name="im_0").first.click()
+    assert images.input_value() == "im_0"
+    assert page.locator(".strip:not([hidden]) .tile[data-label=FRAMER_U]").inner_text().endswith("PSNR ↑ 26.25")
+    page.get_by_role("checkbox", name="Bicubic").uncheck()
+    assert page.locator(".strip:not([hidden]) .tile[data-label=Bicubic]").is_hidden()
 
-    assert report.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    under = "document.querySelector('.under img').src"
+    before = report.value(under)
+    page.locator("select.right").select_option("HR")
+    assert report.value(under) != before
+    assert report.value("[...document.images].every(i => !i.checkVisibility() || i.naturalWidth > 0)")
     assert report.value("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out to the right"
     assert report.complaints == []
+
+
+def test_differences_are_blended(with_images: Study, chromium: Browser):
+    """What HR and an arm share is black; a wave is seen in its own band."""
+    x = np.arange(160)
+    flat = np.full((160, 160, 3), 128, dtype=np.uint8)
+    for folder, period in (("framer", 40), ("baseline", 4)):
+        wave = (12 * np.sin(2 * np.pi * x / period)).round().astype(np.int64)
+        for stem in ("im_0", "im_1"):
+            write_png(
+                with_images.out / f"images/pisa_sr-{folder}-s0/pairs-a/{stem}.png",
+                (flat + wave[:, None]).astype(np.uint8),
+            )
+            write_png(Path("datasets/pairs-a/HR", f"{stem}.png"), flat)
+    render(with_images, Path("report.html"))
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    opened = Report(page)
+    opened.open(Path("report.html"))
+    seen = {}
+    for view in ("difference", "difference low", "difference high"):
+        page.locator("select.view").select_option(view)
+        for label in ("FRAMER_U", "Base & <b>line</b>", "HR"):
+            frame = page.locator(f".strip:not([hidden]) .tile[data-label='{label}'] .frame")
+            frame.scroll_into_view_if_needed()
+            pixels = np.asarray(Image.open(BytesIO(frame.screenshot())).convert("L"), dtype=float)
+            side = len(pixels) // 4
+            seen[view, label] = pixels[side:-side, side:-side].mean()
+    slow, fast, hr = (
+        [seen[view, label] for view, _ in [*seen][::3]] for label in ("FRAMER_U", "Base & <b>line</b>", "HR")
+    )
+    assert max(hr) < 2
+    assert slow[0] > 15 and slow[1] > 15 and slow[2] < 6
+    assert fast[0] > 15 and fast[1] < 6 and fast[2] > 15
+    assert opened.complaints == []
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -209,12 +261,13 @@ def test_tables_are_used(both: Study, chromium: Browser):
 
 
 def test_keyboard_alone_reaches_everything(report: Report):
-    report.page.locator(".stage").first.focus()
+    report.page.locator("input.find").focus()
     reached = []
-    for _ in range(7):
+    for _ in range(4 + 6 + 9):
         report.page.keyboard.press("Tab")
         reached.append(report.value("document.activeElement.className || document.activeElement.type"))
-    assert reached == ["range", "left", "right", "view", "out", "in", "reset"]
+    chooser, viewer = ["metric", "of", "order", "image"], ["stage", "range", "left", "right", "crop", "view"]
+    assert reached == [*chooser, *["checkbox"] * 6, *viewer, "out", "in", "reset"]
 
 
 @pytest.mark.parametrize(
