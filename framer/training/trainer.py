@@ -111,6 +111,8 @@ class Training:
             task.begin(stage)
             task.backbone.to(self.accelerator.device, DTYPES[job.numerics.precision])
             if job.numerics.compile:
+                # Of what `deterministic` sets, the part that is torch.compile's.
+                torch.use_deterministic_algorithms(job.numerics.deterministic)
                 task.backbone.network.compile()
             if saved is None or (saved.stage == stage and not finished):
                 self._train(stage, settings, before, saved)

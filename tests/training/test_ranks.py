@@ -209,3 +209,11 @@ def test_torchrun_from_the_command_line(tmp_path):
     one, two = ({re.sub(r"[0-9a-f]{64}", "", name) for name in files(tmp_path / out)} for out in ("one", "two"))
     assert one == two
     assert list((tmp_path / "logs/study/tracking").rglob("events*"))
+
+
+def test_only_kernels_that_repeat_their_bits_unless_asked():
+    deterministic(1, exact=False)
+    assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
+    deterministic(1)
+    assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
