@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from framer.commands.arguments import DATASETS, EXPECT, arg, command, planned, study_of
+from framer.commands.arguments import DATASETS, EXPECT, RIVALS, arg, command, planned, study_of
 from framer.errors import UserError, unknown
 
 
@@ -13,6 +13,7 @@ from framer.errors import UserError, unknown
     arg("--backbone", help="a backbone of the study"),
     arg("--cost", action="store_true", help="measure time and memory on this machine's device instead"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder of the analyses; with --cost a CSV file"),
+    RIVALS,
     DATASETS,
     EXPECT,
 )

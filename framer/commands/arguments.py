@@ -51,6 +51,7 @@ STUDY = arg("--study", type=Path, required=True, help="study file, such as confi
 DATASETS = arg(
     "--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"
 )
+RIVALS = arg("--rivals", action="store_true", help="with the arms of the study's optional part")
 EXPECT = arg("--expect", help="digest of the planned settings; refuse others")
 
 # How a training is executed; none of these changes its result.
@@ -75,10 +76,13 @@ SESSION = (
 
 
 def study_of(args: argparse.Namespace) -> "Study":
-    """The study that `--study` names, with the data sets of `--datasets`."""
+    """The study that `--study` names, with the data sets of `--datasets`.
+
+    A command without `--rivals` is about one run or cell, and finds those of the study's optional part, too.
+    """
     from framer.study.study import Study
 
-    return Study.load(args.study, args.datasets)
+    return Study.load(args.study, args.datasets, rivals=getattr(args, "rivals", None))
 
 
 def key_values(flag: str, given: list[str]) -> dict[str, Any]:

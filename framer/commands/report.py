@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from framer.commands.arguments import DATASETS, STUDY, Handler, Renamed, arg, command, one_thread, study_of
+from framer.commands.arguments import DATASETS, RIVALS, STUDY, Handler, Renamed, arg, command, one_thread, study_of
 from framer.errors import UserError
 
 
@@ -14,6 +14,7 @@ def rendering(text: str, metavar: str, out: str) -> Callable[[Handler], Handler]
         text,
         STUDY,
         arg("--out", type=Path, required=True, metavar=metavar, help=out),
+        RIVALS,
         DATASETS,
         arg(
             "--missing",
@@ -87,7 +88,7 @@ def diff(args: argparse.Namespace) -> None:
 
     if len(args.study) > 2:
         raise UserError("diff: --study takes one study file, or one for each cell")
-    studies = [Study.load(path, args.datasets) for path in (args.study[0], args.study[-1])]
+    studies = [Study.load(path, args.datasets, rivals=None) for path in (args.study[0], args.study[-1])]
     one, other = (find(study, name, args.datasets) for study, name in zip(studies, args.cells, strict=True))
     print(f"{one.id}  {one.arm}/{one.set}/{one.protocol}/{one.metric.name}  {one.text}")
     print(f"{other.id}  {other.arm}/{other.set}/{other.protocol}/{other.metric.name}  {other.text}")
@@ -101,6 +102,7 @@ def diff(args: argparse.Namespace) -> None:
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
     arg("--all", action="store_true", help="as if all manually downloaded data were here"),
     arg("--spreads", type=Path, metavar="STUDY", help="finished study whose spreads are taken for the planned gains"),
+    RIVALS,
     DATASETS,
 )
 def plan(args: argparse.Namespace) -> None:

@@ -25,30 +25,36 @@ class Scope:
     Attributes:
         study: the study.
         missing: manually downloaded data and weights that are not here, with instructions; see `framer.dag.missing`.
+        rivals: whether the study's optional part is asked for.
     """
 
     study: Study
     missing: Mapping[str, str]
+    rivals: bool = False
 
     @classmethod
     def open(cls, config: Mapping[str, Any]) -> "Scope":
-        """The study named by `--config study=NAME`, by default `paper`.
+        """The study named by `--config study=NAME`, by default `paper`; with `rivals=true` also its optional part.
 
         Only that file is read. Any other key of Snakemake's config would be a setting that no study has: it is refused.
 
         Raises:
-            UserError: a key other than `study`, or a study that cannot be loaded.
+            UserError: a key other than these two, or a study that cannot be loaded.
         """
         name = config.get("study", "paper")
         for key in config:
-            if key != "study":
-                message = f"{unknown('key', key, ['study'])}; settings belong into config/{name}.yaml"
+            if key not in ("study", "rivals"):
+                message = f"{unknown('key', key, ['study', 'rivals'])}; settings belong into config/{name}.yaml"
                 raise UserError(message, key=f"--config {key}", code="unknown")
         if name != Path(name).stem:
             message = f"give the name of the study alone: study={Path(name).stem}"
             raise UserError(message, key=f"--config study={name}")
-        study = Study.load(Path("config") / f"{name}.yaml", DATASETS)
-        return cls(study, find_missing(study, DATASETS))
+        asked = str(config.get("rivals", False)).lower()  # Snakemake reads True as a truth value, and true as text
+        if asked not in ("true", "false"):
+            raise UserError(f"{asked!r} is neither true nor false; drop it or give true", key="--config rivals")
+        rivals = asked == "true"
+        study = Study.load(Path("config") / f"{name}.yaml", DATASETS, rivals=rivals)
+        return cls(study, find_missing(study, DATASETS), rivals)
 
     @cached_property
     def without_model(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from framer.errors import UserError, unknown
 from framer.scoring.protocols import PROTOCOLS, Protocol
 from framer.study.analysis_config import AnalysisConfig
 from framer.study.arms import AblationConfig, ArmConfig, Distinct, Seeds, check_keys
+from framer.study.rivals import RivalsConfig
 from framer.study.sweeps import Sweep, points
 from framer.study.tuning import Search, TuneConfig, searches
 
@@ -178,6 +179,10 @@ class StudyConfig(Strict):
 
     tune: TuneConfig | None = Field(
         None, description="a search for the weight of the auxiliary loss of some arms, judged on held-out pairs"
+    )
+
+    rivals: RivalsConfig | None = Field(
+        None, description="more arms, made only with --config rivals=true; without it as if they were not there"
     )
 
     compare: list[Annotated[Distinct, Field(min_length=2, max_length=2)]] = Field(

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from framer.backbones.registry import settings_of
-from framer.config_file import read_model
+from framer.config_file import first_mistake, read_model
 from framer.data.captions import Captions
 from framer.data.manifest import DegradedSource, Manifest
 from framer.errors import UserError, unknown
@@ -19,6 +21,7 @@ from framer.provenance.hashing import derive_seed
 from framer.study.grid import StudyGrid
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
 from framer.study.layout import model_captions
+from framer.study.rivals import with_rivals
 from framer.study.schema import Optimisation, StudyConfig
 from framer.study.tuning import read_choice
 
@@ -63,14 +66,29 @@ class Study(StudyGrid):
         self._train_jobs: dict[str, TrainJob] = {}
 
     @classmethod
-    def load(cls, path: Path, datasets: Path = Path("datasets")) -> "Study":
+    def load(cls, path: Path, datasets: Path = Path("datasets"), *, rivals: bool | None = False) -> "Study":
         """Read and validate one study file.
+
+        Args:
+            path: of the study.
+            datasets: folder of manifests.
+            rivals: with its optional part, or without it; None for with it where there is one.
 
         Raises:
             UserError: the file is missing, is no YAML, has an unknown key, a wrong value or names that do not resolve;
                 one line with the file, the key and what is known.
         """
         config = read_model(path, StudyConfig)
+        try:
+            both = with_rivals(config)  # a mistake in it is found without the option, too
+        except ValidationError as error:
+            key, message = first_mistake(error, StudyConfig)
+            raise UserError(f"with rivals, {message}", path=path, key=key) from None
+        except ValueError as error:
+            raise UserError(str(error), path=path) from None
+        if rivals and config.rivals is None:
+            raise UserError("missing; the study has no optional part", path=path, key="rivals", code="missing")
+        config = config if rivals is False else both
         manifests: dict[str, Manifest] = {}
 
         def load(key: str, name: str) -> Manifest:

@@ -182,6 +182,11 @@ def shell_of(root: Path, study: str) -> str:
     [
         (["--config", "study=smok"], "config/smok.yaml: no such file; there are: "),
         (["--config", "study=config/smoke.yaml"], "--config study=config/smoke.yaml: give the name of the study alone"),
+        (["--config", "study=smoke", "rivals=maybe"], "--config rivals: 'maybe' is neither true nor false"),
+        (
+            ["--config", "study=smoke", "rivals=true"],
+            "config/smoke.yaml: rivals: missing; the study has no optional part",
+        ),
         (["--config", "study=smoke", "steps=3"], "--config steps: unknown key 'steps'"),
         (["--configfile", "config/paper.yaml", "--config", "study=smoke"], "--config title: unknown key 'title'"),
     ],

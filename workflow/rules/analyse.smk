@@ -16,7 +16,7 @@ rule analyse:
     resources:
         **requested("analyse", study),
     params:
-        study=study_file,
+        study=study_shown,
         expect=analyse_digest,
         captions=analyse_captions,
         code=analyse_code,
@@ -42,7 +42,7 @@ rule cost:
     resources:
         **requested("cost", study),
     params:
-        study=study_file,
+        study=study_shown,
         expect=scope.cost.digest if scope.cost else "",
     message:
         "Measure what training costs"

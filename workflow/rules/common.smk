@@ -33,6 +33,8 @@ except UserError as error:
 study = scope.study
 paths = study.paths
 study_file = study.path.as_posix()
+# Of the commands that show or measure all arms. Those that make one run find it without: no run is made again for it.
+study_shown = f"{study_file} --rivals" if scope.rivals else study_file
 threads_of_study = study.config.threads
 WEIGHTS = folder()
 manifest_of_method = {manifest.id: manifest for manifest in study.method_manifests.values()}

@@ -19,7 +19,7 @@ rule tables:
     resources:
         **requested("tables", study),
     params:
-        study=study_file,
+        study=study_shown,
         shown=triggers.presentation(scope),
         missing=sorted(scope.missing),
         code=fingerprint("tables"),
@@ -45,7 +45,7 @@ rule figures:
     resources:
         **requested("figures", study),
     params:
-        study=study_file,
+        study=study_shown,
         shown=triggers.presentation(scope),
         missing=sorted(scope.missing),
         code=fingerprint("figures"),
@@ -70,7 +70,7 @@ rule report:
     resources:
         **requested("report", study),
     params:
-        study=study_file,
+        study=study_shown,
         shown=triggers.presentation(scope),
         missing=sorted(scope.missing),
         code=fingerprint("report"),
