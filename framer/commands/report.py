@@ -4,12 +4,26 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from framer.commands.arguments import DATASETS, RIVALS, STUDY, Handler, Renamed, arg, command, one_thread, study_of
+from framer.commands.arguments import (
+    DATASETS,
+    RIVALS,
+    STUDY,
+    Argument,
+    Handler,
+    Renamed,
+    arg,
+    command,
+    one_thread,
+    study_of,
+)
 from framer.errors import UserError
 
 
-def rendering(text: str, metavar: str, out: str) -> Callable[[Handler], Handler]:
-    """Register a function as a command that renders the results of a study into `--out`, described by `out`."""
+def rendering(text: str, metavar: str, out: str, *more: Argument) -> Callable[[Handler], Handler]:
+    """Register a function as a command that renders the results of a study into `--out`, described by `out`.
+
+    It has the arguments that all of these have, and `more`.
+    """
     return command(
         text,
         STUDY,
@@ -24,14 +38,15 @@ def rendering(text: str, metavar: str, out: str) -> Callable[[Handler], Handler]
             help="sets, weights and ARM/SET that are not on this machine; cells that need them are n/a",
         ),
         arg("--absent", action=Renamed, nargs="*", const="--missing", help=argparse.SUPPRESS),
+        *more,
     )
 
 
-def _render(args: argparse.Namespace, render: Callable[..., object]) -> None:
+def _render(args: argparse.Namespace, render: Callable[..., object], **more: object) -> None:
     from framer.dag.missing import instructions
 
     study = study_of(args)
-    render(study, args.out, missing=instructions(study, args.missing, args.datasets), datasets=args.datasets)
+    render(study, args.out, missing=instructions(study, args.missing, args.datasets), datasets=args.datasets, **more)
 
 
 @rendering("render a study's tables from its scores", "DIR", "folder for the tables")
@@ -50,12 +65,17 @@ def figures(args: argparse.Namespace) -> None:
     _render(args, render)
 
 
-@rendering("render a study's report, one HTML file that needs no network", "FILE.html", "where the report goes")
+@rendering(
+    "render a study's report, one HTML file that needs no network",
+    "FILE.html",
+    "where the report goes",
+    arg("--since", type=Path, metavar="FOLDER", help="older result folder, such as results/OLD: list what changed"),
+)
 def report(args: argparse.Namespace) -> None:
     one_thread()
     from framer.report.page import render
 
-    _render(args, render)
+    _render(args, render, since=args.since)
 
 
 @command(

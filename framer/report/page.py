@@ -20,6 +20,7 @@ from framer.provenance.hashing import digest, sha256_file
 from framer.provenance.output import claimed_file
 from framer.report.catalog import captions
 from framer.report.cells import tables
+from framer.report.changes import changes
 from framer.report.claims import claims, summary
 from framer.report.contrasts import contrasts
 from framer.report.figure_style import inline
@@ -45,7 +46,13 @@ class Record:
     text: str
 
 
-def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: dict[str, str] | None = None) -> None:
+def render(
+    study: Study,
+    out: Path,
+    datasets: Path = Path("datasets"),
+    missing: dict[str, str] | None = None,
+    since: Path | None = None,
+) -> None:
     """Write the report of a study. Numbers come from its score files, pictures from its images.
 
     Args:
@@ -53,6 +60,7 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
         out: the HTML file.
         datasets: folder of the data, for LR and HR pictures.
         missing: what is not on this machine, as `framer.report.cells.tables` takes it.
+        since: an older result folder; the report lists what changed.
 
     Raises:
         UserError: scores are missing or do not fit together, or a log or image is damaged.
@@ -63,7 +71,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
     judged, compared = claims(study, found, ledger), contrasts(study, found)
     grids = grids_of(study, found, judged, compared, missing)
     results = [grid for name in ("main", "ablation", "sweeps", "tuning", "cost") for grid in grids[name]]
-    sections = {"verdicts": grids["claims"], "results": results}
+    changed = changes(found, since, dict(_made(study))) if since else None
+    sections = {"changes": changed.grids if changed else (), "verdicts": grids["claims"], "results": results}
     notes = footnotes(grid for of_section in sections.values() for grid in of_section)
     script = Markup("".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS))
     stems = {section.set: section.stems for section in found[0].sections}
@@ -74,6 +83,8 @@ def render(study: Study, out: Path, datasets: Path = Path("datasets"), missing: 
             study=study,
             sections={name: tabs(of_section, notes) for name, of_section in sections.items()},
             notes=list(notes),
+            since=since,
+            changes=changed.sentences if changed else (),
             verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
             figures=list(_figures(study)),
             galleries=galleries(study, datasets, columns_of(found[0], judged[0]), extremes_of(judged[0], stems), out),
@@ -148,12 +159,18 @@ def _content_hash(text: str) -> str:
 def _records(study: Study, datasets: Path) -> Iterator[Record]:
     """Cards and sidecars in the order of the stages. Paths are relative, so that machines agree."""
     data = [(f"datasets/{name}/{CARD}", datasets / name / CARD) for name in sorted(study.manifests)]
-    stages = ("bases/*/*", "runs/*/*", f"images/*/*/{CARD}", "scores/*/*/*.json")
-    found = [path for stage in stages for path in sorted(study.out.glob(stage))]
-    made = [(path.relative_to(study.out).as_posix(), path) for path in found]
-    for name, path in (*data, *made):
-        if path.is_file() and (path.name in (CARD, MEASURED) or name.startswith("scores/")):
+    for name, path in (*data, *_made(study)):
+        if path.is_file():
             yield Record(name, sha256_file(path)[:12], _readable(_read(path)))
+
+
+def _made(study: Study) -> Iterator[tuple[str, Path]]:
+    """Cards and sidecars of a result folder by their names in it, in the order of the stages."""
+    for stage in ("bases/*/*", "runs/*/*", f"images/*/*/{CARD}", "scores/*/*/*.json"):
+        for path in sorted(study.out.glob(stage)):
+            name = path.relative_to(study.out).as_posix()
+            if path.is_file() and (path.name in (CARD, MEASURED) or name.startswith("scores/")):
+                yield name, path
 
 
 def _readable(card: dict[str, object]) -> str:
