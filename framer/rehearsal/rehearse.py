@@ -1,7 +1,6 @@
 """Rehearse one backbone of a study: fetch, pretrain, encode, train, kill, resume, restore, score, and a table."""
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,17 +9,14 @@ from pathlib import Path
 from framer.dag import inputs
 from framer.dag.missing import find_missing
 from framer.dag.scope import Scope
-from framer.errors import UserError
 from framer.provenance.lock import exclusive
 from framer.rehearsal import derived
+from framer.rehearsal.inventory import Inventory
 from framer.rehearsal.jobs import Measured, run
 from framer.rehearsal.summary import write
 from framer.study.layout import Paths
 from framer.study.study import Study
 from framer.training.checkpoint import FOLDER
-
-MARK = ".rehearsal"
-"""Stands in every folder of a rehearsal: such a folder is replaced, any other is not."""
 
 
 def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
@@ -39,26 +35,25 @@ def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
     """
     paths = Paths(derived.name_of(study, backbone))
     with exclusive(paths.out.parent / f".{paths.out.name}.lock", paths.out):
-        if paths.out.is_dir() and any(paths.out.iterdir()) and not (paths.out / MARK).is_file():
-            message = "is not a rehearsal; move it away"
-            raise UserError(message, path=paths.out, key="rehearse", code="refused")
-        shutil.rmtree(paths.out, ignore_errors=True)
-        paths.out.mkdir(parents=True)
-        (paths.out / MARK).touch()
+        inventory, datasets = Inventory(paths.out), paths.out / "datasets"
+        inventory.clear()
+        inventory.expect([paths.out / f"{paths.out.name}.yaml", datasets])
         file = derived.write(study, backbone, paths.out, images)
-        datasets = paths.out / "datasets"
+        inventory.record()
         small = Study.load(file, datasets)
         measured = []
-        for job in _jobs(small, backbone, datasets):
+        for job in _jobs(small, backbone, datasets, inventory):
             print(f"{job.name}: {job.outcome}, {job.seconds:.0f} s, {job.peak / 2**30:.1f} GiB", file=sys.stderr)
             measured.append(job)
+        inventory.expect([paths.out / "rehearsal.md", paths.out / "rehearsal.csv"])
         write(study, backbone, small, measured, paths.out)
         for weights in paths.out.glob("bases/*/model.safetensors"):
             weights.unlink()
+        inventory.record()
     return measured
 
 
-def _jobs(small: Study, backbone: str, datasets: Path) -> Iterator[Measured]:
+def _jobs(small: Study, backbone: str, datasets: Path, inventory: Inventory) -> Iterator[Measured]:
     """Run the jobs in their order, as the rules of the workflow do."""
     paths, scope = small.paths, Scope(small, find_missing(small, datasets))
     run_name = f"{derived.ARM}-s0"
@@ -69,7 +64,9 @@ def _jobs(small: Study, backbone: str, datasets: Path) -> Iterator[Measured]:
     def do(name: str, rule: str, arguments: list[str], needs: str = "", **options: object) -> Measured:
         if needs and needs not in done:
             return Measured(rule, name, "skipped", reason=f"needs: {needs}")
+        inventory.expect(Path(argument) for argument in arguments)
         found = run(rule, name, arguments, Path(paths.log("rehearse", name.replace(" ", "-"))), **options)  # type: ignore[arg-type]
+        inventory.record()
         if found.outcome in ("ok", "killed as planned"):
             done.add(name)
         return found

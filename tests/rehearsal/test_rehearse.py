@@ -10,6 +10,7 @@ import yaml
 from framer import cli
 from framer.errors import UserError
 from framer.rehearsal import derived
+from framer.rehearsal.inventory import Inventory
 from framer.rehearsal.jobs import Measured
 from framer.rehearsal.rehearse import rehearse
 from framer.rehearsal.summary import lines
@@ -52,6 +53,30 @@ def test_a_folder_of_something_else_is_left_alone(study: Study) -> None:
         rehearse(study, "pisa_sr", 1)
     assert (error.value.path, error.value.code) == (str(folder), "refused")
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_the_next_rehearsal_removes_what_the_one_before_wrote_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "rehearsal"
+    before = Inventory(folder)
+    before.expect([folder / "study.yaml", folder / "datasets", tmp_path / "elsewhere"])
+    (folder / "datasets" / "pairs").mkdir(parents=True)
+    for name in ("study.yaml", "datasets/pairs/a.png"):
+        (folder / name).write_text("x")
+    before.record()
+    before.expect([folder / "runs" / "r"])  # and the rehearsal is killed in this job
+    (folder / "runs" / "r").mkdir(parents=True)
+    (folder / "runs" / "r" / "half.part").write_text("x")
+    (folder / "runs" / "notes.txt").write_text("mine")
+    (folder / "datasets" / "photo.png").write_text("mine")
+    with pytest.raises(UserError) as error:
+        Inventory(folder).clear()
+    assert (error.value.path, error.value.code) == (str(folder), "refused")
+    assert "datasets/photo.png and 1 more" in str(error.value)
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 6
+    for name in ("runs/notes.txt", "datasets/photo.png"):
+        (folder / name).unlink()
+    Inventory(folder).clear()
+    assert not list(folder.iterdir())
 
 
 def test_what_does_not_fit_stands_first(study: Study) -> None:
