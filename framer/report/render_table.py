@@ -1,9 +1,11 @@
 """A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML, CSV as it is read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
+from itertools import groupby
+from math import ceil
 from textwrap import fill
 
 from tabulate import tabulate
@@ -11,8 +13,10 @@ from tabulate import tabulate
 from framer.provenance.files import csv_text
 from framer.report.significance import Tier
 
-PAGE = 48
-"""Rows of a table in LaTeX that fit on a page of the class article, below a caption."""
+PAGE = 60
+"""Lines of a table in LaTeX that fit on a page of the class article, those of its caption and footnotes included."""
+CAPTION, BELOW, CELL = 70, 105, 20
+"""Characters of a line of the caption, of the footnotes, and of a cell of words, at least."""
 TERMINAL = 120
 """Columns of a terminal, into which the text around a table is wrapped; the tables of the paper study fit too."""
 
@@ -112,16 +116,65 @@ def _wrapped(text: str) -> str:
 
 
 def latex(grid: Grid) -> str:
-    """A `table` environment, or one for each group where all rows do not fit on a page; needs the package booktabs."""
-    if len(grid.groups) == 1 or sum(1 + len(group.rows) for group in grid.groups) <= PAGE:
+    """A `table` environment, or several where not all fits on a page; needs the package booktabs.
+
+    It is split between its groups, and within one where that alone is too long, never between a row and its minor rows.
+    """
+    if _lines(grid) <= PAGE:
         return _float(grid)
-    return "\n".join(_float(_part(grid, number, groups)) for number, groups in enumerate(_together(grid.groups), 1))
+    parts = _together(grid.groups)
+    split = [grid] if len(parts) == 1 else [_part(grid, number, groups) for number, groups in enumerate(parts, 1)]
+    return "\n".join(_float(page) for part in split for page in _pages(part))
 
 
 def _part(grid: Grid, number: int, groups: list[Group]) -> Grid:
     first, *rest = groups
     title = f"{grid.title}, {first.heading}" if first.heading else grid.title
     return replace(grid, key=f"{grid.key}-{number}", title=title, groups=(replace(first, heading=""), *rest))
+
+
+def _pages(grid: Grid) -> list[Grid]:
+    """The grid, cut into as many as it takes for each to fit on a page."""
+    pages: list[list[Group]] = [[]]
+    for block in (replace(group, rows=rows) for group in grid.groups for rows in _blocks(group.rows)):
+        if pages[-1] and _lines(replace(grid, groups=_joined([*pages[-1], block]))) > PAGE:
+            pages.append([])
+        pages[-1].append(block)
+    if len(pages) == 1:
+        return [grid]
+    return [
+        replace(grid, key=f"{grid.key}-{n}", title=f"{grid.title} ({n} of {len(pages)})", groups=_joined(blocks))
+        for n, blocks in enumerate(pages, 1)
+    ]
+
+
+def _joined(blocks: Iterable[Group]) -> tuple[Group, ...]:
+    """Groups of which the rows of one heading stand together."""
+    parts = groupby(blocks, key=lambda group: (group.heading, group.continued))
+    return tuple(
+        Group(heading, tuple(row for group in groups for row in group.rows), continued)
+        for (heading, continued), groups in parts
+    )
+
+
+def _blocks(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
+    """Rows, each with its minor rows."""
+    found: list[tuple[Row, ...]] = []
+    for row in rows:
+        if row.minor and found:
+            found[-1] = (*found[-1], row)
+        else:
+            found.append((row,))
+    return found
+
+
+def _lines(grid: Grid) -> float:
+    """About how many lines of the size of its rows it has."""
+    below = len(grid.reading) + sum(len(note) + 5 for note in grid.notes)
+    around = 4 + 1.5 * ceil(len(f"{grid.title}. {grid.caption}") / CAPTION) + ceil(below / BELOW)
+    rows = [row for group in grid.groups for row in group.rows]
+    cells = ((row.label, *(entry.text for entry in row.entries)) if grid.words else ("",) for row in rows)
+    return around + 2 * len(grid.groups) + sum(max(ceil(len(text) / CELL) or 1 for text in texts) for texts in cells)
 
 
 def _float(grid: Grid) -> str:
