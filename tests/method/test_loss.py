@@ -81,14 +81,13 @@ def test_autograd_agrees_with_central_differences(name):
     frozen, used, step = as_numpy(students), table_of(output, negatives), 1e-6
     for i, student in enumerate(students):
         gradient = np.zeros_like(frozen[i]) if student.grad is None else student.grad.numpy()
-        for at in np.random.default_rng(i).permutation(list(np.ndindex(*frozen[i].shape)))[:6]:
-            at = tuple(at)
+        for direction in np.random.default_rng(i).normal(size=(2, *frozen[i].shape)):
+            along = direction / np.linalg.norm(direction)
             values = []
             for sign in (1, -1):
-                moved = [x.copy() for x in frozen]
-                moved[i][at] += sign * step
+                moved = [*frozen[:i], frozen[i] + sign * step * along, *frozen[i + 1 :]]
                 values.append(framer(recipe, moved, teacher.numpy(), used, frozen)[0])
-            assert gradient[at] == pytest.approx((values[0] - values[1]) / (2 * step), abs=2e-8), (i, at)
+            assert (gradient * along).sum() == pytest.approx((values[0] - values[1]) / (2 * step), abs=2e-8), i
 
 
 @pytest.mark.parametrize("name", ["paper", "released", "complex_feature"])

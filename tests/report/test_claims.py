@@ -232,11 +232,11 @@ def test_false_confirmations_are_rare():
     rng = np.random.default_rng(2)
     metrics = Protocol.named("framer").select(["psnr", "ssim", "musiq"])
     wrong = 0
-    for _ in range(300):
+    for _ in range(150):
         family = []
         for metric, name in product(metrics, ("one", "two")):
             values = rng.normal(0, 0.1, (3, 1)) + rng.gamma(2.0, 0.2, size=(1, 30)) - 0.4 + rng.normal(0, 0.1, (3, 30))
             ours = Cell("a", name, "framer", metric, 0.0, 30, (0, 1, 2), values=values)
             family.append(compare(ours, replace(ours, arm="b", values=np.zeros((3, 30)))))
         wrong += any(one.sign for one in corrected([one for one in family if one]).values())
-    assert wrong / 300 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+    assert wrong / 150 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 150)

@@ -19,10 +19,10 @@ SKEWED = {
 @pytest.mark.parametrize("n", [20, 100])
 @pytest.mark.parametrize("name", SKEWED)
 def test_coverage_on_skewed_data(name: str, n: int):
-    """2000 draws: the standard error of a coverage of 95% is 0.5%."""
+    """2000 or 400 draws: the standard error of a coverage of 95% is 0.5% or 1.1%."""
     draw, truth = SKEWED[name]
     rng = np.random.default_rng(7)
-    draws = 2000 if n == 20 else 1000
+    draws = 2000 if n == 20 else 400
     intervals = [over_images(draw(rng, n)) for _ in range(draws)]
     covered = np.mean([i is not None and i.low <= truth <= i.high for i in intervals])
     assert 0.93 <= covered <= 0.97
@@ -33,11 +33,12 @@ def test_coverage_of_a_gain(n: int):
     """The ratio of two correlated means, both skewed: truth is 10%."""
     rng = np.random.default_rng(8)
     covered = 0
-    for _ in range(1000):
+    draws = 1000 if n == 20 else 400
+    for _ in range(draws):
         base = 20 + rng.gamma(2.0, 2.0, n)
         found = over_images(0.1 * base + rng.exponential(size=n) - 1, base)
         covered += found is not None and found.low <= 0.1 <= found.high
-    assert 0.93 <= covered / 1000 <= 0.97
+    assert 0.93 <= covered / draws <= 0.97
 
 
 def test_a_percentile_interval_would_fail_the_same_simulation():
