@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from framer import FramerLoss, Recipe
 from framer.method.heads import Aligned, AlignmentHeads
 from framer.method.hooks import record
+from tests.fixtures.processes import on_two_ranks
 
 RECIPES = {
     "paper": Recipe.named("paper"),
@@ -78,7 +78,7 @@ def one_rank(rank, rendezvous, results):
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, args=(folder / "rendezvous", folder), nprocs=2)
+    on_two_ranks(one_rank, folder / "rendezvous", folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

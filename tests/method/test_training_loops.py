@@ -5,7 +5,6 @@ import gc
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from peft import LoraConfig, get_peft_model
@@ -15,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from framer.method import Aligned, FramerLoss, Recipe, compared, final_projection, record
 from framer.method.hooks import unwrapped
 from tests.fixtures.diffusers_models import small_sd3, small_unet
+from tests.fixtures.processes import on_two_ranks
 
 LORA = LoraConfig(r=2, target_modules=["to_q", "to_v"])
 BLOCKS = ["down_blocks.*", "mid_block", "up_blocks.*"]
@@ -221,7 +221,7 @@ def one_rank(rank, folder):
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(one_rank, args=(folder,), nprocs=2)
+    on_two_ranks(one_rank, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

@@ -30,15 +30,16 @@ from framer.training.optimizer_step import Stepper
 from framer.training.options import Session
 from tests.fixtures.clone import ROOT
 from tests.fixtures.photographs import write_photographs
+from tests.fixtures.processes import on_two_ranks
 from tests.fixtures.trainings import BACKBONES, SEEDS, base_job, files, optimisation, run_job, train_here
 
 QUIET = Session(progress=False)
-VARIANTS = {"whole batch": {"steps": 20}, "in two parts": {"steps": 4, "accumulate": 2}}
+VARIANTS = {"whole batch": {"steps": 5}, "in two parts": {"steps": 2, "accumulate": 2}}
 
 
 def losses(backbone, photos, more):
     """Loss, FRAMER's term and the gradient's norm over some steps in float64."""
-    settings = optimisation(batch=8, **more)
+    settings = optimisation(**more)
     with seeded(7):
         model = create(backbone, "tiny")
         model.adapt(model.settings.stages[0])
@@ -89,7 +90,7 @@ def ranks(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(one_rank, args=(port, root / "photos", root), nprocs=2)
+    on_two_ranks(one_rank, port, root / "photos", root)
     return root
 
 
@@ -117,14 +118,14 @@ def test_data_workers_change_nothing(tmp_path):
 
 def test_signals_to_a_whole_job_do_not_end_its_data_workers(tmp_path):
     write_photographs(tmp_path)
-    batches = Batches(TrainingPairs([tmp_path / "photos"], 32, "pisa_sr", 5), optimisation(40), SEEDS)
-    stream = batches.stream(0, 40, 1)
+    batches = Batches(TrainingPairs([tmp_path / "photos"], 32, "pisa_sr", 5), optimisation(12, batch=2), SEEDS)
+    stream = batches.stream(0, 12, 1)
     next(stream)
     workers = multiprocessing.active_children()
     assert workers
     for worker in workers:
         os.kill(worker.pid, signal.SIGTERM)
-    assert len(list(stream)) == 39
+    assert len(list(stream)) == 11
 
 
 @pytest.mark.slow
