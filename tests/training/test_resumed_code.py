@@ -35,8 +35,8 @@ def test_a_reworded_message_resumes_and_another_operator_does_not(
         monkeypatch.setattr(run_dir, "fingerprint", module_of_copy.fingerprint)
 
     write_photographs(tmp_path)
-    train_here(tmp_path, base_job("pisa_sr"), tmp_path / "bases/pisa_sr", QUIET)
-    job, out = run_job("pisa_sr", steps=2), tmp_path / "runs/ours"
+    train_here(tmp_path, base_job("dit4sr", steps=1, batch=2), tmp_path / "bases/dit4sr", QUIET)
+    job, out = run_job("dit4sr", steps=2, batch=2), tmp_path / "runs/ours"
     train_here(tmp_path, job, tmp_path / "runs/whole", QUIET)
     with pytest.raises(TrainingInterrupted):
         train_here(tmp_path, job, out, replace(QUIET, minutes=0))
@@ -47,6 +47,6 @@ def test_a_reworded_message_resumes_and_another_operator_does_not(
 
     edited("method/loss.py", "self.recipe.weight + (", "self.recipe.weight * (")
     edited("method/loss.py", 'UserError(f"', 'UserError(f"Reworded: ')
-    edited("backbones/pisa_sr/settings.py", 'description="', 'description="Reworded: ')
+    edited("backbones/dit4sr/settings.py", 'description="', 'description="Reworded: ')
     train_here(tmp_path, job, out, QUIET)
     assert files(out) == files(tmp_path / "runs/whole")

@@ -24,7 +24,7 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
     write_photographs(root)
     for backbone in BACKBONES:
-        train_here(root, base_job(backbone), root / f"bases/{backbone}", QUIET)
+        train_here(root, base_job(backbone, steps=1, batch=2), root / f"bases/{backbone}", QUIET)
     return root
 
 
@@ -32,7 +32,11 @@ def staged(backbone: str, *steps: int, snapshots: tuple[int, ...] = (), ema: flo
     """A run of some steps a stage, at a constant rate."""
     job = run_job(backbone, recipe="paper")
     stages = dict(
-        zip(settings_class(backbone).stages, (optimisation(n, decay=False, ema=ema) for n in steps), strict=False)
+        zip(
+            settings_class(backbone).stages,
+            (optimisation(n, batch=2, decay=False, ema=ema) for n in steps),
+            strict=False,
+        )
     )
     settings = {"lpips": 0} if backbone == "pisa_sr" else {}
     return replace(job, stages=stages, settings=settings, snapshots=snapshots, heldout=None)
@@ -41,8 +45,8 @@ def staged(backbone: str, *steps: int, snapshots: tuple[int, ...] = (), ema: flo
 @pytest.mark.parametrize(
     ("backbone", "whole", "ema", "shorter"),
     [
-        ("dit4sr", (3,), 0, {1: (1,), 2: (2,)}),
-        ("pisa_sr", (2, 2), 0.9, {1: (1,), 2: (2,), 3: (2, 1)}),
+        ("dit4sr", (2,), 0, {1: (1,)}),
+        ("pisa_sr", (1, 2), 0.9, {1: (1,), 2: (1, 1)}),
     ],
 )
 def test_a_snapshot_has_the_bytes_of_a_run_of_so_many_steps(root, backbone, whole, ema, shorter):
