@@ -159,14 +159,14 @@ def test_a_template_counts(copy: Path) -> None:
     assert changed(before, ask(copy)) == {"tables"}
 
 
-@pytest.mark.parametrize("kept", [None, "[]", "{", '{"x": 1}'])
-def test_what_was_parsed_is_kept_by_the_hash_of_the_source(copy: Path, kept: str | None) -> None:
+def test_what_was_parsed_is_kept_by_the_hash_of_the_source(copy: Path) -> None:
     cache = copy / "framer/__pycache__/fingerprints.json"
     before = ask(copy)
-    cache.unlink()
-    if kept is not None:  # a damaged cache is made again
-        cache.write_text(kept)
-    assert ask(copy) == before
+    for kept in (None, "[]", "{", '{"x": 1}'):
+        cache.unlink()
+        if kept is not None:  # a damaged cache is made again
+            cache.write_text(kept)
+        assert ask(copy) == before, kept
     parsed = []
     module = module_of(copy)
     module._parse = lambda path: parsed.append(path.name) or ast.parse(path.read_text())

@@ -150,7 +150,7 @@ def test_a_pair_is_a_function_of_image_and_seed_on_any_number_of_threads():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_draws_follow_the_preset(name):
-    preset, n = PRESETS[name], 2500
+    preset, n = PRESETS[name], 1000
     rng = np.random.default_rng(9)
     draws = [draw(preset, rng, 512, 512) for _ in range(n)]
 
