@@ -33,12 +33,14 @@ class Verdict(Enum):
     UNDECIDED = "undecided"
     """The interval holds zero, or there is none."""
     INCOMPARABLE = "not comparable"
-    """The claim is about another definition of the metric or about other networks, or the arms differ in more."""
+    """The paper's claim is about another definition of the metric or other networks, or the arms differ in more."""
     MISSING = "n/a"
     """A score of one of the two is missing."""
 
 
 DIRECT = (Verdict.CONFIRMED, Verdict.CHECKPOINT)
+MEASURED = {1: "better", -1: "worse", 0: "undecided"}
+"""What was found here where the paper's claim is about something else."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,21 @@ class Claim:
     @property
     def need_text(self) -> str:
         """What would decide, in words; empty where something is decided."""
-        return self.comparison.need if self.comparison and self.verdict is Verdict.UNDECIDED else ""
+        open_ = self.verdict is Verdict.UNDECIDED or self.measured == MEASURED[0]
+        return self.comparison.need if self.comparison and open_ else ""
+
+    @property
+    def measured(self) -> str:
+        """Which is better here, of a claim that is not the paper's; empty of others, and of an unfair one."""
+        if self.verdict is not Verdict.INCOMPARABLE or self.unfair or not self.comparison:
+            return ""
+        one_seed = "for this checkpoint" * (self.comparison.scope is Scope.IMAGES and bool(self.comparison.sign))
+        return " ".join(part for part in (MEASURED[self.comparison.sign], one_seed) if part)
 
     @property
     def text(self) -> str:
         """The verdict in words."""
-        parts = (self.verdict.value, "unfair" * bool(self.unfair), self.size_text, self.need_text)
+        parts = (self.measured, self.verdict.value, "unfair" * bool(self.unfair), self.size_text, self.need_text)
         return ", ".join(part for part in parts if part)
 
     @property
@@ -126,14 +137,12 @@ def baseline_of(study: Study, arm: str) -> str | None:
 def claims(study: Study, found: Sequence[Table], ledger: Ledger) -> list[list[Claim]]:
     """The claims of a study, a list per table in reading order: sets, then metrics, then arms.
 
-    All claims that can be judged are corrected together, over all sets, metrics and protocols; a metric that two
-    protocols define alike counts once.
+    All that can be judged are corrected together, over all sets, metrics and protocols, those that are not the paper's
+    included; a metric that two protocols define alike counts once.
     """
     fairness = Fairness(study)
     raw = [list(_of_table(study, table, ledger, fairness)) for table in found]
-    family = [
-        claim.comparison for one in raw for claim in one if claim.verdict is Verdict.UNDECIDED and claim.comparison
-    ]
+    family = [claim.comparison for one in raw for claim in one if claim.comparison and not claim.unfair]
     judged = corrected(family)
     return [[_judged(claim, judged) for claim in one] for one in raw]
 
@@ -142,6 +151,9 @@ def summary(found: Sequence[Claim]) -> str:
     """The verdicts, counted, as one sentence."""
     counts = {verdict: sum(claim.verdict is verdict for claim in found) for verdict in Verdict}
     parts = [f"{count} {verdict.value}" for verdict, count in counts.items() if count]
+    here = Counter(claim.measured.split()[0] for claim in found if claim.measured)
+    if here:
+        parts.append(f"of which {', '.join(f'{here[word]} {word}' for word in MEASURED.values() if here[word])} here")
     sizes = Counter(claim.size_text for claim in found if claim.size)
     return (
         "; ".join([f"{len(found)} claims: {', '.join(parts)}", *(f"{text} in {n}" for text, n in sizes.items())]) + "."
@@ -202,8 +214,10 @@ def _gain_interval(comparison: Comparison, gains: Array, base: Array) -> Interva
 
 def _judged(claim: Claim, judged: Mapping[Hashable, Comparison]) -> Claim:
     one = claim.comparison and judged.get(claim.comparison.key, claim.comparison)
-    if one is None or claim.verdict is not Verdict.UNDECIDED:
+    if one is None or claim.unfair:
         return claim
+    if claim.verdict is Verdict.INCOMPARABLE:
+        return replace(claim, comparison=one)
     several = one.scope in (Scope.CROSSED, Scope.SEEDS)
     verdict = {
         (1, True): Verdict.CONFIRMED,

@@ -106,7 +106,8 @@ def tidy_claims(found: Iterable[Claim], compared: Iterable[Contrast]) -> str:
     for claim in found:
         printed = _printed((claim.published,) if claim.published else ())
         gain = (_exact(claim.gain), *_ends(claim.gain_interval), *printed)
-        verdict = (claim.verdict.value, claim.size_text, claim.need_text, claim.reason or "")
+        words = ", ".join(filter(None, (claim.measured, claim.verdict.value)))
+        verdict = (words, claim.size_text, claim.need_text, claim.reason or "")
         rows.append(["claim", *_tested(claim.ours, claim.baseline, claim.comparison), *gain, *verdict])
     for one in compared:
         result = one.text.partition(",")[0]

@@ -194,6 +194,18 @@ def test_tiny_networks_prove_nothing():
     assert claim.comparison.difference == pytest.approx(0.8, abs=0.2)
 
 
+def test_tiny_networks_are_judged_for_themselves():
+    """Not by the paper's claim, but corrected like one."""
+    better, worse = (make([0, 1, 2, 3], dict.fromkeys(range(4), gain), base="tiny")[0] for gain in (0.8, -0.8))
+    assert (better.verdict, better.text) == (Verdict.INCOMPARABLE, "better, not comparable")
+    assert (worse.verdict, worse.text) == (Verdict.INCOMPARABLE, "worse, not comparable")
+    assert better.comparison and compare(better.ours, better.baseline)
+    assert summary([better, worse]) == "2 claims: 2 not comparable, of which 1 better, 1 worse here."
+    [nothing] = make([0, 1, 2, 3], {0: 0.3, 1: -0.3, 2: 0.2, 3: -0.2}, base="tiny")
+    assert nothing.text.startswith("undecided, not comparable")
+    assert make([0], {0: 0.8}, base="tiny")[0].text == "better for this checkpoint, not comparable"
+
+
 def test_all_claims_of_a_study_are_corrected_together():
     """Interval and corrected p-value agree, and copies under another protocol are no further test."""
     rng = np.random.default_rng(3)
