@@ -9,7 +9,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from framer.errors import UserError, one_line
 from framer.runs.runtime import deterministic
-from framer.study.jobs import PretrainJob
+from framer.study.jobs import PretrainJob, TrainJob
 from framer.training.launch import isolate
 from framer.training.options import DEFAULT, Session
 
@@ -29,8 +29,10 @@ def accelerated(job: PretrainJob, session: Session = DEFAULT) -> Iterator[Accele
     AcceleratorState._reset_state(True)  # accelerate refuses a second precision or group in one process otherwise
     tracked = session.tracking and session.trackers
     logging = {"log_with": list(session.trackers), "project_dir": session.tracking} if tracked else {}
-    # No buffer changes in training, and DiT4SR's table of positions is half a gigabyte.
-    ranks = DistributedDataParallelKwargs(broadcast_buffers=False)
+    # No buffer changes in training, and DiT4SR's table of positions is half a gigabyte. The loss of a base does not
+    # reach all of it: not the text's stream at the end of a transformer.
+    unused = not isinstance(job, TrainJob)
+    ranks = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)
     precision = MIXED[job.numerics.precision]
     try:
         accelerator = Accelerator(cpu=job.base == "tiny", mixed_precision=precision, kwargs_handlers=[ranks], **logging)

@@ -67,7 +67,7 @@ def test_killed_at_random_moments(root, whole):
 
 
 def test_killed_bases_and_two_ranks(root):
-    job = base_job("pisa_sr", steps=4)
+    job = base_job("dit4sr", steps=4, batch=2)
     for out in ("whole", "again"):
         processes = start(root, job, root / f"two/{out}", EACH, ranks=2)
         if out == "again":
