@@ -157,7 +157,7 @@ def test_numbers_are_read_as_they_look(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_study_names_those_that_exist() -> None:
-    with pytest.raises(UserError, match="micro, paper, pocket-dit4sr, .*, single-gpu, smoke"):
+    with pytest.raises(UserError, match=r"micro, paper, .*, single-gpu, smoke"):
         Study.load(ROOT / "config" / "smok.yaml", DATASETS)
 
 
