@@ -100,7 +100,7 @@ def test_a_limit_after_every_step(backbone, root, whole):
 @pytest.mark.slow
 def test_the_second_stage_is_resumed_as_well(root, tmp_path):
     stages = {"pixel": optimisation(2), "semantic": optimisation(3)}
-    job = replace(short(), stages=stages, settings={"lpips": 0.0, "csd": 0.0})
+    job = replace(short("pisa_sr"), stages=stages, settings={"lpips": 0.0, "csd": 0.0})
     train_here(root, job, tmp_path / "runs/whole", QUIET)
     said = []
     for _ in range(5):
