@@ -63,8 +63,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"framer: error: {where}{error.strerror or error}; look at the path and at the disk", file=sys.stderr)
+        shown = UserError(f"{error.strerror or error}; look at the path and at the disk", path=error.filename)
+        print(f"framer: error: {shown}", file=sys.stderr)
         return 1
     except TrainingInterrupted as interrupted:
         from framer.training.launch import is_first_rank

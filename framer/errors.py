@@ -20,6 +20,8 @@ Code = Literal[
 ]
 
 
+MOST_LINE = 2000
+"""Characters of a message; of a longer one, which quotes a damaged file, the middle is left out."""
 MOST_TEXT = 600
 """Characters of names that a message lists; of more, the nearest names."""
 
@@ -52,7 +54,8 @@ class TrainingInterrupted(Exception):
 
 def _printable(text: str) -> str:
     """Text on one line: line ends of file names, control characters and undecodable bytes as their escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return line if len(line) <= MOST_LINE else f"{line[: MOST_LINE // 2]} ... {line[-MOST_LINE // 2 :]}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from framer.cli import COMMANDS, main
+from framer.errors import UserError
 from tests.fixtures.clone import ROOT
 
 
@@ -48,6 +49,7 @@ def test_no_help_imports_what_takes_time() -> None:
     code = """
 import sys
 from framer.cli import COMMANDS, main
+from framer.errors import UserError
 for name in COMMANDS:
     try:
         main([name, "--help"])
@@ -136,3 +138,16 @@ def test_a_reader_that_stops_reading_is_no_failure(unbuffered: str) -> None:
 def test_a_renamed_option_is_refused_with_its_new_name(capsys: pytest.CaptureFixture) -> None:
     assert main(["tables", "--study", "config/smoke.yaml", "--out", "tables", "--absent", "photos"]) == 2
     assert "--absent: is now named --missing" in capsys.readouterr().err
+
+
+def test_of_a_message_that_quotes_a_damaged_file_the_middle_is_left_out() -> None:
+    text = str(UserError(f"{'9' * 5000} is no number; make it again", path="scores.csv"))
+    assert len(text) < 2100
+    assert text.startswith("scores.csv: 999") and text.endswith("999 is no number; make it again")
+
+
+@pytest.mark.parametrize("name", ["", "My study", "-x", "x" * 101])
+def test_a_study_needs_a_name_for_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--folder", str(tmp_path), "--", name]) == 2
+    assert "lowercase letters" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -16,8 +16,9 @@ from framer.errors import UserError
 def init(args: argparse.Namespace) -> None:
     from framer.study.project import create
 
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", args.name):
-        raise UserError("use lowercase letters, digits, - and _", key=f"NAME {args.name!r}", code="invalid")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", args.name):
+        message = "use lowercase letters, digits, - and _, at most 100"
+        raise UserError(message, key=f"NAME {args.name[:100]!r}", code="invalid")
     path = create(args.folder, args.name)
     inside = "" if args.folder == Path() else f"cd {args.folder} && "
     print(f"{path}\nRun it by: {inside}snakemake --cores all --config study={args.name}")

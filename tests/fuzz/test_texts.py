@@ -109,7 +109,8 @@ def test_arguments(tmp_path: Path) -> None:
     """Words in any place of a command line: what they lack or mean is one line, and nothing is written."""
 
     def one(rng: random.Random, folder: Path) -> int:
-        name = rng.choice([name for name in COMMANDS if name not in SLOW])
+        # Of nearly any word `init` makes a study, as it should; tests/test_cli.py has what it refuses.
+        name = rng.choice([name for name in COMMANDS if name not in {*SLOW, "init"}])
         words = [name]
         for flags, options in COMMANDS[name][2]:
             if rng.random() < (0.9 if options.get("required") or not flags[0].startswith("-") else 0.15):
