@@ -1,18 +1,20 @@
 """A table as it is printed, whatever is in it: Markdown for terminals, LaTeX with booktabs, HTML, CSV as it is read."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from itertools import groupby
 from math import ceil
 from textwrap import fill
+from typing import TypeVar
 
 from tabulate import tabulate
 
 from framer.provenance.files import csv_text
 from framer.report.significance import Tier
 
+Part = TypeVar("Part")
 PAGE = 60
 """Lines of a table in LaTeX that fit on a page of the class article, those of its caption and footnotes included."""
 CAPTION, BELOW, CELL = 70, 105, 20
@@ -100,14 +102,24 @@ def markdown(grid: Grid) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _together(groups: Sequence[Group]) -> list[list[Group]]:
+def _together(groups: Iterable[Group]) -> list[list[Group]]:
     """Groups, each with those that belong to it."""
-    found: list[list[Group]] = []
-    for group in groups:
-        if found and group.continued:
-            found[-1].append(group)
+    return _led(groups, lambda group: group.continued)
+
+
+def _blocks(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows, each with its minor rows."""
+    return _led(rows, lambda row: row.minor)
+
+
+def _led(parts: Iterable[Part], follows: Callable[[Part], bool]) -> list[list[Part]]:
+    """Parts in lists, each begun by one that does not follow another."""
+    found: list[list[Part]] = []
+    for part in parts:
+        if found and follows(part):
+            found[-1].append(part)
         else:
-            found.append([group])
+            found.append([part])
     return found
 
 
@@ -136,7 +148,7 @@ def _part(grid: Grid, number: int, groups: list[Group]) -> Grid:
 def _pages(grid: Grid) -> list[Grid]:
     """The grid, cut into as many as it takes for each to fit on a page."""
     pages: list[list[Group]] = [[]]
-    for block in (replace(group, rows=rows) for group in grid.groups for rows in _blocks(group.rows)):
+    for block in (replace(group, rows=tuple(rows)) for group in grid.groups for rows in _blocks(group.rows)):
         if pages[-1] and _lines(replace(grid, groups=_joined([*pages[-1], block]))) > PAGE:
             pages.append([])
         pages[-1].append(block)
@@ -155,17 +167,6 @@ def _joined(blocks: Iterable[Group]) -> tuple[Group, ...]:
         Group(heading, tuple(row for group in groups for row in group.rows), continued)
         for (heading, continued), groups in parts
     )
-
-
-def _blocks(rows: Iterable[Row]) -> list[tuple[Row, ...]]:
-    """Rows, each with its minor rows."""
-    found: list[tuple[Row, ...]] = []
-    for row in rows:
-        if row.minor and found:
-            found[-1] = (*found[-1], row)
-        else:
-            found.append((row,))
-    return found
 
 
 def _lines(grid: Grid) -> float:
