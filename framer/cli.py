@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from framer.commands import analyse, data, init, models, rehearse, report, score, signals
 from framer.commands.arguments import COMMANDS, check_numbers
-from framer.errors import TrainingInterrupted, UserError
+from framer.errors import TrainingInterrupted, UserError, printable
 
 __all__ = ["COMMANDS", "analyse", "data", "init", "main", "models", "rehearse", "report", "score"]
 
@@ -63,8 +63,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        shown = UserError(f"{error.strerror or error}; look at the path and at the disk", path=error.filename)
-        print(f"framer: error: {shown}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"framer: error: {printable(where)}{error.strerror or error}; look at the path and at the disk",
+            file=sys.stderr,
+        )
         return 1
     except TrainingInterrupted as interrupted:
         from framer.training.launch import is_first_rank

@@ -42,7 +42,7 @@ class UserError(Exception):
         self, message: str, *, path: str | PathLike[str] | None = None, key: str | None = None, code: Code = "invalid"
     ):
         self.message, self.path, self.key, self.code = message, None if path is None else str(path), key, code
-        super().__init__(_printable(": ".join(part for part in (self.path, key, message) if part)))
+        super().__init__(printable(": ".join(part for part in (self.path, key, message) if part)))
 
 
 class TrainingInterrupted(Exception):
@@ -52,7 +52,7 @@ class TrainingInterrupted(Exception):
     """
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text on one line: line ends of file names, control characters and undecodable bytes as their escapes."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return line if len(line) <= MOST_LINE else f"{line[: MOST_LINE // 2]} ... {line[-MOST_LINE // 2 :]}"

@@ -242,6 +242,7 @@ def test_the_module_of_errors_computes_no_result() -> None:
             documented = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             literal = isinstance(node, ast.Assign) and [target.id for target in node.targets] in (
                 ["Code"],
+                ["MOST_LINE"],
                 ["MOST_TEXT"],
             )
             assert documented or literal or isinstance(node, (ast.Import, ast.ImportFrom)), ast.unparse(node)
