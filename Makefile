@@ -3,7 +3,7 @@
 # make slow-test   the long tests of rare cases
 # make fuzz    ten times as many damaged and hostile inputs as make test has
 # make smoke-test   checks what make smoke made
-# make micro-test   the paper study in small: every rule and every recipe
+# make micro-test   the paper study in small: every rule
 # make slurm-test   the workflow on a real Slurm of one node, which it installs and starts itself (root, Debian)
 # make bases   the tiny bases of weights/tiny anew, from the photographs of free-photos
 # make bench   speeds of loss, trainer, scoring, degradation and of commands without torch; fails where a target is missed
@@ -53,7 +53,7 @@ smoke-test: smoke
 	$(BIN)/python -m pytest tests/smoke --ignore tests/smoke/test_repeat.py
 	$(BIN)/python -m pytest -n 0 tests/smoke/test_repeat.py
 
-# The paper study in small, to its end: every rule and every recipe.
+# The paper study in small, to its end: every rule.
 micro-test: .venv/.ready
 	$(BIN)/python -m pytest -n 0 tests/micro
 

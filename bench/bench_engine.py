@@ -2,7 +2,7 @@
 
 The loop is timed with all that it does by default: TensorBoard, checks of every value, checkpoints every ten minutes.
 Both loops take turns in blocks. What counts is the CPU seconds of the process, less those of a run of one step: wall
-time, which is printed too, says more of what else a machine does.
+time, which is printed too, depends more on what else a machine does.
 """
 
 import argparse

@@ -30,7 +30,7 @@ def analyse(args: argparse.Namespace) -> None:
         message = unknown("backbone with an analysis", str(args.backbone), known)
         raise UserError(message, path=args.study, key="--backbone", code="unknown")
     job = analyse_job(study, args.backbone)
-    planned(args, job)
+    planned(args, job.digest)
 
     from framer.analysis.record import analyse as run
 
@@ -45,7 +45,7 @@ def _measure(args: argparse.Namespace) -> None:
     if (job := cost_job(study, {})) is None:
         message = "missing; the cost of training is measured only where a study asks for it"
         raise UserError(message, path=args.study, key="analysis.cost", code="missing")
-    planned(args, job)
+    planned(args, job.digest)
 
     from framer.analysis.cost import measure
 

@@ -12,7 +12,6 @@ from framer.errors import UserError
 
 if TYPE_CHECKING:
     from framer.backbones.settings import FreeU
-    from framer.study.jobs import Job
     from framer.study.study import Study
     from framer.training.options import Session
 
@@ -141,9 +140,9 @@ def threads(text: str) -> int:
     return int(text)
 
 
-def planned(args: argparse.Namespace, job: "Job") -> None:
+def planned(args: argparse.Namespace, digest: str) -> None:
     """Refuse settings other than the planned ones: an edited study file must not change a queued job."""
-    if args.expect and args.expect != job.digest:
+    if args.expect and args.expect != digest:
         raise UserError("changed after this job was planned; run snakemake again", path=args.study, code="changed")
 
 

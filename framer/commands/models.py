@@ -54,7 +54,7 @@ def caption(args: argparse.Namespace) -> None:
 def encode(args: argparse.Namespace) -> None:
     study = study_of(args)
     job = study.encode_job(args.backbone)
-    planned(args, job)
+    planned(args, job.digest)
 
     from framer.training.encode import encode as run
 
@@ -73,7 +73,7 @@ def encode(args: argparse.Namespace) -> None:
 def pretrain(args: argparse.Namespace) -> None:
     study = study_of(args)
     job = study.pretrain_job(args.base)
-    planned(args, job)
+    planned(args, job.digest)
     spread(args)
 
     from framer.training.pretrain import pretrain as run
@@ -95,8 +95,8 @@ def pretrain(args: argparse.Namespace) -> None:
 )
 def train(args: argparse.Namespace) -> None:
     study = study_of(args)
+    planned(args, study.planned_job(args.run).digest)
     job = study.train_job(args.run)
-    planned(args, job)
     spread(args)
 
     from framer.training.train import train as run
@@ -111,11 +111,14 @@ def train(args: argparse.Namespace) -> None:
     arg("--run", required=True, help="a tuned run that the study searches, such as pisa_sr-framer-tuned-s0"),
     arg("--out", type=Path, required=True, metavar="DIR", help="folder of the run"),
     DATASETS,
+    EXPECT,
 )
 def tune(args: argparse.Namespace) -> None:
     from framer.runs.tuning import take
 
-    chosen = take(study_of(args), args.run, args.out)
+    study = study_of(args)
+    planned(args, study.search_digest(args.run))
+    chosen = take(study, args.run, args.out)
     print(f"{args.run}: weight {chosen.weight:g}, {chosen.score:.4f} dB", file=sys.stderr)
 
 

@@ -27,14 +27,15 @@ def encode(study: Study, backbone: str) -> dict[str, list[str]]:
 
 
 def train(scope: Scope, run: str) -> dict[str, list[str]]:
-    """Inputs of a training."""
-    job = scope.study.planned_job(run)
+    """Inputs of a training; of a tuned one also the weight that a search chose."""
+    study, job = scope.study, scope.study.planned_job(run)
     return {
         "data": data_cards(job),
-        "base": [f"{base(scope.study, run)}/{CARD}"],
-        "captions": training_captions(scope.study, job.backbone),
-        "encoded": [f"{path}/{CARD}" for path in encoded(scope.study, run)],
+        "base": [f"{base(study, run)}/{CARD}"],
+        "captions": training_captions(study, job.backbone),
+        "encoded": [f"{path}/{CARD}" for path in encoded(study, run)],
         "weights": scope.weights.cards(scope.loss_weights[run]),
+        "choice": [study.paths.tuning(choice).as_posix()] if (choice := study.choice(run)) else [],
     }
 
 
@@ -48,11 +49,6 @@ def tune(study: Study, run: str) -> dict[str, list[str]]:
         "scores": [paths.scores(*one).as_posix() for one in judged],
         "sidecars": [paths.scores(*one, "json").as_posix() for one in judged],
     }
-
-
-def train_tuned(scope: Scope, run: str) -> dict[str, list[str]]:
-    """Inputs of the training of a tuned run: those of any, and the weight that a search chose."""
-    return train(scope, run) | {"choice": [scope.study.paths.tuning(str(scope.study.choice(run))).as_posix()]}
 
 
 def release(scope: Scope, arm: str) -> dict[str, list[str]]:

@@ -79,12 +79,10 @@ class Plan:
             self._counted("caption", [self._count(name) for name in captions.values()]),
             self._encoding(),
             self._plain("release", len(released)),
-            self._training("train", [self.study.planned_job(run) for run in runs if not self.study.choice(run)]),
+            self._training("train", [self.study.planned_job(run) for run in runs if run not in scope.searched]),
             self._plain("tune", len(scope.searched)),
-            self._training("train_tuned", self._tuned()),
             self._restoring("restore", {*self.study.rows} - {*self.study.feed_forward}),
             self._restoring("feed_forward", self.study.feed_forward),
-            self._plain("method", sum(row in self.study.methods for row, _ in scope.pairs)),
             self._plain("fetch_method", len({*self.study.methods.values()})),
             self._plain("build_method", len({*self.study.methods.values()})),
             Part(
@@ -191,11 +189,6 @@ class Plan:
             data.add(heldout.set)
         sources = {name: source for name in data if (source := self.study.manifests[name].derived_from)}
         return data - {*sources} | {*sources.values()}, {*sources}
-
-    def _tuned(self) -> list[PretrainJob]:
-        """The trainings with a weight that a search chose at another seed."""
-        runs = [run for run in self.scope.runs if self.study.choice(run) and run not in self.scope.searched]
-        return [self.study.planned_job(run) for run in runs]
 
     def _captions(self) -> dict[str, str]:
         """The sets that a model captions, for training and restoring, by the file of their captions."""

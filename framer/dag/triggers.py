@@ -57,6 +57,6 @@ def method(scope: Scope, row: str) -> str:
 
 def presentation(scope: Scope) -> str:
     """A digest of what tables and report show beside the scores."""
-    shown = {"title", "sets", "protocols", "metrics", "arms", "ablations", "sweeps", "tune"}
+    shown = {"title", "sets", "protocols", "metrics", "arms", "ablations", "sweeps", "tune", "compare"}
     config = scope.study.config.model_dump(mode="json", include=shown)
     return digest([config, list(scope.study.rows), sorted(scope.missing)])

@@ -109,10 +109,10 @@ def examine(cluster: Cluster, root: Path) -> Iterator[Finding]:
     yield _found("programs", not missing, "all found", f"{missing}: not found; load Slurm's module")
     yield _accounting(config, profile)
     if "sacct" in cluster.programs:
-        says = (
+        detail = (
             "not found: no failure of a job, whatever Snakemake writes of it above a log; it cannot avoid failed nodes"
         )
-        yield Finding("sacct", "n/a", says)
+        yield Finding("sacct", "n/a", detail)
 
     age, init = seconds(config.get("MinJobAge", "300")), int(profile[INIT])
     fact = f"squeue knows finished jobs for {age:.0f} s; the profile asks after {init} s"

@@ -1,4 +1,4 @@
-"""What the hub, a server or a proxy answered, as one line that tells what to do."""
+"""What the hub, a server or a proxy answered, as one line with what to do."""
 
 import errno
 import http.client

@@ -63,7 +63,7 @@ def run_method(
 
 
 def _facts(manifest: MethodManifest, seed: int, methods: Path) -> dict[str, Any]:
-    """What the card says of the method: what decides its images.
+    """What the card records of the method: what decides its images.
 
     Raises:
         UserError: its environment or its weights are missing or changed.

@@ -298,6 +298,11 @@ def mean_of(values: Array) -> float:
     return math.fsum(means) / len(means)
 
 
+def exact(value: float | None) -> str:
+    """A value in full, as the CSV files of tables have it; empty for none."""
+    return "" if value is None else repr(value)
+
+
 def _filled(cell: Cell, values: Array, tree: Tree) -> Cell:
     return replace(
         cell,

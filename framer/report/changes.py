@@ -7,7 +7,7 @@ from pathlib import Path
 
 from framer.errors import UserError
 from framer.provenance.hashing import sha256_file
-from framer.report.cells import Cell, Table
+from framer.report.cells import Cell, Table, exact
 from framer.report.main_table import signed
 from framer.report.render_table import Entry, Grid, Group, Row
 
@@ -45,7 +45,7 @@ def changes(found: Iterable[Table], older: Path, records: Mapping[str, Path]) ->
         for line in (*section.methods, *section.controls, *section.ablations)
     }
     shared = [key for key in now if key in before]
-    moved = [key for key in shared if before[key]["mean"] != _exact(now[key]) or _redefined(before[key], now[key])]
+    moved = [key for key in shared if before[key]["mean"] != exact(now[key].mean) or _redefined(before[key], now[key])]
     remade = [key for key in shared if key not in moved and before[key]["id"] != now[key].id]
     hashes = [(name, *pair) for name, path in records.items() if (pair := _hashes(older / name, path))]
     grids = (
@@ -77,10 +77,6 @@ def _read(path: Path) -> dict[Key, dict[str, str]]:
         raise UserError(message, path=path, key="--since", code="unreadable") from None
 
 
-def _exact(cell: Cell) -> str:
-    return "" if cell.mean is None else repr(cell.mean)
-
-
 def _redefined(old: Mapping[str, str], new: Cell) -> bool:
     return old["metric_id"] != new.metric.id
 
@@ -109,7 +105,7 @@ def _moved(labels: Mapping[str, str], key: Key, old: Mapping[str, str], new: Cel
     difference = "" if was is None or new.mean is None else signed(new.mean - was, digits)
     note = f"Another definition: {old['metric_id']}, now {new.metric.id}" if _redefined(old, new) else new.reason
     before = Entry("n/a" if was is None else f"{was:.{digits}f}", title=old["mean"])
-    entries = (before, Entry(new.text, title=_exact(new)), Entry(difference, note=note))
+    entries = (before, Entry(new.text, title=exact(new.mean)), Entry(difference, note=note))
     return Row(_name(labels, key, new), (*entries, Entry(f"{old['id'] or '-'}, {new.id or '-'}")))
 
 

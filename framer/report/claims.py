@@ -12,7 +12,7 @@ from framer.report.cells import Cell, Table, mean_of, shared_seeds
 from framer.report.comparison import Comparison, Scope, compare, corrected
 from framer.report.crossed import prediction_half_width
 from framer.report.fairness import Fairness
-from framer.report.paper_numbers import Ledger, Published, paper_name, same_definition
+from framer.report.paper_numbers import READINGS, Ledger, Published, paper_name, same_definition
 from framer.report.statistics import Interval, over_images
 from framer.scoring.score_file import Array
 from framer.study.grid import OWN_BASES
@@ -33,7 +33,8 @@ class Verdict(Enum):
     UNDECIDED = "undecided"
     """The interval holds zero, or there is none."""
     INCOMPARABLE = "not comparable"
-    """The paper's claim is about another definition of the metric or other networks, or the arms differ in more."""
+    """The paper's claim is about another definition of the metric, other networks or another loss, or the arms differ
+    in more."""
     MISSING = "n/a"
     """A score of one of the two is missing."""
 
@@ -48,11 +49,12 @@ class Claim:
     """FRAMER's cell against its baseline's, and the verdict. Differences and gains keep the metric's own sign.
 
     Attributes:
-        ours: FRAMER's cell.
+        ours: FRAMER's cell, or that of another auxiliary loss.
         baseline: that of the baseline.
-        label: FRAMER's row.
+        label: the row of `ours`.
         baseline_label: the baseline's.
         verdict: see `Verdict`.
+        reading: whether `ours` is a published reading of FRAMER. Of others the paper claims nothing.
         reason: why there is no verdict, or what it is limited to.
         unfair: in what the two differ besides FRAMER, where they do; the verdict is then `INCOMPARABLE`.
         comparison: the paired difference and its test; None where a score is missing.
@@ -68,6 +70,7 @@ class Claim:
     label: str
     baseline_label: str
     verdict: Verdict
+    reading: bool = True
     reason: str | None = None
     unfair: str | None = None
     comparison: Comparison | None = None
@@ -106,8 +109,14 @@ class Claim:
     @property
     def text(self) -> str:
         """The verdict in words."""
-        parts = (self.measured, self.verdict.value, "unfair" * bool(self.unfair), self.size_text, self.need_text)
+        parts = (self.words, "unfair" * bool(self.unfair), self.size_text, self.need_text)
         return ", ".join(part for part in parts if part)
+
+    @property
+    def words(self) -> str:
+        """The verdict without size and need; of another loss what was found, since there is no claim to judge."""
+        named = self.verdict.value if self.reading or not self.measured else ""
+        return ", ".join(part for part in (self.measured, named) if part)
 
     @property
     def by_image(self) -> Array | None:
@@ -134,21 +143,44 @@ def baseline_of(study: Study, arm: str) -> str | None:
     return min(others, key=lambda name: study.arms[name].settings != config.settings, default=None)
 
 
+def is_reading(study: Study, arm: str) -> bool:
+    """Whether an arm trains with FRAMER as published, in the paper's or the released code's reading."""
+    recipe = study.arms[arm].recipe
+    return recipe is not None and recipe.name in READINGS
+
+
+def judged_arms(study: Study) -> list[str]:
+    """The rows that are held against their baseline: those of `arms`, and the tuned ones."""
+    return [*study.config.arms, *study.searches]
+
+
 def claims(study: Study, found: Sequence[Table], ledger: Ledger) -> list[list[Claim]]:
     """The claims of a study, a list per table in reading order: sets, then metrics, then arms.
 
-    All that can be judged are corrected together, over all sets, metrics and protocols, those that are not the paper's
-    included; a metric that two protocols define alike counts once.
+    All that can be judged are corrected together, over all sets, metrics and protocols, those on other networks than
+    the paper's included; a metric that two protocols define alike counts once. Rows with another auxiliary loss, tuned
+    ones among them, are a family of their own: what is tried beside FRAMER changes no verdict on FRAMER.
     """
     fairness = Fairness(study)
     raw = [list(_of_table(study, table, ledger, fairness)) for table in found]
-    family = [claim.comparison for one in raw for claim in one if claim.comparison and not claim.unfair]
-    judged = corrected(family)
+    judged: dict[Hashable, Comparison] = {}
+    for reading in (True, False):
+        of_family = [claim for one in raw for claim in one if claim.reading == reading and not claim.unfair]
+        judged |= corrected([claim.comparison for claim in of_family if claim.comparison])
     return [[_judged(claim, judged) for claim in one] for one in raw]
 
 
 def summary(found: Sequence[Claim]) -> str:
-    """The verdicts, counted, as one sentence."""
+    """The verdicts, counted, in a sentence or two; other losses than FRAMER are counted apart."""
+    others = [claim for claim in found if not claim.reading]
+    found = [claim for claim in found if claim.reading]
+    rest = Counter(claim.words.split()[0] for claim in others)
+    named = ", ".join(f"{count} {word}" for word, count in sorted(rest.items()))
+    apart = [f"Other losses against the baselines, {len(others)} comparisons: {named}."] if others else []
+    return " ".join([_counted(found)] * bool(found) + apart)
+
+
+def _counted(found: Sequence[Claim]) -> str:
     counts = {verdict: sum(claim.verdict is verdict for claim in found) for verdict in Verdict}
     parts = [f"{count} {verdict.value}" for verdict, count in counts.items() if count]
     here = Counter(claim.measured.split()[0] for claim in found if claim.measured)
@@ -161,16 +193,15 @@ def summary(found: Sequence[Claim]) -> str:
 
 
 def _of_table(study: Study, table: Table, ledger: Ledger, fairness: Fairness) -> Iterator[Claim]:
-    pairs = [(arm, partner) for arm in study.config.arms if (partner := baseline_of(study, arm))]
+    pairs = [(arm, partner) for arm in judged_arms(study) if (partner := baseline_of(study, arm))]
     for section in table.sections:
         lines = {line.arm: line for line in section.methods}
         for number in range(len(table.metrics)):
             for ours, base in [(lines[arm], lines[other]) for arm, other in pairs if {arm, other} <= lines.keys()]:
                 cell, other = ours.cells[number], base.cells[number]
                 if cell.asked and other.asked:
-                    yield _unjudged(
-                        study, ledger, fairness, Claim(cell, other, ours.label, base.label, Verdict.MISSING)
-                    )
+                    claim = Claim(cell, other, ours.label, base.label, Verdict.MISSING, is_reading(study, ours.arm))
+                    yield _unjudged(study, ledger, fairness, claim)
 
 
 def _unjudged(study: Study, ledger: Ledger, fairness: Fairness, claim: Claim) -> Claim:
@@ -189,12 +220,12 @@ def _unjudged(study: Study, ledger: Ledger, fairness: Fairness, claim: Claim) ->
     base_values = base.at(seeds)
     if comparison is None or base_values is None:
         return claim
-    reason = unfair or _incomparable(study, ours, claim.published)
+    reason = unfair or (_incomparable(study, ours, claim.published) if claim.reading else None)
     with np.errstate(divide="ignore", invalid="ignore"):
         gains = 100 * comparison.values.mean(1) / base_values.mean(1)
     return replace(
         claim,
-        verdict=Verdict.INCOMPARABLE if reason else Verdict.UNDECIDED,
+        verdict=Verdict.INCOMPARABLE if reason or not claim.reading else Verdict.UNDECIDED,
         reason=reason,
         unfair=unfair,
         comparison=comparison,

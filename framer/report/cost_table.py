@@ -98,6 +98,7 @@ def _numerics(study: Study, run: str) -> str:
 def _read(study: Study, path: Path) -> tuple[dict[str, dict[str, float]], str | None]:
     """The values by arm and quantity, and the device; None where no arm fitted into it."""
     measured: dict[str, dict[str, float]] = {}
+    optional = study.config.rivals.arms.keys() if study.config.rivals else ()
     devices = set()
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
@@ -108,6 +109,8 @@ def _read(study: Study, path: Path) -> tuple[dict[str, dict[str, float]], str | 
                 value = float(row["value"])
             except (TypeError, ValueError):
                 value = math.nan
+            if row["arm"] in optional:  # measured with the study's optional part, and shown with it alone
+                continue
             if row["arm"] not in study.config.arms or row["quantity"] not in QUANTITIES or not value > 0:
                 message = "needs an arm of the study, a quantity and a positive value"
                 raise UserError(message, path=path, key=f"line {number}")
@@ -128,7 +131,7 @@ def _over(value: float | None, base: float | None) -> str:
 
 
 def _paper(published: list[Published]) -> list[Row]:
-    """What the paper tells of FRAMER_D over DiT4SR, with what is known of the circumstances."""
+    """What the paper states of FRAMER_D over DiT4SR, with what is known of the circumstances."""
     found = {row.metric: row for row in published if row.method == "FRAMER_D" and row.metric in QUANTITIES}
     if not found:
         return []

@@ -130,7 +130,7 @@ def inline(svg: str, name: str, text: str) -> str | None:
     Args:
         svg: content of the file.
         name: of the figure, which begins every id.
-        text: what a screen reader says of it.
+        text: what a screen reader reads of it.
 
     Returns:
         None for a figure that has nothing to show.

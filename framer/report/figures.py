@@ -71,7 +71,7 @@ def scatter(study: Study, found: Sequence[Table]) -> Figure:
         (table, claim)
         for table, of_table in zip(found, claims(study, found, Ledger()), strict=True)
         for claim in of_table
-        if claim.comparison is not None and claim.ours.n_images > 1 and _values(claim.ours).size > 1
+        if claim.reading and claim.comparison is not None and claim.ours.n_images > 1 and _values(claim.ours).size > 1
     ]
     figure, axes = panels(len(pairs))
     for axis, (table, claim) in zip(axes, pairs, strict=False):

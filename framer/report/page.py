@@ -69,6 +69,7 @@ def render(
     ledger = Ledger.read()
     found = tables(study, missing, datasets, ledger)
     judged, compared = claims(study, found, ledger), contrasts(study, found)
+    readings = [claim for claim in judged[0] if claim.reading]
     grids = grids_of(study, found, judged, compared, missing)
     results = [grid for name in ("main", "ablation", "sweeps", "tuning", "cost") for grid in grids[name]]
     changed = changes(found, since, dict(_made(study))) if since else None
@@ -87,7 +88,7 @@ def render(
             changes=changed.sentences if changed else (),
             verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
             figures=list(_figures(study)),
-            galleries=galleries(study, datasets, columns_of(found[0], judged[0]), extremes_of(judged[0], stems), out),
+            galleries=galleries(study, datasets, columns_of(found[0], judged[0]), extremes_of(readings, stems), out),
             facts=list(_facts(study)),
             style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
             script=script,

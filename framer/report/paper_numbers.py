@@ -85,7 +85,7 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: Path = FOLDER) -> "Ledger":
-        """Read every CSV of a folder; an missing folder is an empty ledger.
+        """Read every CSV of a folder; a missing folder is an empty ledger.
 
         Raises:
             UserError: a file has other columns, a value that is no number, or an unknown status.
@@ -180,6 +180,10 @@ def read_rows(path: Path) -> list[Published]:
     return rows
 
 
+READINGS = {"paper": "paper", "released": "released code"}
+"""The recipes that read FRAMER as published, and what they read; the paper's claims are about these alone."""
+
+
 def paper_name(study: Study, arm: str) -> str | None:
     """The papers' name of an arm; None for bicubic, controls, ablations and networks that are not theirs."""
     config = study.arms[arm]
@@ -189,7 +193,7 @@ def paper_name(study: Study, arm: str) -> str | None:
         arm in study.ablation_arms
         or config.backbone is None
         or config.untrained
-        or (config.recipe and config.recipe.name not in ("paper", "released"))
+        or (config.recipe and config.recipe.name not in READINGS)
     ):
         return None
     if study.config.backbones[config.backbone].base in OWN_BASES:

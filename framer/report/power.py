@@ -7,12 +7,11 @@ import numpy as np
 
 from framer.errors import UserError
 from framer.report.cells import tables
-from framer.report.claims import baseline_of, claims
+from framer.report.claims import baseline_of, claims, is_reading
 from framer.report.comparison import ALPHA
 from framer.report.crossed import POWER, Effects, gain_for
 from framer.report.paper_numbers import Ledger
 from framer.scoring.protocols import Metric, Protocol
-from framer.study.grid import OWN_BASES
 from framer.study.study import Study
 
 ASSUMED = {"psnr": (Effects(0.05, 0.5, 0.1), Effects(0.2, 0.5, 0.1))}
@@ -49,13 +48,13 @@ _PARTS = ("seed", "image", "interaction")
 
 
 def claims_of(study: Study) -> list[tuple[str, str, Metric]]:
-    """The claims that are corrected together, each as arm, set and metric; none on bases of the study's own."""
+    """The claims that are corrected together, each as arm, set and metric."""
     protocols = [Protocol.named(name) for name in study.config.protocols]
     metrics = {metric.id: metric for protocol in protocols for metric in protocol.select(study.config.metrics)}
     return [
         (arm, name, metric)
         for arm, config in study.config.arms.items()
-        if baseline_of(study, arm) and study.config.backbones[str(config.backbone)].base not in OWN_BASES
+        if is_reading(study, arm) and baseline_of(study, arm)
         for name in config.sets or study.config.sets
         for metric in metrics.values()
         if study.manifests[name].paired or not metric.needs_hr

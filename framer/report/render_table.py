@@ -296,7 +296,7 @@ def _html_row(row: Row, numbers: Mapping[str, int]) -> str:
 
 
 def _about(*texts: str | None) -> str:
-    """What is told of a cell on demand, its footnote included."""
+    """What HTML shows of a cell on demand, its footnote included."""
     lines = "\n".join(filter(None, texts))
     return f' title="{escape(lines)}"' if lines else ""
 

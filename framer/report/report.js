@@ -53,14 +53,14 @@ for (const [number, protocols] of document.querySelectorAll(".protocols").entrie
 const about = element("div", { class: "about", role: "tooltip", id: "about" });
 about.hidden = true;
 document.body.append(about);
-let told = null;
+let described = null;
 const hush = () => {
   about.hidden = true;
-  told?.removeAttribute("aria-describedby");
+  described?.removeAttribute("aria-describedby");
 };
-const tell = (cell) => {
+const describe = (cell) => {
   hush();
-  told = cell;
+  described = cell;
   cell.setAttribute("aria-describedby", "about");
   about.textContent = cell.dataset.about;
   about.hidden = false;
@@ -72,7 +72,7 @@ const tell = (cell) => {
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hush(); });
 document.addEventListener("scroll", () => {
   const cell = document.activeElement;
-  if (!about.hidden && cell === told) tell(cell);
+  if (!about.hidden && cell === described) describe(cell);
   else hush();
 }, { capture: true, passive: true });
 for (const table of document.querySelectorAll(".protocols table")) {
@@ -82,11 +82,11 @@ for (const table of document.querySelectorAll(".protocols table")) {
     cell.dataset.about = cell.title;
     cell.removeAttribute("title");
     cell.tabIndex = cell === cells[0] ? 0 : -1;
-    cell.addEventListener("pointerenter", () => tell(cell));
+    cell.addEventListener("pointerenter", () => describe(cell));
     cell.addEventListener("pointerleave", (event) => { if (event.relatedTarget !== about) hush(); });
     cell.addEventListener("focus", () => {
       for (const other of cells) other.tabIndex = other === cell ? 0 : -1;
-      tell(cell);
+      describe(cell);
     });
     cell.addEventListener("blur", hush);
   }

@@ -28,10 +28,6 @@ class Interval:
     low: float
     high: float
 
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
-
     def holds(self, low: float, high: float) -> bool:
         """Whether any of [low, high] lies inside."""
         return self.low <= high and low <= self.high

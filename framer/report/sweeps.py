@@ -9,10 +9,9 @@ from framer.report.claims import baseline_of
 from framer.report.comparison import Comparison, compare
 from framer.report.fairness import Fairness
 from framer.report.main_table import caption, signed, span
+from framer.report.paper_numbers import READINGS
 from framer.report.render_table import Entry, Grid, Group, Row
 from framer.study.study import Study
-
-READINGS = {"paper": "paper", "released": "released code"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ def marked(key: str) -> dict[float, str]:
     if part == "recipe":
         for reading, words in READINGS.items():
             value = getattr(Recipe.named(reading), field)
+            if not isinstance(value, (int, float)):
+                continue
             found[value] = f"{found[value]}, {words}" if value in found else words
     return found
 

@@ -8,12 +8,12 @@ from framer.provenance.files import csv_text, write_text
 from framer.provenance.output import claimed
 from framer.report import render_table
 from framer.report.ablation_table import ablation_grids
-from framer.report.cells import Cell, Table, tables
+from framer.report.cells import Cell, Table, exact, tables
 from framer.report.claims import Claim, claims
 from framer.report.comparison import Comparison
 from framer.report.contrasts import Contrast, contrasts
 from framer.report.cost_table import cost_grid
-from framer.report.main_table import claims_grid, contrasts_grid, main_grid
+from framer.report.main_table import claims_grid, contrasts_grid, main_grid, others_grid
 from framer.report.paper_numbers import Ledger, Published
 from framer.report.render_table import Grid
 from framer.report.statistics import Interval
@@ -77,7 +77,12 @@ def grids_of(
     return {
         "main": [main_grid(table, title, of_table) for table, of_table in both],
         "claims": [
-            *(claims_grid(table, of_table, title) for table, of_table in both if of_table),
+            *(
+                make(table, ones, title)
+                for make, reading in ((claims_grid, True), (others_grid, False))
+                for table, of_table in both
+                if (ones := [one for one in of_table if one.reading == reading])
+            ),
             *(contrasts_grid(table, ones, title) for table, ones in zip(found, compared, strict=True) if ones),
         ],
         "ablation": [one for table in found for one in ablation_grids(study, table, title)],
@@ -92,7 +97,7 @@ def tidy(cells: Iterable[Cell]) -> str:
     rows = []
     for cell in cells:
         where = (cell.id, cell.arm, cell.set, cell.protocol, cell.metric.name, cell.metric.id)
-        number = (_exact(cell.mean), cell.n_images, cell.n_seeds)
+        number = (exact(cell.mean), cell.n_images, cell.n_seeds)
         printed = _printed(cell.published)
         off = "|".join(repr(cell.mean - one.number) for one in cell.published) if cell.mean is not None else ""
         ends = (*_ends(cell.interval), *_ends(cell.seeds_interval))
@@ -105,10 +110,10 @@ def tidy_claims(found: Iterable[Claim], compared: Iterable[Contrast]) -> str:
     rows = []
     for claim in found:
         printed = _printed((claim.published,) if claim.published else ())
-        gain = (_exact(claim.gain), *_ends(claim.gain_interval), *printed)
-        words = ", ".join(filter(None, (claim.measured, claim.verdict.value)))
-        verdict = (words, claim.size_text, claim.need_text, claim.reason or "")
-        rows.append(["claim", *_tested(claim.ours, claim.baseline, claim.comparison), *gain, *verdict])
+        gain = (exact(claim.gain), *_ends(claim.gain_interval), *printed)
+        kind = "claim" if claim.reading else "other loss"
+        verdict = (claim.words, claim.size_text, claim.need_text, claim.reason or "")
+        rows.append([kind, *_tested(claim.ours, claim.baseline, claim.comparison), *gain, *verdict])
     for one in compared:
         result = one.text.partition(",")[0]
         need = one.comparison.need if one.comparison else ""
@@ -125,8 +130,8 @@ def _tested(ours: Cell, theirs: Cell, found: Comparison | None) -> list[object]:
     if found is None:
         return [*where, ours.n_images, 0, *[""] * 11]
     ends = (*_ends(found.interval), *_ends(found.images_interval), *_ends(found.seeds_interval))
-    level = _exact(found.level) if found.interval else ""
-    tested = (_exact(found.difference), found.scope.value, level, *ends, _exact(found.p), _exact(found.adjusted))
+    level = exact(found.level) if found.interval else ""
+    tested = (exact(found.difference), found.scope.value, level, *ends, exact(found.p), exact(found.adjusted))
     return [*where, ours.n_images, len(found.seeds), *tested]
 
 
@@ -134,10 +139,6 @@ def _printed(found: Sequence[Published]) -> list[str]:
     """Values and where they are from, in the order of `ORIGIN`; those of several sources beside one another."""
     names = ("value", "paper", "table", "source", "status")
     return ["|".join(getattr(published, name) for published in found) for name in names]
-
-
-def _exact(value: float | None) -> str:
-    return "" if value is None else repr(value)
 
 
 def _ends(interval: Interval | None) -> tuple[str, str]:

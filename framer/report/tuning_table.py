@@ -6,6 +6,7 @@ from framer.provenance.files import csv_text
 from framer.report.render_table import Entry, Grid, Group, Row
 from framer.runs.tuning import Tried, best, tried
 from framer.scoring.protocols import Metric, Protocol
+from framer.study.availability import rows_without_model
 from framer.study.study import Study
 from framer.study.tuning import JUDGE
 
@@ -20,9 +21,9 @@ def found(study: Study, missing: Mapping[str, str]) -> dict[str, list[Tried]]:
     """
     if study.config.tune is None:
         return {}
-    needed = {name for run in study.searched for name in study.planned_job(run).data.sets} | {study.config.tune.by}
-    searches = [run for run in study.searched if study.choice(run) == run]
-    return {} if needed & missing.keys() else {run: tried(study, run) for run in searches}
+    without_model = rows_without_model(study, missing)
+    searches = [run for run in study.searched if study.choice(run) == run and run not in without_model]
+    return {run: tried(study, run) for run in searches}
 
 
 def tuning_grids(study: Study, title: str, missing: Mapping[str, str]) -> Iterator[Grid]:
@@ -45,7 +46,7 @@ def tuning_grids(study: Study, title: str, missing: Mapping[str, str]) -> Iterat
     yield Grid(
         f"tuning-{set_id}",
         f"{title}: weights of auxiliary losses, tried on {study.manifests[set_id].title} ({set_id})",
-        f"Mean {metric.heading} over images that nothing is trained or tested on; protocol {judging_protocol(study)}.",
+        f"Mean {metric.heading} over images that no arm is trained or tested on; protocol {judging_protocol(study)}.",
         ("Weight", metric.heading, "Run"),
         tuple(groups),
         "The weight with the highest mean is that of the tuned row, at all of its seeds unless each has a search. Each "

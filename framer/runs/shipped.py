@@ -1,4 +1,4 @@
-"""Ship a trained base with the project: its weights in half precision, its log, and a card that says how it was made.
+"""Ship a trained base with the project: its weights in half precision, its log, and a card of how it was made.
 
 `make bases` runs it on each tiny base. Studies start from what it wrote, by hash, whatever code made it.
 """

@@ -1,7 +1,7 @@
 """The choice of a search: the weight whose restored images of the held-out pairs are nearest to the truth.
 
 Read from scores and cards alone. The run that was trained with the chosen weight is the tuned arm's at the seed of the
-search, file by file; its card says with which weight, and how, it was trained.
+search, file by file; its card has the weight and everything else that it was trained with.
 """
 
 import math
@@ -68,8 +68,11 @@ def take(study: Study, run: str, out: Path) -> Tried:
     The file holds the choice alone: another value that is tried and not chosen trains no tuned run again.
 
     Raises:
-        UserError: as `tried`; or the chosen run is incomplete or damaged, or `out` holds something else.
+        UserError: as `tried`; or the chosen run is incomplete or damaged, `out` holds something else, or it is not the
+            run's folder.
     """
+    if out.resolve() != study.paths.run(run).resolve():  # the copied config names its base by a relative path
+        raise UserError(f"is not the folder of {run}; pass {study.paths.run(run)}", path=out, key="--out")
     chosen = best(tried(study, run))
     taken = study.searched[run][chosen.weight]
     source = study.paths.run(taken)
@@ -77,8 +80,10 @@ def take(study: Study, run: str, out: Path) -> Tried:
     verify_payload(source, card)
     with claimed(out, "run", inputs=(source,)) as folder:
         folder.clear()
-        for name in (*card["payload"], CARD):  # a folder with a card is complete
+        for name in card["payload"]:
             with atomic(folder.file(name)) as part:
                 shutil.copyfile(source / name, part)
+        # Snapshots stay where they are. A folder with a card is complete.
+        write_json(folder.file(CARD), {key: value for key, value in card.items() if key != "snapshots"})
     write_json(study.paths.tuning(run), {"weight": chosen.weight, "run": taken})
     return chosen

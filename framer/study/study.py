@@ -17,7 +17,7 @@ from framer.config_file import first_mistake, read_model
 from framer.data.captions import Captions
 from framer.data.manifest import DegradedSource, Manifest
 from framer.errors import UserError, unknown
-from framer.provenance.hashing import derive_seed
+from framer.provenance.hashing import derive_seed, digest
 from framer.study.grid import StudyGrid
 from framer.study.jobs import EncodeJob, HeldOut, PretrainJob, RestoreJob, TrainingData, TrainJob
 from framer.study.layout import model_captions
@@ -197,6 +197,20 @@ class Study(StudyGrid):
             for arm, search in self.searches.items()
             for seed in search.complete
         }
+
+    def search_digest(self, run: str) -> str:
+        """A digest of what a searched run is chosen among, and by what.
+
+        Raises:
+            UserError: the study does not search it.
+        """
+        if run not in self.searched or self.config.tune is None:
+            raise UserError(unknown("searched run", run, self.searched), path=self.path, key="tune", code="unknown")
+        values = self.searched[str(self.choice(run))]
+        jobs = {of: self.planned_job(of).digest for of in {*values.values(), *self.searched[run].values()}}
+        return digest(
+            [[*self.searched[run].items()], [*values.items()], jobs, self.config.tune.by, self.config.protocols[0]]
+        )
 
     def choice(self, run: str) -> str | None:
         """The searched run, maybe itself, whose weight a tuned run has; None of a run that is not tuned."""

@@ -139,15 +139,19 @@ def points(
             raise UserError(unknown("trained arm", sweep.of, trained), key=f"sweeps.{name}.of", code="unknown")
         of = trained[sweep.of]
         _check(name, sweep, of, settings[str(of.backbone)])
-        field = sweep.key.rpartition(".")[2]
+        field = sweep.key.partition(".")[2]
         for value in sweep.values:
             try:
                 arm = of.model_copy(update={"label": f"{of.label}: {field} = {value:g}", **sweep.changed(of, value)})
                 own = identity(arm)
             except UserError as error:
-                message = error.message.removeprefix(f"{field}: ")
+                message = error.message.removeprefix(f"{field.rpartition('.')[2]}: ")
                 raise UserError(message, key=f"sweeps.{name}.{sweep.key}", code=error.code) from None
-            at = known.setdefault(own, f"{sweep.of}-{slug(field, value)}")
+            at = known.get(own) or f"{sweep.of}-{slug(field, value)}"
+            if own not in known and (at in arms or at in new):
+                message = f"{value:g}: {at} is the name of another arm; rename that arm, or use another value"
+                raise UserError(message, key=f"sweeps.{name}.{sweep.key}", code="conflict")
+            known[own] = at
             if at not in arms:
                 restored = {"label": arm.label, "of": sweep.of, "settings": arm.settings, "sets": of.sets}
                 new[at] = ArmConfig.model_validate(restored) if sweep.key.startswith("settings.restore.") else arm

@@ -107,10 +107,13 @@ def searches(
             recipe = _weighed(of.recipe, value)
             label = f"{of.label}: weight = {value:g}"
             arm = of.model_copy(update={"label": label, "recipe": recipe, "sets": [], "seeds": [*at]})
-            identity = model_identity(arm, settings)
-            if identity not in known:
-                tried[f"{name}-{slug('weight', value)}"] = arm
-            values[value] = known.get(identity, f"{name}-{slug('weight', value)}")
+            same = known.get(model_identity(arm, settings))
+            if same is None:
+                same = f"{name}-{slug('weight', value)}"
+                if same in tried:
+                    raise UserError(f"{value!r} differs too little from another value", key="tune.weight")
+                tried[same] = arm
+            values[value] = same
         if taken := sorted(arms.keys() & {own, *tried}):
             raise UserError(f"{taken[0]} is the name of a row of the search; rename the arm", key=f"arms.{taken[0]}")
         having = [(trained | tried)[arm].seeds or seeds for arm in values.values()]

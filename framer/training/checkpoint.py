@@ -27,6 +27,7 @@ from torch import Tensor
 from framer.backbones.loading import write_tensors
 from framer.errors import UserError
 from framer.provenance import output
+from framer.provenance.files import left_behind
 from framer.provenance.hashing import sha256_file
 from framer.runs.snapshots import SNAPSHOTS, adapter_file, heads_file
 from framer.training.launch import is_first_rank
@@ -111,8 +112,8 @@ class Checkpoints:
         for folder in (self.folder, self.end):
             (folder / _PART).unlink(missing_ok=True)
         for name in WRITTEN:
-            for path in self.folder.parent.glob(f".{name}.*"):  # of `provenance.atomic`
-                path.unlink()
+            for path in left_behind(self.folder.parent / name):
+                path.unlink(missing_ok=True)
         kept = _all(self.folder)
         if resume == "none":
             kept = []

@@ -22,7 +22,7 @@ def backbone(request):
 def test_the_backbones_of_this_package_pass_and_stay_as_they_are(backbone):
     weights = {name: p.clone() for name, p in backbone.network.named_parameters()}
     state = torch.get_rng_state()
-    for name in ("paper", "released"):
+    for name in Recipe.names():
         try_out(backbone, FramerLoss(Recipe.named(name)), analysis=True)
     try_out(backbone, None, analysis=True)
     assert torch.equal(torch.get_rng_state(), state)

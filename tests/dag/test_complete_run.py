@@ -1,35 +1,22 @@
 """What Snakemake plans after a complete run of the paper study, simulated: outputs as empty files, then `--touch`."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
 from framer.provenance.cards import write_card
 from framer.weights.manifest import WeightsManifest
-from tests.dag.test_snakefile import BY_HAND, OTHERS, drop, planned
+from tests.dag.test_snakefile import BY_HAND, OTHERS, drop
 from tests.dag.test_triggers import edit
 from tests.fixtures.clone import ROOT
+from tests.fixtures.snakemake import jobs, snakemake_apart
 
 pytestmark = pytest.mark.slow
 
 RESULTS = ("figures", "tables", "report")
 """Made by whatever the study is; new rows change them."""
-
-
-def snakemake(root: Path, *arguments: str) -> CompletedProcess[str]:
-    """A process of its own, with the package of the clone."""
-    hidden = ("FRAMER_WEIGHTS", "HF_HUB_OFFLINE", "HF_TOKEN", "PYTHONPATH")
-    env = {key: value for key, value in os.environ.items() if key not in hidden} | {"PYTHONPATH": "."}
-    command = [sys.executable, "-m", "snakemake", *arguments]
-    done = subprocess.run(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout
-    return done
 
 
 def put_weights(folder: Path, name: str) -> None:
@@ -46,8 +33,8 @@ def complete(clone: Path) -> Path:
     """A clone with a package of its own in which all of the paper study is made."""
     shutil.copytree(ROOT / "framer", clone / "framer", ignore=shutil.ignore_patterns("__pycache__"))
     drop(clone, *BY_HAND, *OTHERS, "pisa_sr")
-    listed = snakemake(clone, "--summary")
-    names = [line.split("\t")[0] for line in listed.stdout.splitlines() if "\tmissing\t" in line]
+    listed = snakemake_apart(clone, "--summary")
+    names = [line.split("\t")[0] for line in listed.splitlines() if "\tmissing\t" in line]
     assert len(names) > 1000
     for path in (clone / name for name in names):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,18 +44,29 @@ def complete(clone: Path) -> Path:
             path.mkdir(exist_ok=True)
     for name in (Path(name).parent.name for name in names if re.fullmatch("weights/[^/]+/card.json", name)):
         put_weights(clone / "weights", name)
-    snakemake(clone, "--touch", "--cores", "all")
+    snakemake_apart(clone, "--touch", "--cores", "all")
     return clone
 
 
-def plan(root: Path) -> dict[str, int]:
+def plan(root: Path, *config: str) -> dict[str, int]:
     """The jobs of a dry run by rule, without the target."""
-    done = snakemake(root, "-n", "--cores", "all")
-    return {} if "Nothing to be done" in done.stdout else {k: v for k, v in planned(done).items() if k != "all"}
+    counts = jobs(snakemake_apart(root, "-n", "--cores", "all", *config))
+    return {rule: count for rule, count in counts.items() if rule not in ("all", "total")}
 
 
 def test_what_a_dry_run_plans_after_it(complete: Path) -> None:
     assert plan(complete) == {}
+
+    # The optional part: its own rows, the analysis that shows them, and nothing of the other backbone.
+    rivals = plan(complete, "--config", "rivals=true")
+    assert rivals["train"] and rivals["analyse"] == rivals["cost"] == 1
+
+    # Another comparison: tables alone.
+    path = complete / "config/paper.yaml"
+    asked = path.read_text()
+    path.write_text(f"{asked}\ncompare: [[pisa_sr-framer_paper, pisa_sr-framer_released]]\n")
+    assert set(plan(complete)) == {"tables", "figures", "report"}
+    path.write_text(asked)
 
     # Words: nothing.
     edit(complete, "method/loss.py", lambda text: text.replace('UserError(f"', 'UserError(f"Reworded: '))

@@ -42,6 +42,6 @@ def test_every_rule_takes_its_resources_from_the_table() -> None:
     """But those that fetch, and the rehearsal of a training."""
     text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     rules = dict(re.findall(r"^rule (\w+):\n((?:[ \t].*\n|\n)+)", text, re.MULTILINE))
-    others = {"fetch", "base", "weights", "fetch_method", "build_method", "rehearse", "rehearsal", "train_tuned"}
-    assert rules.keys() - TABLE.keys() == others, "what runs on the login node, and what takes those of a training"
+    others = {"fetch", "base", "weights", "fetch_method", "build_method", "rehearse", "rehearsal"}
+    assert rules.keys() - TABLE.keys() == others, "what runs on the login node, and what rehearses a job"
     assert [rule for rule in TABLE if f'requested("{rule}", study)' not in rules[rule]] == []

@@ -206,6 +206,48 @@ def test_tiny_networks_are_judged_for_themselves():
     assert make([0], {0: 0.8}, base="tiny")[0].text == "better for this checkpoint, not comparable"
 
 
+def test_other_losses_change_no_verdict_on_framer(study: Study):
+    """They are judged in a family of their own, tuned rows among them."""
+    found = {}
+    rng = np.random.default_rng(0)
+    image, gains = rng.normal(24, 3, N), {"framer": 0.8, "truth": 0.5, "framer-tuned": 0.9}
+    for name, more in (("alone", ()), ("beside", ("truth",))):
+        config = yaml.safe_load(STUDY)
+        config |= {"seeds": [0, 1, 2], "sets": ["realsr-crop128"], "protocols": ["framer"], "metrics": ["psnr"]}
+        del config["backbones"]["pisa_sr"]["pretrain"]
+        config["backbones"]["pisa_sr"] |= {"base": "stabilityai/stable-diffusion-2-1-base"}
+        config["arms"] = {
+            "baseline": {"label": "PiSA-SR", "backbone": "pisa_sr"},
+            "framer": {"label": "FRAMER_U", "backbone": "pisa_sr", "recipe": "paper"},
+            **{
+                arm: {"label": arm, "backbone": "pisa_sr", "recipe": {"base": "paper", "teacher": "truth"}}
+                for arm in more
+            },
+        }
+        if more:
+            config["tune"] = {"weight": [0.1, 1], "by": "pairs-a", "arms": ["framer"]}
+        Path("config", f"{name}.yaml").write_text(yaml.safe_dump(config))
+        Path("datasets", "realsr-crop128.yaml").write_text((ROOT / "datasets" / "realsr-crop128.yaml").read_text())
+        mine = Study.load(Path("config", f"{name}.yaml"))
+        for row in mine.rows.values():
+            if row.arm in mine.search_arms:
+                continue
+            noise = np.random.default_rng(len(row.id)).normal(size=N) + (row.seed or 0) / 50
+            values = image + (gains[row.arm] + 0.3 * noise if row.arm in gains else 0)
+            path = mine.out / "scores" / row.id / "realsr-crop128" / "framer.csv"
+            write_scores(path, {f"{i}.png": {"psnr": float(v)} for i, v in enumerate(values)}, {}, "framer")
+        ledger = Ledger.read(ROOT / "results" / "published")
+        [found[name]] = claims(mine, tables(mine, {}, ledger=ledger), ledger)
+    [alone], [framer, *others] = found["alone"], found["beside"]
+    assert alone.text == framer.text and alone.comparison and framer.comparison
+    assert alone.comparison.level == framer.comparison.level and alone.comparison.interval == framer.comparison.interval
+    assert [(one.ours.arm, one.reading, one.text) for one in others] == [
+        ("truth", False, "better"),
+        ("framer-tuned", False, "better"),
+    ]
+    assert summary(found["beside"]).endswith("Other losses against the baselines, 2 comparisons: 2 better.")
+
+
 def test_all_claims_of_a_study_are_corrected_together():
     """Interval and corrected p-value agree, and copies under another protocol are no further test."""
     rng = np.random.default_rng(3)
@@ -223,7 +265,7 @@ def test_all_claims_of_a_study_are_corrected_together():
     alone = [corrected([one]) for one in judged.values()]
     for one, found in zip(judged.values(), alone, strict=True):
         assert one.interval is not None
-        assert one.interval.excludes_zero() == bool(one.sign)
+        assert (one.interval.low > 0 or one.interval.high < 0) == bool(one.sign)
         assert one.adjusted is not None
         assert one.adjusted >= found[one.key].adjusted
     assert {one.level for one in judged.values()} == {1 - 0.05 / max(1, sum(not one.sign for one in judged.values()))}

@@ -8,6 +8,7 @@ from framer.errors import UserError
 from framer.report.cost_table import cost_grid
 from framer.report.paper_numbers import FOLDER
 from framer.report.render_table import Grid
+from framer.study.rivals import RivalsConfig
 from framer.study.study import Study
 from tests.fixtures.clone import ROOT
 from tests.fixtures.finished_study import STUDY
@@ -137,6 +138,13 @@ def test_an_arm_that_cannot_be_trained_here_is_not_said_to_be_too_large(study: S
     grid = grid_of(both(study), *ALL[:3], missing={"photos": "by hand"})
     assert "FRAMER_D" not in [row.label for group in grid.groups for row in group.rows]
     assert grid.caption.startswith(TOLD), "what was measured was"
+
+
+def test_what_was_measured_of_an_optional_part_is_shown_with_it_alone(study: Study):
+    rivals = {"arms": {"pisa_sr-other": {"label": "Other", "backbone": "pisa_sr", "recipe": "l2"}}}
+    study.config = study.config.model_copy(update={"rivals": RivalsConfig.model_validate(rivals)})
+    rows = measured(study, "pisa_sr-other,train_memory_gib,2,A", "pisa_sr-baseline,train_memory_gib,1,A")
+    assert [label for label, values in rows if any(values)] == ["Base & <b>line</b>"]
 
 
 @pytest.mark.parametrize(

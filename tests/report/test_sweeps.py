@@ -59,3 +59,4 @@ def test_table_and_curve(swept: Study) -> None:
 
 def test_marks_are_the_values_of_both_readings() -> None:
     assert marked("recipe.weight") == {1.0: "paper", 0.1: "released code"} and marked("settings.csd") == {}
+    assert marked("recipe.teacher") == {}, "words are no places on an axis"

@@ -29,3 +29,8 @@ def test_without_the_sets_there_is_no_search_to_show(searched: Study, name: str)
     missing = {name: "get it"}
     assert not list(tuning_grids(searched, "Mine", missing)) and len(tidy_tuning(searched, missing).splitlines()) == 1
     assert RUN in searched.searched
+
+
+def test_without_the_held_out_set_there_is_no_search_to_show(searched: Study) -> None:
+    heldout = searched.train_job(f"{OF}-s3").heldout
+    assert heldout is not None and not list(tuning_grids(searched, "Mine", {heldout.set: "get it"}))

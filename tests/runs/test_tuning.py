@@ -63,7 +63,18 @@ def test_another_seed_takes_its_own_run_of_the_chosen_weight(searched: Study, tm
     assert (swept.paths.run(f"{OF}-tuned-s5") / "model.safetensors").read_text() == "of seed 5"
 
 
+def test_snapshots_stay_with_the_run_that_has_them(searched: Study) -> None:
+    of = searched.paths.run(f"{OF}-weight_1-s3")
+    card = json.loads((of / CARD).read_text())
+    (of / CARD).write_text(json.dumps(card | {"snapshots": {"step-000001.safetensors": "0" * 64}}))
+    take(searched, RUN, searched.paths.run(RUN))
+    assert json.loads((searched.paths.run(RUN) / CARD).read_text()) == card
+
+
 def test_mistakes_are_one_line(searched: Study) -> None:
+    with pytest.raises(UserError) as error:
+        take(searched, RUN, searched.paths.run(f"{OF}-s3"))
+    assert (error.value.key, error.value.path) == ("--out", str(searched.paths.run(f"{OF}-s3")))
     with pytest.raises(UserError, match="unknown searched run"):
         tried(searched, f"{OF}-s3")
     (searched.paths.run(f"{OF}-weight_1-s3") / "log.csv").write_text("other")

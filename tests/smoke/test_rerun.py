@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.clone import ROOT
+from tests.fixtures.snakemake import jobs, snakemake_apart
 
 IGNORED = shutil.ignore_patterns(".venv", ".git", "__pycache__", ".pytest_cache", "logs", "log", "locks", "incomplete")
 
@@ -23,19 +22,11 @@ def copy(results: Path, tmp_path: Path) -> Path:
 
 
 def snakemake(root: Path, *arguments: str) -> str:
-    """`python -m` puts the copy's own `framer` before the installed one."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", "study=smoke"]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    return snakemake_apart(root, "--cores", "2", *arguments, "--config", "study=smoke")
 
 
 def planned(root: Path) -> dict[str, int]:
-    output = snakemake(root, "--dry-run")
-    if "Nothing to be done" in output:
-        return {}
-    table = re.search(r"Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", output)
-    counts = {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
+    counts = jobs(snakemake(root, "--dry-run"))
     return {rule: count for rule, count in counts.items() if rule not in ("all", "total")}
 
 

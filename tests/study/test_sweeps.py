@@ -41,11 +41,35 @@ def test_settings_are_swept_and_two_sweeps_share_a_value(tmp_path: Path) -> None
 
 def test_what_only_restoring_reads_trains_nothing(tmp_path: Path) -> None:
     mine = study(tmp_path, steps={"of": "dit4sr-framer", "settings.restore.steps": [4, 5]})
-    row = "dit4sr-framer-steps_5-s0"
-    assert mine.sweeps == {"steps": {4: "dit4sr-framer", 5: "dit4sr-framer-steps_5"}}
+    row = "dit4sr-framer-restore_steps_5-s0"
+    assert mine.sweeps == {"steps": {4: "dit4sr-framer", 5: "dit4sr-framer-restore_steps_5"}}
     assert mine.runs == study(tmp_path).runs and mine.rows[row].run == "dit4sr-framer-s0"
     plain = mine.restore_job("dit4sr-framer-s0").settings
     assert mine.restore_job(row).settings == plain | {"steps": 5} and plain["steps"] == 4
+
+
+def test_fields_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """What is restored with another factor is not what is trained with it."""
+    sweeps = {
+        "restoring": {"of": "dit4sr-framer", "settings.restore.injection_scale": [0.5, 1.2]},
+        "training": {"of": "dit4sr-framer", "settings.injection_scale": [0.5, 1.0]},
+    }
+    mine = study(tmp_path, **sweeps)
+    restored, trained = mine.sweeps["restoring"][0.5], mine.sweeps["training"][0.5]
+    assert (restored, trained) == ("dit4sr-framer-restore_injection_scale_0_5", "dit4sr-framer-injection_scale_0_5")
+    assert mine.rows[f"{restored}-s0"].run == "dit4sr-framer-s0"
+    assert mine.train_job(f"{trained}-s0").settings["injection_scale"] == 0.5
+
+
+def test_a_name_that_another_arm_has_is_refused(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    config["ablations"] = {"pisa_sr": {"recipes": ["cutoff_0.1"]}}
+    config["arms"]["pisa_sr"] = config["arms"].pop(OF)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(config | {"sweeps": {"x": {"of": "pisa_sr", "recipe.cutoff": [0.1, 0.3]}}}))
+    with pytest.raises(UserError) as error:
+        Study.load(path, ROOT / "datasets")
+    assert "sweeps.x.recipe.cutoff: 0.1: pisa_sr-cutoff_0_1 is the name of another arm" in str(error.value)
 
 
 @pytest.mark.parametrize(

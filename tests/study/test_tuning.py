@@ -106,6 +106,7 @@ def test_a_tuned_run_has_the_chosen_weight(tmp_path: Path, monkeypatch: pytest.M
         ({"weight": [1]}, "tune.weight: "),
         ({"weight": [0, 1]}, "tune.weight.0: "),
         ({"weight": [1, 1]}, "tune.weight: 1 stands after 1; list increasing values"),
+        ({"weight": [0.1, 0.2000001, 0.2000002]}, "tune.weight: 0.2000002 differs too little from another value"),
         ({"weight": [10, 1]}, "tune.weight: 1 stands after 10; list increasing values"),
     ],
 )
@@ -130,3 +131,17 @@ def test_a_name_that_the_search_needs_is_free(tmp_path: Path) -> None:
     arms = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["arms"]
     with pytest.raises(UserError, match=f"arms.{OF}-tuned: .*is the name of a row of the search; rename the arm"):
         study(tmp_path, TUNE, arms=arms | {f"{OF}-tuned": {"label": "Mine"}})
+
+
+def test_what_is_chosen_among_is_in_the_digest_of_a_search(tmp_path: Path) -> None:
+    run, backbones = f"{OF}-tuned-s3", yaml.safe_load((ROOT / "config/smoke.yaml").read_text())["backbones"]
+    before = study(tmp_path, TUNE).search_digest(run)
+    assert (
+        study(tmp_path, TUNE).search_digest(run)
+        == before
+        != study(tmp_path, TUNE | {"weight": [0.1, 1, 5]}).search_digest(run)
+    )
+    for backbone in backbones.values():
+        backbone["data"]["sets"] = ["free-photos"]
+    backbones["pisa_sr"]["train"]["pixel"]["steps"] += 1
+    assert study(tmp_path, TUNE, backbones=backbones).search_digest(run) != before

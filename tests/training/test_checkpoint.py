@@ -296,8 +296,11 @@ def test_a_second_trainer_is_refused_and_the_first_is_named(root, tmp_path):
 
 def test_half_a_checkpoint_does_not_count(root, whole, unfinished):
     (unfinished / ".unfinished/part").write_bytes(b"half")
+    (unfinished / ".log.csv.abc.csv").write_text("half")
+    (unfinished / ".log.csv.swp").write_text("of an editor")
     train_here(root, short(), unfinished, QUIET)
     assert files(unfinished)["log.csv"] == files(root / "runs/dit4sr")["log.csv"]
+    assert [path.name for path in unfinished.glob(".log.csv.*")] == [".log.csv.swp"]
 
 
 def test_a_batch_that_cannot_be_split_is_refused():

@@ -15,8 +15,9 @@ rule analyse:
     threads: threads_of_study
     resources:
         **requested("analyse", study),
+        rivals=rivals_option,
     params:
-        study=study_shown,
+        study=study_file,
         expect=analyse_digest,
         captions=analyse_captions,
         code=analyse_code,
@@ -24,7 +25,7 @@ rule analyse:
     message:
         "Analyse {wildcards.backbone}"
     shell:
-        "framer analyse --study {params.study} --backbone {wildcards.backbone} --out {params.out}"
+        "framer analyse --study {params.study} {resources.rivals} --backbone {wildcards.backbone} --out {params.out}"
         " --expect {params.expect} 2> {log}"
 
 
@@ -41,10 +42,12 @@ rule cost:
     threads: threads_of_study
     resources:
         **requested("cost", study),
+        rivals=rivals_option,
     params:
-        study=study_shown,
+        study=study_file,
         expect=scope.cost.digest if scope.cost else "",
     message:
         "Measure what training costs"
     shell:
-        "framer analyse --study {params.study} --cost --out {output.table} --expect {params.expect} 2> {log}"
+        "framer analyse --study {params.study} {resources.rivals} --cost --out {output.table}"
+        " --expect {params.expect} 2> {log}"

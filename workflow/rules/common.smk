@@ -34,7 +34,8 @@ study = scope.study
 paths = study.paths
 study_file = study.path.as_posix()
 # Of the commands that show or measure all arms. Those that make one run find it without: no run is made again for it.
-study_shown = f"{study_file} --rivals" if scope.rivals else study_file
+rivals_option = "--rivals" if scope.rivals else ""
+study_shown = f"{study_file} {rivals_option}".strip()
 threads_of_study = study.config.threads
 WEIGHTS = folder()
 manifest_of_method = {manifest.id: manifest for manifest in study.method_manifests.values()}
@@ -141,13 +142,8 @@ def tune_inputs(wildcards):
     return inputs.tune(study, wildcards.run)
 
 
-def tried_runs(wildcards):
-    """The run of each weight that a search tries."""
-    return [f"{weight:g} {run}" for weight, run in study.searched[wildcards.run].items()]
-
-
-def train_tuned_inputs(wildcards):
-    return inputs.train_tuned(scope, wildcards.run)
+def search_digest(wildcards):
+    return study.search_digest(wildcards.run)
 
 
 def release_inputs(wildcards):

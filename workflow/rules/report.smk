@@ -35,6 +35,7 @@ rule figures:
         scores=targets.scores(scope, "csv"),
         curves=targets.training_logs(scope),
         arrays=targets.analyses(scope),
+        published=inputs.published(scope),
     output:
         report(targets.figures(scope, "svg"), caption="../report/figures.rst", category="Figures"),
         targets.figures(scope, "pdf"),

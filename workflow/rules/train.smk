@@ -75,6 +75,7 @@ rule encode:
         " --expect {params.expect} 2> {log}"
 
 
+# At other seeds than those of a search, a tuned run waits for its choice, which is an input: its digest does not have the weight.
 rule train:
     input:
         unpack(train_inputs),
@@ -86,7 +87,7 @@ rule train:
     log:
         paths.log("train", "{run}"),
     wildcard_constraints:
-        run=one_of(run for run in study.runs if not study.choice(run)),
+        run=one_of(run for run in study.runs if run not in study.searched),
     conda:
         "../../environment.yml"
     threads: threads_of_study
@@ -130,49 +131,13 @@ rule tune:
         **requested("tune", study),
     params:
         study=study_file,
-        tried=tried_runs,
+        expect=search_digest,
         code=fingerprint("tune"),
         out=subpath(output.card, parent=True),
     message:
         "Tune {wildcards.run}"
     shell:
-        "framer tune --study {params.study} --run {wildcards.run} --out {params.out} 2> {log}"
-
-
-# At other seeds than that of the search. The weight is an input, not a parameter: its digest is not known before.
-rule train_tuned:
-    input:
-        unpack(train_tuned_inputs),
-    output:
-        card=paths.run("{run}") / "card.json",
-        weights=paths.run("{run}") / "model.safetensors",
-        config=paths.run("{run}") / "config.json",
-        curve=paths.run("{run}") / "log.csv",
-    log:
-        paths.log("train", "{run}"),
-    wildcard_constraints:
-        run=one_of(run for run in study.runs if study.choice(run) and run not in study.searched),
-    conda:
-        "../../environment.yml"
-    threads: threads_of_study
-    resources:
-        **{name: value for name, value in requested("train", study).items() if name in ("nodes", "runtime")},
-        cpus_per_task=train_resource("cpus_per_task"),
-        gpu=train_resource("gpu"),
-        mem_mb=train_resource("mem_mb"),
-    params:
-        study=study_file,
-        planned=train_digest,
-        captions=train_captions,
-        code=train_code,
-        base=base_of_run,
-        encoded=encoded_option,
-        out=subpath(output.card, parent=True),
-    message:
-        "Train {wildcards.run}"
-    shell:
-        "framer train --study {params.study} --run {wildcards.run} --base {params.base} --out {params.out}"
-        "{params.encoded} --gpus {resources.gpu} --nodes {resources.nodes} 2> {log}"
+        "framer tune --study {params.study} --run {wildcards.run} --out {params.out} --expect {params.expect} 2> {log}"
 
 
 # Published weights as a run, which restores like a trained one.
