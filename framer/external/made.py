@@ -15,7 +15,7 @@ from framer.provenance.files import write_text
 from framer.provenance.lock import exclusive
 from framer.weights import store
 
-REPOSITORY, ENVIRONMENT, IMAGE = "repository", "env", "image.sif"
+REPOSITORY, ENVIRONMENT, SOURCES, IMAGE = "repository", "env", "src", "image.sif"
 TREE, PACKAGES = "tree.txt", "packages.txt"
 MARK = ".made"
 """Lies in a folder from before its first file on: what has it was made here, and may be deleted."""
@@ -74,9 +74,15 @@ def build_commands(manifest: MethodManifest, folder: Path = METHODS) -> list[lis
     if isinstance(env, Container):
         return [["apptainer", "pull", str(out / IMAGE), env.image]]
     if env.file:
-        return [["conda", "env", "create", "--yes", "--prefix", where, "--file", str(source / env.file)]]
-    create = ["conda", "create", "--yes", "--prefix", where, f"python={env.python}", "pip"]
-    return [create, *([[*pip, "--requirement", str(source / env.requirements)]] if env.requirements else [])]
+        commands = [["conda", "env", "create", "--yes", "--prefix", where, "--file", str(source / env.file)]]
+    else:
+        commands = [["conda", "create", "--yes", "--prefix", where, f"python={env.python}", "pip"]]
+    if env.requirements:
+        commands.append([*pip, "--requirement", str(source / env.requirements)])
+    if env.editable:
+        named = [word for address in env.editable for word in ("--editable", address)]
+        commands.append([*pip, "--src", str(out / SOURCES), *named])
+    return commands
 
 
 def run_command(manifest: MethodManifest, words: Sequence[str], work: Path, folder: Path = METHODS) -> list[str]:

@@ -31,6 +31,11 @@ class Venv(Strict):
     requirements: Below = Field(description="file with a hash for every package, beside the manifest")
 
 
+Editable = Annotated[
+    str, Matching(r"^git\+https://\S+@[0-9a-f]{40}#egg=[\w-]+$", "git+https://ADDRESS@COMMIT#egg=NAME, all 40 digits")
+]
+
+
 class Conda(Strict):
     """An environment of conda, from files of the repository; they name no hashes."""
 
@@ -38,6 +43,7 @@ class Conda(Strict):
     file: Below | None = Field(None, description="its environment.yaml, in the repository")
     python: str | None = Field(None, description="without such a file: the version of Python")
     requirements: Below | None = Field(None, description="and what pip installs, a file in the repository")
+    editable: list[Editable] = Field([], description="repositories that pip installs beside it, in editable mode")
 
     @field_validator("requirements")
     @classmethod

@@ -16,6 +16,7 @@ from framer.dag import inputs, preflight, targets
 from framer.dag.plan import Plan
 from framer.dag.scope import Scope
 from framer.study.study import Study
+from framer.weights.manifest import WeightsManifest
 from tests.fixtures.clone import ROOT
 from tests.fixtures.processes import run_module
 from tests.fixtures.snakemake import jobs, snakemake
@@ -91,24 +92,26 @@ def test_the_command_as_typed_plans_the_paper_on_slurm(clone: Path) -> None:
 
 
 def test_the_methods_of_others_are_jobs_of_the_paper(clone: Path) -> None:
-    """Their clones, environments and weights are made on the submit host; what must be downloaded manually is named."""
+    """Their clones, environments and weights are made on the submit host; weights that wait for a user are named."""
     path, config = clone / "config" / "paper.yaml", (clone / "config" / "paper.yaml").read_text()
     for name in ("resshift", "seesr", "dreamclear"):
         assert f"{name}: {{" in config
         config = re.sub(rf"({name}: {{.*), images: true}}", rf"\1, method: {name}}}", config)
-    path.write_text(config)
+    path.write_text(config.replace("\narms:\n", "\narms:\n  stablesr: {label: StableSR, method: stablesr}\n"))
     drop(clone, *BY_HAND, "pisa_sr")
-    (clone / "weights" / "seesr").mkdir()
-    (clone / "weights" / "seesr" / "DAPE.pth").touch()
+    for name in ("resshift", "seesr", "dreamclear"):
+        for file in WeightsManifest.load(name, clone / "weights").files:
+            (clone / "weights" / file.path).parent.mkdir(exist_ok=True)
+            (clone / "weights" / file.path).touch()
     done = snakemake(clone, "-n", "-p", "--cores", "all", "--profile", "slurm")
     counts = planned(done)
     made = {rule: counts[rule] for rule in ("fetch_method", "build_method", "method", "feed_forward")}
-    assert made == {"fetch_method": 2, "build_method": 2, "method": 8, "feed_forward": 4}
-    assert re.search(
-        r"framer run-method seesr --lr datasets/realsr-crop128/LR --out results/paper/images/seesr/realsr-crop128 ",
-        done.stdout,
-    )
-    assert "n/a in the tables: dreamclear: download weights/dreamclear/DreamClear-1024.pth" in done.stdout
+    assert made == {"fetch_method": 3, "build_method": 3, "method": 12, "feed_forward": 4}
+    for name in ("resshift", "seesr", "dreamclear"):
+        out = f"results/paper/images/{name}/realsr-crop128"
+        assert f"framer run-method {name} --lr datasets/realsr-crop128/LR --out {out} " in done.stdout
+    assert "framer fetch --weights stabilityai/sd-vae-ft-ema" in done.stdout
+    assert "n/a in the tables: stablesr: run: framer fetch --weights stablesr --accept-hash" in done.stdout
 
 
 def test_what_is_missing_is_named_and_the_rest_is_planned(clone: Path) -> None:

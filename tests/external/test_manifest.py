@@ -1,5 +1,7 @@
 """Manifests of other people's methods, and the commands that they become."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,11 @@ def test_every_manifest_of_the_project_is_valid(name: str) -> None:
         ({"environment": {"kind": "container", "image": "docker://a/b:latest"}}, "environment", "@sha256:"),
         ({"environment": {"kind": "conda", "requirements": "r.txt"}}, "environment", "give 'file', or 'python'"),
         ({"environment": {"kind": "venv", "requirements": "../r.txt"}}, "environment", "below"),
+        (
+            {"environment": {"kind": "conda", "file": "e.yaml", "editable": ["git+https://a@main#egg=a"]}},
+            "environment",
+            "@COMMIT",
+        ),
     ],
 )
 def test_a_mistake_names_its_key(tmp_path: Path, keys, key: str, words: str) -> None:
@@ -75,9 +82,67 @@ def test_conda_and_containers_are_made_and_run_by_their_programs(tmp_path: Path)
     assert create == ["conda", "create", "--yes", "--prefix", f"{env}/env", "python=3.8", "pip"]
     assert install[0] == f"{env}/env/bin/python"
     assert install[-2:] == ["--requirement", f"{clone}/r.txt"]
+    addresses = [f"git+https://example.com/{name}@{'1' * 40}#egg={name}" for name in "ab"]
+    beside = {"kind": "conda", "file": "environment.yaml", "editable": addresses}
+    (create, install) = build_commands(written(tmp_path, environment=beside), tmp_path)
+    assert create[:3] == ["conda", "env", "create"]
+    assert install[0] == f"{env}/env/bin/python"
+    assert install[-6:] == ["--src", f"{env}/src", "--editable", addresses[0], "--editable", addresses[1]]
     container = written(tmp_path, environment={"kind": "container", "image": IMAGE})
     assert isinstance(container.environment, Container)
     assert build_commands(container, tmp_path) == [["apptainer", "pull", f"{env}/image.sif", IMAGE]]
     command = run_command(container, ["python", "x"], tmp_path / "work", tmp_path)
     assert command[:5] == ["apptainer", "exec", "--nv", "--bind", f"{tmp_path}/work"]
     assert command[-3:] == [f"{env}/image.sif", "python", "x"]
+
+
+def ran(name: str, where: Path) -> list[str]:
+    """The arguments of the script that a manifest of the project starts, with `where` as its repository."""
+    (where / "bin").mkdir()
+    python = where / "bin" / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > arguments\n')
+    python.chmod(0o755)
+    manifest = MethodManifest.load(name, ROOT / "methods")
+    words = manifest.words({"lr": where / "l r", "out": where / "out", "seed": 3, "weights": where / "the weights"})
+    variables = os.environ | {"PATH": f"{where}/bin:{os.environ['PATH']}"}
+    subprocess.run(words, cwd=where, env=variables, check=True)
+    return (where / "arguments").read_text().splitlines()
+
+
+def put_weights(name: str, where: Path) -> None:
+    for file in WeightsManifest.load(name, ROOT / "weights").files:
+        (where / "the weights" / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (where / "the weights" / file.path).write_text(file.path)
+
+
+def test_resshift_finds_its_weights_where_its_script_looks(tmp_path: Path) -> None:
+    """It takes no path of them, and downloads those that do not lie there."""
+    put_weights("resshift", tmp_path)
+    script, *options = ran("resshift", tmp_path)
+    assert script == "inference_resshift.py"
+    assert options[:4] == ["-i", f"{tmp_path}/l r", "-o", f"{tmp_path}/out"]
+    for name in ("resshift_realsrx4_s15.pth", "autoencoder_vq_f4.pth"):
+        assert (tmp_path / "weights" / name).read_text() == f"resshift/{name}"
+
+
+def test_stablesr_reads_all_that_it_would_download(tmp_path: Path) -> None:
+    put_weights("stablesr", tmp_path)
+    text, decoder = "stableSRNew/v2-finetune_text_T_512.yaml", "autoencoder/autoencoder_kl_64x64x4_resi.yaml"
+    configs = {
+        text: {"cond_stage_config": {"params": {"freeze": True, "layer": "penultimate"}}},
+        decoder: {"lossconfig": {"target": "ldm.modules.losses.LPIPSWithDiscriminator", "params": {"disc_start": 501}}},
+    }
+    for name, config in configs.items():
+        (tmp_path / "configs" / name).parent.mkdir(parents=True)
+        # Quoted, and indented by two, as it is there.
+        lines = yaml.safe_dump({"model": {"params": config}}).replace("penultimate", '"penultimate"')
+        (tmp_path / "configs" / name).write_text(lines)
+    arguments = ran("stablesr", tmp_path)
+    found = {name: yaml.safe_load((tmp_path / "configs" / name).read_text())["model"]["params"] for name in configs}
+    version = found[text]["cond_stage_config"]["params"].pop("version")
+    assert found[text] == configs[text]
+    assert found[decoder]["lossconfig"] == {"target": "torch.nn.Identity", "params": {"disc_start": 501}}
+    options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+    assert options["--init-img"] == f"{tmp_path}/l r"
+    for path in (version, options["--ckpt"], options["--vqgan_ckpt"]):
+        assert (tmp_path / path).read_text() == f"stablesr/{Path(path).name}"
