@@ -98,6 +98,8 @@ def _fetch_files(manifest: WeightsManifest, folder: Path, accept_hash: bool) -> 
     recorded = manifest.recorded(folder)
     source = manifest.embedded
     if (unaccepted := manifest.unaccepted(folder)) and not accept_hash:
+        if any(not file.at and not (folder / file.path).is_file() for file in manifest.files):
+            raise UserError(manifest.how_to_get(folder), code="missing")
         raise _not_published(unaccepted[0], manifest, folder)
     if source and manifest.in_use(folder) == [source.path]:
         verify(source, folder)

@@ -250,6 +250,22 @@ def test_a_hash_that_nobody_published_is_accepted_once_and_binds(tmp_path: Path)
             assert f"not {sha256}" in line
 
 
+def test_a_file_without_address_and_hash_is_asked_for_before_its_hash(tmp_path: Path) -> None:
+    files = [{"path": "net/x.pth", "at": []}]
+    write_manifest(tmp_path, id="net", loader="spandrel", files=files, where=["my disk"])
+    with contextlib.chdir(tmp_path):
+        code, line = command("fetch", "--weights", "net")
+        manual = (
+            "net: download weights/net/x.pth manually, then run: framer fetch --weights net --accept-hash (my disk)"
+        )
+        assert (code, manual in line) == (2, True)
+        Path("weights/net").mkdir()
+        Path("weights/net/x.pth").write_bytes(b"weights")
+        code, line = command("fetch", "--weights", "net")
+        assert (code, hashlib.sha256(b"weights").hexdigest() in line) == (2, True)
+        assert command("fetch", "--weights", "net", "--accept-hash")[0] == 0
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "weights").glob("*.yaml")))
 def test_every_manifest_of_the_project_is_valid(name: str) -> None:
     assert WeightsManifest.load(name, ROOT / "weights").id == name
