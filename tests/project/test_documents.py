@@ -25,6 +25,7 @@ from framer.report.power import ASSUMED, SEEDS, claims_of
 from framer.scoring.definitions import Definitions
 from framer.scoring.protocols import Protocol
 from framer.study.study import Study
+from framer.weights.manifest import WeightsManifest
 from tests.fixtures.clone import ROOT
 from tests.fixtures.processes import run_module
 
@@ -231,6 +232,9 @@ def test_data_snippets_are_what_they_say(block: Block, tmp_path: Path) -> None:
     if "sources" in loaded and None not in loaded["sources"] and "..." not in block.text:
         (tmp_path / f"{loaded['id']}.yaml").write_text(block.text)
         Manifest.load(loaded["id"], tmp_path)
+    if "loader" in loaded:
+        (tmp_path / f"{loaded['id']}.yaml").write_text(block.text)
+        WeightsManifest.load(loaded["id"], tmp_path)
     if loaded.keys() == {"summary", "metrics"}:
         (tmp_path / "mine.yaml").write_text(block.text)
         assert Protocol.named(str(tmp_path / "mine.yaml")).metrics
