@@ -110,6 +110,8 @@ def _fetch_files(manifest: WeightsManifest, folder: Path, accept_hash: bool) -> 
             if not (source and source.located()):
                 raise
             convert(source, folder)
+            taken = f"its tensors are those of the installed package {source.package} {source.version}"
+            print(f"framer: {manifest.id}: {taken}", file=sys.stderr)
     for file in unaccepted:
         print(f"framer: {file.path}: accepted, SHA-256 {accept(folder / file.path)}", file=sys.stderr)
     in_use = manifest.in_use(folder)

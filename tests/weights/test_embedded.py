@@ -35,9 +35,13 @@ def source(name: str) -> EmbeddedFile:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_the_hub_the_package_is_used(folder: Path, name: str) -> None:
+def test_without_the_hub_the_package_is_used(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert missing([name])
     assert main(["fetch", "--weights", name]) == 0
+    assert (
+        f"framer: {name}: its tensors are those of the installed package {source(name).package} "
+        in capsys.readouterr().err
+    )
     path = source(name).path
     assert not missing([name])
     assert files([name]) == [path] and embedded(name) == folder / path
