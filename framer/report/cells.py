@@ -9,6 +9,7 @@ import numpy as np
 
 from framer.errors import UserError, unknown
 from framer.report.lineage import Lineage, Tree, cell_id
+from framer.report.origin import origin
 from framer.report.paper_numbers import Ledger, Published, paper_name
 from framer.report.significance import Column, Tier, marks
 from framer.report.statistics import Interval, over_images, over_seeds
@@ -185,7 +186,7 @@ class _Builder:
         ablations: list[Line] = []
         for arm, config in self.study.arms.items():
             cells = tuple(self.cell(arm, set_id, protocol, metric, scores, reasons) for metric in metrics)
-            line = Line(arm, config.title, cells, self.origin(arm) if any(cell.id for cell in cells) else None)
+            line = Line(arm, config.title, cells, origin(self.study, arm) if any(cell.id for cell in cells) else None)
             control = config.untrained or (config.of is not None and not config.freeu)
             alone = arm in self.study.ablation_arms
             (ablations if alone else controls if control else methods).append(line)
@@ -217,21 +218,6 @@ class _Builder:
         scores = {name: self.study.paths.scores(arm, name, protocol.name) for name in self.study.sets_of(arm)}
         sets = [name for name, path in scores.items() if not path.is_file() and name not in self.missing]
         return how_to_supply(self.study, arm, *sets)
-
-    def origin(self, arm: str) -> str | None:
-        """The footnote of a row whose model this study did not train."""
-        if self.study.arms[arm].images:
-            source = self.study.arms[arm].source
-            return f"Supplied images of another method{f', from {source}' if source else ''}"
-        if method := self.study.method_manifests.get(arm):
-            where = f"{method.repository} at {method.commit[:8]}"
-            return f"Run here by its authors' code, {where}: shown, compared with nothing"
-        if weights := self.study.feed_forward.get(arm):
-            return f"Published weights, {weights}, of a network that is not trained here: shown, compared with nothing"
-        if weights := self.study.released.get(arm):
-            seeds = ", seeds of the sampling" if len(self.study.arms[arm].seeds or []) > 1 else ""
-            return f"Published weights, {weights}{seeds}; their training is not ours: shown, compared with nothing"
-        return None
 
     def stems(self, scores: Mapping[str, Mapping[str, Scores]]) -> tuple[str, ...]:
         """The images of a set. Means over different images must not stand in one column."""

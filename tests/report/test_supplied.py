@@ -188,3 +188,6 @@ def test_published_weights_are_shown_and_compared_with_nothing(eight: Study):
     own = table.sections[0].methods[0]
     assert own.source == "Published weights, pisa_sr; their training is not ours: shown, compared with nothing"
     assert own.cells[0].published[0].method == "PiSA-SR"
+    eight.path.write_text(f"{text}\ncompare: [[own, pisa_sr]]\n")
+    [table, _] = tables(Study.load(eight.path), {}, ledger=Ledger())
+    assert str(table.sections[0].methods[0].source).endswith("not ours: compared where the study asks for it")
