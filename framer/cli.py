@@ -7,11 +7,11 @@ import sys
 from importlib.util import find_spec
 from typing import NoReturn
 
-from framer.commands import analyse, data, init, models, rehearse, report, score, signals
+from framer.commands import analyse, data, init, models, rehearse, report, score, serve, signals
 from framer.commands.arguments import COMMANDS, check_numbers
 from framer.errors import TrainingInterrupted, UserError, printable
 
-__all__ = ["COMMANDS", "analyse", "data", "init", "main", "models", "rehearse", "report", "score"]
+__all__ = ["COMMANDS", "analyse", "data", "init", "main", "models", "rehearse", "report", "score", "serve"]
 
 
 class _Parser(argparse.ArgumentParser):

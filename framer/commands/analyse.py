@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from framer.commands.arguments import DATASETS, EXPECT, RIVALS, arg, command, planned, study_of
+from framer.commands.arguments import DATASETS, EXPECT, RIVALS, arg, command, planned, study_of, study_path
 from framer.errors import UserError, unknown
 
 
 @command(
     "record a study's analyses of one backbone on its trained runs, or measure what training costs",
-    arg("--study", type=Path, required=True, help="study file with an 'analysis' section"),
+    arg("--study", type=study_path, required=True, help="study file with an 'analysis' section"),
     arg("--backbone", help="a backbone of the study"),
     arg("--cost", action="store_true", help="measure time and memory on this machine's device instead"),
     arg("--out", type=Path, required=True, metavar="PATH", help="folder of the analyses; with --cost a CSV file"),

@@ -39,6 +39,12 @@ def arg(*flags: str, **options: Any) -> Argument:
     return flags, options
 
 
+def study_path(text: str) -> Path:
+    """The study file that `--study` names: by its path, or by its name alone, as `--config study=NAME` does."""
+    path = Path(text)
+    return path if path.suffix or len(path.parts) > 1 else Path("config", f"{text}.yaml")
+
+
 class Renamed(argparse.Action):
     """An option of an earlier version, refused with its new name, which is `const`."""
 
@@ -46,7 +52,7 @@ class Renamed(argparse.Action):
         raise UserError(f"is now named {self.const}; use that", key=self.option_strings[0], code="unknown")
 
 
-STUDY = arg("--study", type=Path, required=True, help="study file, such as config/smoke.yaml")
+STUDY = arg("--study", type=study_path, required=True, help="study file, such as config/smoke.yaml, or its name")
 DATASETS = arg(
     "--datasets", type=Path, default=Path("datasets"), help="folder of manifests and data (default: datasets)"
 )

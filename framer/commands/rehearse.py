@@ -4,13 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from framer.commands.arguments import arg, command
+from framer.commands.arguments import arg, command, study_path
 from framer.errors import UserError, unknown
 
 
 @command(
     "run every kind of job of a study once, at full architecture with random weights, and measure memory and time",
-    arg("--study", type=Path, required=True, help="study file, such as config/paper.yaml"),
+    arg("--study", type=study_path, required=True, help="study file, such as config/paper.yaml"),
     arg("--backbone", nargs="+", metavar="NAME", help="these backbones of the study (default: all)"),
     arg("--batch", type=int, metavar="N", help="images per training step (default: per GPU as the study; 1 on a CPU)"),
     arg("--datasets", type=Path, default=Path("datasets"), help="folder of manifests (default: datasets)"),

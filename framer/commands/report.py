@@ -15,6 +15,7 @@ from framer.commands.arguments import (
     command,
     one_thread,
     study_of,
+    study_path,
 )
 from framer.errors import UserError
 
@@ -97,7 +98,7 @@ def why(args: argparse.Namespace) -> None:
 @command(
     "show what differs between two cells: images, weights, settings, versions",
     arg("cells", nargs=2, metavar="CELL", help="an id, or ARM/SET/PROTOCOL/METRIC"),
-    arg("--study", type=Path, required=True, nargs="+", help="study file; a second one for the second cell"),
+    arg("--study", type=study_path, required=True, nargs="+", help="study file; a second one for the second cell"),
     DATASETS,
 )
 def diff(args: argparse.Namespace) -> None:
@@ -121,7 +122,12 @@ def diff(args: argparse.Namespace) -> None:
     STUDY,
     arg("--gpus", type=int, default=8, metavar="N", help="devices at once (default: 8)"),
     arg("--all", action="store_true", help="as if all manually downloaded data were here"),
-    arg("--spreads", type=Path, metavar="STUDY", help="finished study whose spreads are taken for the planned gains"),
+    arg(
+        "--spreads",
+        type=study_path,
+        metavar="STUDY",
+        help="finished study whose spreads are taken for the planned gains",
+    ),
     RIVALS,
     DATASETS,
 )

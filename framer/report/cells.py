@@ -11,6 +11,7 @@ from framer.errors import UserError, unknown
 from framer.report.lineage import Lineage, Tree, cell_id
 from framer.report.origin import origin
 from framer.report.paper_numbers import Ledger, Published, paper_name
+from framer.report.progress import unscored
 from framer.report.significance import Column, Tier, marks
 from framer.report.statistics import Interval, over_images, over_seeds
 from framer.scoring.protocols import Metric, Protocol
@@ -135,11 +136,7 @@ def find(study: Study, name: str, datasets: Path = Path("datasets")) -> Cell:
     Raises:
         UserError: there is none, it is n/a, or the first digits are those of several.
     """
-    missing = {}
-    for row, set_id in study.pairs:
-        if not all(study.paths.scores(row, set_id, name).is_file() for name in study.config.protocols):
-            missing[f"{study.rows[row].arm}/{set_id}"] = f"{row} is not scored on {set_id}"
-    found = [cell for table in tables(study, missing, datasets, Ledger()) for cell in table.cells]
+    found = [cell for table in tables(study, unscored(study), datasets, Ledger()) for cell in table.cells]
     cells = [cell for cell in found if cell.id]
     if not cells:
         how = f"run: snakemake --cores all --config study={study.name}"
