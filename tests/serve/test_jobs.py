@@ -13,6 +13,7 @@ from framer.serve import records
 from framer.serve.jobs import SILENCE, Job, jobs, last_lines, standings
 from framer.study.study import Study
 from tests.fixtures.processes import run_module
+from tests.fixtures.snakemake import snakemake
 
 SNAKEFILE = """
 rule all:
@@ -110,7 +111,7 @@ def test_they_are_the_jobs_of_the_workflow(clone: Path, monkeypatch: pytest.Monk
     found = jobs(scope)
     made = [output for job in found for output in job.outputs]
     assert len(made) == len({*made}) and set(targets.results(scope)) <= {*made}
-    done = run_module("snakemake", "-n", "-p", "--config", "study=micro", cwd=clone)
-    logs = re.findall(r"^\s*framer .* 2?> (\S+)", done.stdout, re.MULTILINE)
+    done = snakemake(clone, "-n", "-p", "--config", "study=micro")
+    logs = re.findall(r"^Shell command: framer .* 2?> (\S+)", done.stdout, re.MULTILINE)
     others = ("logs/weights/", "logs/micro/metric_weights")
     assert {str(job.log) for job in found} == {log for log in logs if not log.startswith(others)}
