@@ -7,11 +7,23 @@ import sys
 from importlib.util import find_spec
 from typing import NoReturn
 
-from framer.commands import analyse, data, init, models, rehearse, report, score, serve, signals
+from framer.commands import analyse, completion, data, init, models, rehearse, report, score, serve, signals
 from framer.commands.arguments import COMMANDS, check_numbers
 from framer.errors import TrainingInterrupted, UserError, printable
 
-__all__ = ["COMMANDS", "analyse", "data", "init", "main", "models", "rehearse", "report", "score", "serve"]
+__all__ = [
+    "COMMANDS",
+    "analyse",
+    "completion",
+    "data",
+    "init",
+    "main",
+    "models",
+    "rehearse",
+    "report",
+    "score",
+    "serve",
+]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         for flags, options in arguments:
             sub.add_argument(*flags, **options)
-        sub.set_defaults(handler=handler)
+        sub.set_defaults(handler=handler, parser=parser)
     return parser
 
 
