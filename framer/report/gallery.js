@@ -8,6 +8,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
   const place = { zoom: 1, x: 0, y: 0 };
   const options = (select, texts) => select.replaceChildren(...texts.map(([value, text]) => element("option", { value }, text)));
 
+  const decibels = (text) => text.split(",").map((level) => (level === "" ? null : level / 10));
   const picture = (strip, label) => {
     const tile = [...strip.querySelectorAll(".tile")].find((tile) => tile.dataset.label === label);
     return tile?.querySelector(`.frame[data-crop="${one(".crop").value}"] img`);
@@ -47,6 +48,11 @@ for (const gallery of document.querySelectorAll(".gallery")) {
       if (shown) Object.assign(frame.querySelector("img"), { src: shown.src, alt: shown.alt });
       compare(frame, shown && reference);
     }
+    const kinds = new Map([["LR", "lr"], ["HR", "hr"], [one(".right").value, "right"], [one(".left").value, "left"]]);
+    const lines = [...strip.querySelectorAll(".tile")]
+      .map(({ dataset }) => ({ label: dataset.label, kind: kinds.get(dataset.label), levels: decibels(dataset.spectrum), end: dataset.label === "LR" ? 0.125 : 0.5 }))
+      .filter(({ kind }) => kind);
+    drawSpectra(one(".spectra svg"), `${list.value}, power spectra`, lines);
   };
   const sort = (first = false) => {
     const metric = metrics[one(".metric").value];

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framer.data.degradation.presets import SCALE
 from framer.data.images import list_images, read_rgb
 from framer.provenance.cards import CARD
 from framer.report.claims import baseline_of
-from framer.report.crops import LEVELS, Level, crops, places
+from framer.report.crops import LEVELS, Level, Pixels, crops, places
 from framer.report.image_scores import Column, Extreme
+from framer.report.power_spectrum import BINS, decibels
 from framer.study.study import Study
 
-MAX_BYTES = 8_500_000
-"""Characters of all pictures of a page, which leaves room for its tables and cards below 10 MB."""
+MAX_BYTES = 8_800_000
+"""Characters of all pictures of a page and their spectra, which leaves room for its tables and cards below 10 MB."""
 MARKUP = 150
 """Characters around each picture."""
+SPECTRUM = 5 * BINS
+"""Characters of the spectrum of a whole image, at most."""
 SAMPLE = 6
 """Images of a set from which the size of all is estimated."""
 CUTOFF = 0.2
@@ -27,10 +31,11 @@ SIGMA = 0.3748 / CUTOFF
 
 @dataclass(frozen=True)
 class Tile:
-    """One column of pictures: `uris` are data URIs, one a crop."""
+    """One column of pictures: `uris` are data URIs, one a crop; `spectrum` has the levels of the whole image."""
 
     label: str
     uris: tuple[str, ...]
+    spectrum: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Strip:
     @property
     def size(self) -> int:
         """Characters on the page."""
-        return sum(len(uri) + MARKUP for tile in self.tiles for uri in tile.uris)
+        return sum(SPECTRUM + sum(len(uri) + MARKUP for uri in tile.uris) for tile in self.tiles)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def _gallery(
     named = [stem for extreme in extremes for stem, _ in (*extreme.worst[:1], *extreme.best[:1]) if stem in stems]
     strips: dict[str, Strip] = {}
     for stem in dict.fromkeys([*named, *_evenly(stems, max(1, len(stems) // 2)), *stems]):
-        strip = _strip(sources, stem, (left, right), level, folder)
+        strip = _strip(sources, stem, (left, right), level, folder, spectra=True)
         budget -= strip.size
         if budget < 0:
             break
@@ -186,7 +191,15 @@ def _sources(study: Study, pairs: Path) -> Iterator[_Source]:
         yield _Source("HR", list_images(pairs / "HR"))
 
 
-def _strip(sources: list[_Source], stem: str, compared: tuple[str, str], level: Level, folder: Path) -> Strip:
+def _strip(
+    sources: list[_Source],
+    stem: str,
+    compared: tuple[str, str],
+    level: Level,
+    folder: Path,
+    *,
+    spectra: bool = False,
+) -> Strip:
     having = [source for source in sources if stem in source.images]
     images = [read_rgb(source.images[stem]) for source in having]
     labels = [source.label for source in having]
@@ -194,10 +207,15 @@ def _strip(sources: list[_Source], stem: str, compared: tuple[str, str], level: 
     left, right = (labels.index(label) if label in labels else last for label in compared)
     spots = places(images, (left, right), level)
     tiles = [
-        Tile(label, tuple(crops(image, spots, level, is_lr=label == "LR")))
+        Tile(label, tuple(crops(image, spots, level, is_lr=label == "LR")), _spectrum(label, image) if spectra else "")
         for label, image in zip(labels, images, strict=True)
     ]
     return Strip(stem, tuple(spots), tuple(tiles), _links(sources, stem, folder))
+
+
+def _spectrum(label: str, image: Pixels) -> str:
+    levels = decibels(image, SCALE if label == "LR" else 1)
+    return ",".join("" if level is None else str(level) for level in levels)
 
 
 def _links(sources: list[_Source], stem: str, folder: Path) -> tuple[tuple[str, str], ...]:

@@ -32,7 +32,7 @@ from framer.report.tables import grids_of
 from framer.study.study import Study
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("report.js", "gallery.js")
+SCRIPTS = ("report.js", "spectrum.js", "gallery.js")
 MARK = b'<meta name="generator" content="framer report">'
 """In the head of every report, so that it is known as one."""
 

@@ -39,3 +39,19 @@ def radial_power(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 def frequencies() -> NDArray[np.float64]:
     """The middle of each ring, cycles a pixel."""
     return (np.arange(BINS) + 0.5) / (2 * BINS)
+
+
+def decibels(rgb: NDArray[np.uint8], scale: int = 1) -> list[int | None]:
+    """`radial_power` of a whole image in tenths of a decibel, for a page.
+
+    Args:
+        rgb: (H, W, 3).
+        scale: pixels of the page's other images in one of this one. Its power is given as theirs would be: the same
+            content on `scale`^2 as many pixels has `scale`^2 as much of it at each frequency.
+
+    Returns:
+        `BINS` levels, at least -600; None where there is none. Of a smaller image they end at 0.5 / scale cycles per
+        pixel of the others.
+    """
+    power = np.maximum(radial_power(rgb) * scale**2, 1e-6)
+    return [None if np.isnan(level) else round(float(level) * 100) for level in np.log10(power)]

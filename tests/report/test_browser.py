@@ -155,6 +155,26 @@ def test_the_gallery_is_used(report: Report):
     assert report.complaints == []
 
 
+def test_spectra_are_those_of_what_is_shown(report: Report):
+    page, svg = report.page, report.page.locator(".spectra svg")
+    lines = """Object.fromEntries([...document.querySelectorAll('.spectra path:not(.axis)')].map(
+        (path) => [path.className.baseVal, path.getAttribute('d')]))"""
+    before = report.value(lines)
+    assert before.keys() == {"lr", "left", "right", "hr"}
+    page.locator("select.right").select_option("Bicubic")
+    after = report.value(lines)
+    assert {kind for kind in before if before[kind] != after[kind]} == {"right"}
+    page.locator("select.image").select_option("im_1")
+    other = report.value(lines)
+    assert all(other[kind] != after[kind] for kind in after)
+    assert svg.get_attribute("aria-label").startswith("im_1, power spectra: LR ")
+    labels = svg.locator("text[class]").all_text_contents()
+    assert {*labels} == {"LR", "Bicubic", "Base & <b>line</b>", "HR"}
+    page.locator("select.right").select_option("HR")
+    assert report.value(lines).keys() == {"lr", "left", "right"}, "each picture once"
+    assert report.complaints == []
+
+
 def test_differences_are_blended(with_images: Study, chromium: Browser):
     """What HR and an arm share is black; a wave is seen in its own band."""
     x = np.arange(160)

@@ -2,13 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from framer.analysis import arrays
 from framer.errors import UserError
 from framer.report.figure_style import inline
 from framer.report.figures import curves, render
 from framer.report.gallery import restored
-from framer.report.power_spectrum import BINS, frequencies, radial_power
+from framer.report.power_spectrum import BINS, decibels, frequencies, radial_power
 from framer.study.layout import OF_STUDIES
 from framer.study.study import Study
 
@@ -44,6 +45,20 @@ def test_white_noise_is_flat_and_as_strong_as_its_variance():
     power = radial_power(grey)
     assert power[2:].mean() == pytest.approx(grey.astype(float).var(), rel=0.03)
     assert power[2:].std() / power[2:].mean() < 0.15
+
+
+def test_levels_on_a_page_are_of_one_scale():
+    """LR has the levels of HR where both have frequencies: a wave seen at a quarter of the pixels is as strong."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (256, 256, 1), dtype=np.uint8).repeat(3, 2)
+    levels = [level for level in decibels(noise)[4:] if level is not None]
+    assert np.ptp(levels) < 25 and np.mean(levels) == pytest.approx(100 * np.log10(noise.astype(float).var()), abs=3)
+    blurred = 128 + 500 * gaussian_filter(rng.standard_normal((512, 512)), 6, mode="wrap")
+    high = np.repeat(blurred[..., None], 3, 2).round().astype(np.uint8)
+    low = [level for level in decibels(high[::4, ::4], 4)[4:8] if level is not None]
+    assert decibels(high)[1] == pytest.approx(np.mean(low), abs=10), "four rings of LR are as wide as one"
+    flat = decibels(np.full((8, 8, 3), 7, dtype=np.uint8))
+    assert None in flat and {level for level in flat if level is not None} == {-600}
 
 
 def test_arrays_come_back_as_they_went(tmp_path: Path):
