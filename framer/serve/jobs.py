@@ -23,7 +23,7 @@ class Job:
     """One job of the workflow.
 
     Attributes:
-        stage: its kind; jobs that train with a searched weight are of the stage `train`.
+        stage: its kind: the name of its rule, or `data` and `restore` for all rules that make sets or images.
         name: which one of its kind.
         outputs: all files that it makes.
         log: where its command writes.
