@@ -180,7 +180,7 @@ def spectra(study: Study, datasets: Path) -> Figure:
         high = list_images(datasets / name / "HR")
         stems = list(high)[:: max(1, -(-len(high) // SPECTRUM_IMAGES))]
         truth = _mean_power([high[stem] for stem in stems])
-        found = [(study.config.arms[arm], folder) for arm, folder in restored(study, name).items()]
+        found = [(study.arms[arm], folder) for arm, folder in restored(study, name).items()]
         methods = [(literal(config.label), folder) for config, folder in found if not (config.untrained or config.of)]
         ends = []
         for number, (name_of_arm, folder) in enumerate(methods):

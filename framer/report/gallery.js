@@ -28,6 +28,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     options(one(".crop"), crops.map((name) => [name, name]));
     one(".crop").value = crop;
     const view = one(".view").value;
+    for (const blur of gallery.querySelectorAll("feGaussianBlur")) blur.setAttribute("stdDeviation", gallery.dataset.sigma / strip.dataset.side);
     for (const name of ["difference", "low", "high"]) gallery.classList.toggle(name, view.split(" ").includes(name));
     const reference = view ? picture(strip, gallery.dataset.reference) : undefined;
     const metric = metrics[one(".metric").value];

@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from framer.data.degradation.presets import SCALE
 from framer.data.images import list_images, read_rgb
 from framer.provenance.cards import CARD
-from framer.report.claims import baseline_of
+from framer.report.claims import baseline_of, judged_arms
 from framer.report.crops import LEVELS, Level, Pixels, crops, places
 from framer.report.image_scores import Column, Extreme
 from framer.report.power_spectrum import BINS, decibels
@@ -43,6 +44,8 @@ class Strip:
     """One test image: LR, every arm (its first training seed) and HR."""
 
     image: str
+    side: int
+    """The longer side of a crop, HR pixels."""
     crops: tuple[str, ...]
     tiles: tuple[Tile, ...]
     links: tuple[tuple[str, str], ...]
@@ -79,11 +82,6 @@ class Gallery:
     def shown(self) -> dict[str, int]:
         """The number of each strip, from 1."""
         return {strip.image: number for number, strip in enumerate(self.strips, 1)}
-
-    @property
-    def blur(self) -> str:
-        """The Gaussian between low and high frequencies, as a share of a crop."""
-        return f"{SIGMA / self.level.side:.5f}"
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ def _compared(study: Study, labels: list[str]) -> tuple[str, str]:
     """The first baseline and its FRAMER, where both are shown; otherwise the first two after LR."""
     for arm in study.config.arms:
         if base := baseline_of(study, arm):
-            pair = (study.config.arms[base].label, study.config.arms[arm].label)
+            pair = (study.arms[base].title, study.arms[arm].title)
             if set(pair) <= set(labels):
                 return pair
     return labels[min(1, len(labels) - 1)], labels[min(2, len(labels) - 1)]
@@ -179,14 +177,14 @@ def _compared(study: Study, labels: list[str]) -> tuple[str, str]:
 def restored(study: Study, set_id: str) -> dict[str, Path]:
     """The folder of each arm's images of a set, those of its first training seed, where they are here; no ablations."""
     first = {row.arm: row.id for row in reversed(study.rows.values())}
-    folders = {arm: study.paths.images(first[arm], set_id) for arm in study.config.arms}
+    folders = {arm: study.paths.images(first[arm], set_id) for arm in judged_arms(study)}
     return {arm: folder for arm, folder in folders.items() if (folder / CARD).is_file()}  # it is written last
 
 
 def _sources(study: Study, pairs: Path) -> Iterator[_Source]:
     yield _Source("LR", list_images(pairs / "LR"))
     for arm, folder in restored(study, pairs.name).items():
-        yield _Source(study.config.arms[arm].label, list_images(folder))
+        yield _Source(study.arms[arm].title, list_images(folder))
     if (pairs / "HR").is_dir():
         yield _Source("HR", list_images(pairs / "HR"))
 
@@ -210,7 +208,14 @@ def _strip(
         Tile(label, tuple(crops(image, spots, level, is_lr=label == "LR")), _spectrum(label, image) if spectra else "")
         for label, image in zip(labels, images, strict=True)
     ]
-    return Strip(stem, tuple(spots), tuple(tiles), _links(sources, stem, folder))
+    longest = max((max(image.shape) for label, image in zip(labels, images, strict=True) if label != "LR"), default=0)
+    return Strip(
+        stem,
+        min(level.side, longest or SCALE * max(images[0].shape)),
+        tuple(spots),
+        tuple(tiles),
+        _links(sources, stem, folder),
+    )
 
 
 def _spectrum(label: str, image: Pixels) -> str:
@@ -220,7 +225,8 @@ def _spectrum(label: str, image: Pixels) -> str:
 
 def _links(sources: list[_Source], stem: str, folder: Path) -> tuple[tuple[str, str], ...]:
     having = [source for source in sources if stem in source.images]
-    return tuple((one.label, Path(os.path.relpath(one.images[stem], folder)).as_posix()) for one in having)
+    paths = [Path(os.path.relpath(one.images[stem], folder)).as_posix() for one in having]
+    return tuple((one.label, urllib.parse.quote(path)) for one, path in zip(having, paths, strict=True))
 
 
 def _values(columns: Sequence[Column], strips: dict[str, Strip]) -> str:

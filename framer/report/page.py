@@ -24,7 +24,7 @@ from framer.report.changes import changes
 from framer.report.claims import claims, summary
 from framer.report.contrasts import contrasts
 from framer.report.figure_style import inline
-from framer.report.gallery import galleries
+from framer.report.gallery import SIGMA, galleries
 from framer.report.image_scores import columns_of, extremes_of
 from framer.report.paper_numbers import Ledger
 from framer.report.sections import footnotes, tabs
@@ -88,6 +88,7 @@ def render(
             changes=changed.sentences if changed else (),
             verdicts=[(table.protocol.name, summary(ones)) for table, ones in zip(found, judged, strict=True) if ones],
             figures=list(_figures(study)),
+            sigma=f"{SIGMA:.5f}",
             galleries=galleries(study, datasets, columns_of(found[0], judged[0]), extremes_of(readings, stems), out),
             facts=list(_facts(study)),
             style=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),

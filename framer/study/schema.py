@@ -200,6 +200,15 @@ class StudyConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _labels_tell_rows_apart(self) -> "StudyConfig":
+        named = {"LR": "LR images", "HR": "HR images"}
+        for name, arm in self.arms.items():
+            if other := named.get(arm.title):
+                raise ValueError(f"arms.{name}.label: {arm.title!r} is the label of {other}, too; choose another")
+            named[arm.title] = f"arms.{name}"
+        return self
+
+    @model_validator(mode="after")
     def _backbones_are_known(self) -> "StudyConfig":
         for name, backbone in self.backbones.items():
             where = "backbones"
