@@ -29,6 +29,8 @@ ABLATION = LINE
 """Behind the rest."""
 SPECTRUM_IMAGES = 32
 """Images a set whose spectra are averaged, at most."""
+DECADES = 20
+"""A swept field whose values span this factor has a logarithmic axis."""
 
 
 def render(study: Study, out: Path, missing: dict[str, str] | None = None, datasets: Path = Path("datasets")) -> None:
@@ -126,8 +128,15 @@ def sweep_curves(study: Study, found: Sequence[Table]) -> Figure:
     ]
     figure, axes = panels(len(panes))
     for axis, (table, sweep, number, metric) in zip(axes, panes, strict=False):
+        values = [point.value for point in sweep.points]
+        if min(values) > 0 and max(values) >= DECADES * min(values):
+            axis.set_xscale("log")
         for at, name in sweep.marked.items():
-            axis.axvline(at, color=FAINT, linestyle="--", linewidth=0.8, zorder=0, label=name)
+            axis.axvline(at, color=FAINT, linestyle="--", linewidth=0.8, zorder=0)
+            side = "left" if at <= sorted(values)[len(values) // 2] else "right"
+            axis.text(
+                at, 1, name, transform=axis.get_xaxis_transform(), ha=side, va="bottom", size="small", color=FAINT
+            )
         for point in sweep.points:
             if one := point.compared[number]:
                 ends = one.interval
@@ -135,9 +144,7 @@ def sweep_curves(study: Study, found: Sequence[Table]) -> Figure:
                 axis.errorbar([point.value], [one.difference], yerr=bars, fmt="o", color=COLORS[0], elinewidth=0.8)
         axis.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
         axis.set(xlabel=sweep.key, ylabel=f"{metric.heading}, minus {literal(sweep.reference)}")
-        axis.set_title(f"{sweep.set}\n{table.protocol.name}")
-        if sweep.marked:
-            axis.legend(frameon=False)
+        axis.set_title(f"{sweep.set}\n{table.protocol.name}", pad=14 if sweep.marked else None)
     return figure
 
 
