@@ -84,3 +84,15 @@ def test_two_ablations_cannot_share_a_name(tmp_path: Path) -> None:
     assert len(study(tmp_path, "paper", twins).ablation_arms) == 1
     with pytest.raises(UserError, match=r"ablations\.pisa_sr\.recipes: 'paper_teacher_1' is there twice"):
         study(tmp_path, "paper", [{"base": "paper", "teacher": 1}, {"base": "paper", "teacher": -1}])
+
+
+@pytest.mark.parametrize("label", ["Bicubic", "HR"])
+def test_rows_have_labels_of_their_own(tmp_path: Path, label: str) -> None:
+    """The report finds pictures and scores by them."""
+    config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    config["arms"]["pisa_sr-framer"]["label"] = label
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError) as error:
+        Study.load(path, ROOT / "datasets")
+    assert f"arms.pisa_sr-framer.label: {label!r} is the label of" in str(error.value)

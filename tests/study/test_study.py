@@ -338,15 +338,3 @@ def test_a_study_that_trains_nothing_has_no_figure_of_training(smoke: Study) -> 
     methods = Study.load(ROOT / "config" / "methods.yaml", DATASETS)
     assert not methods.runs
     assert set(smoke.figures) - set(methods.figures) == {"scatter", "curves"}
-
-
-@pytest.mark.parametrize("label", ["Bicubic", "HR"])
-def test_rows_have_labels_of_their_own(tmp_path: Path, label: str) -> None:
-    """The report finds pictures and scores by them."""
-    config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
-    config["arms"]["pisa_sr-framer"]["label"] = label
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError) as error:
-        Study.load(path, ROOT / "datasets")
-    assert f"arms.pisa_sr-framer.label: {label!r} is the label of" in str(error.value)
