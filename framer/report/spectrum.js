@@ -39,7 +39,7 @@ const drawSpectra = (svg, title, lines) => {
     const level = frequency < line.end ? line.levels[Math.floor((frequency / line.end) * line.levels.length)] : null;
     return level === null ? "" : `${level.toFixed(1)} dB at ${frequency}`;
   };
-  const told = lines.map((line) => `${line.label} ${[0.1, 0.25, 0.45].map((frequency) => at(line, frequency)).filter(Boolean).join(", ")}`);
-  svg.setAttribute("aria-label", `${title}: ${told.join("; ")} cycles per pixel`);
+  const described = lines.map((line) => `${line.label} ${[0.1, 0.25, 0.45].map((frequency) => at(line, frequency)).filter(Boolean).join(", ")}`);
+  svg.setAttribute("aria-label", `${title}: ${described.join("; ")} cycles per pixel`);
   svg.replaceChildren(...parts);
 };
