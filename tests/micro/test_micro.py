@@ -79,7 +79,8 @@ def test_every_rule(clone: Path, hub: Hub) -> None:
     of = TUNED if choice["weight"] == 1 else f"{TUNED}-weight_0_5"
     weights = {run: (runs / run / "model.safetensors").read_bytes() for run in (f"{of}-s0", f"{TUNED}-tuned-s0")}
     assert len({*weights.values()}) == 1
-    assert json.loads((runs / f"{TUNED}-tuned-s1/config.json").read_text())["recipe"]["weight"] == choice["weight"]
+    trained = json.loads((runs / f"{TUNED}-tuned-s1/card.json").read_text())["job"]
+    assert trained["recipe"]["weight"] == choice["weight"]
 
     # What is brought by hand: a run in the form of the published weights, and the images of another method.
     run = (OUT / "runs/pisa_sr-baseline-s0").as_posix()
