@@ -1,7 +1,6 @@
 """The jobs of a rehearsal as processes of their own, each measured as the system counts it."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +14,21 @@ Outcome = Literal["ok", "failed", "out of memory", "killed as planned", "skipped
 
 POLL = 0.2
 """Seconds between two looks at a training that is to be killed."""
+_LAUNCHER = """
+import os, signal, sys
+
+def kill(*_):
+    os.kill(pid, signal.SIGKILL) if pid else sys.exit(1)
+
+pid, report = 0, int(sys.argv[1])
+os.set_inheritable(report, False)
+signal.signal(signal.SIGTERM, kill)
+pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+os.write(report, f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}".encode())
+"""
+"""Starts a job, waits for it and reports its exit code and peak. The kernel counts the memory of the process that
+started another as the other's own, so that this one must be small."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +68,21 @@ def run(rule: str, name: str, arguments: list[str], log: Path, kill_when: Callab
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "framer", *arguments], stdout=file, stderr=file)
-    try:
-        usage, killed = _wait(process, kill_when)
-    finally:
-        if process.returncode is None:  # this process is being ended
-            process.kill()
-            process.wait()
-    code, text = process.returncode, log.read_text(encoding="utf-8", errors="replace")
+    reader, writer = os.pipe()
+    with log.open("wb") as file, os.fdopen(reader) as report:
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(writer)]
+        process = subprocess.Popen(
+            [*launcher, sys.executable, "-m", "framer", *arguments], stdout=file, stderr=file, pass_fds=[writer]
+        )
+        os.close(writer)
+        try:
+            killed = _wait(process, kill_when)
+        finally:
+            if process.returncode is None:  # this process is being ended
+                process.terminate()
+                process.wait()
+        code, peak = map(int, report.read().split())
+    text = log.read_text(encoding="utf-8", errors="replace")
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()
     outcome: Outcome = "ok" if code == 0 else "failed"
     if code == -signal.SIGKILL:
@@ -72,21 +92,16 @@ def run(rule: str, name: str, arguments: list[str], log: Path, kill_when: Callab
     ):
         outcome = "out of memory"
     reason = "" if outcome in ("ok", "killed as planned") else last or f"ended with {code}"
-    return Measured(rule, name, outcome, time.monotonic() - started, usage.ru_maxrss * 1024, reason=reason)
+    return Measured(rule, name, outcome, time.monotonic() - started, peak * 1024, reason=reason)
 
 
-def _wait(
-    process: "subprocess.Popen[bytes]", kill_when: Callable[[], bool] | None
-) -> tuple[resource.struct_rusage, bool]:
-    """Wait for a process; what it used, by the kernel's account of this child alone, and whether it was killed here."""
-    killed = False
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG if kill_when and not killed else 0)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return usage, killed
-        if kill_when and kill_when():
-            process.kill()
-            killed = True
-        else:
-            time.sleep(POLL)
+def _wait(process: "subprocess.Popen[bytes]", kill_when: Callable[[], bool] | None) -> bool:
+    """Wait for a launcher; whether its job was killed here."""
+    while kill_when and process.poll() is None:
+        if kill_when():
+            process.terminate()
+            process.wait()
+            return True
+        time.sleep(POLL)
+    process.wait()
+    return False
