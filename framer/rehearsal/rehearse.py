@@ -42,7 +42,9 @@ def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
         inventory.record()
         small = Study.load(file, datasets)
         measured = []
-        for job in _jobs(small, backbone, datasets, inventory):
+        # A published base is fetched; that of the rehearsal is made for it alone, and compared with no rule's request.
+        base_rule = "pretrain" if study.config.backbones[backbone].pretrain else "base"
+        for job in _jobs(small, backbone, datasets, inventory, base_rule):
             print(f"{job.name}: {job.outcome}, {job.seconds:.0f} s, {job.peak / 2**30:.1f} GiB", file=sys.stderr)
             measured.append(job)
         inventory.expect([paths.out / "rehearsal.md", paths.out / "rehearsal.csv"])
@@ -53,7 +55,7 @@ def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
     return measured
 
 
-def _jobs(small: Study, backbone: str, datasets: Path, inventory: Inventory) -> Iterator[Measured]:
+def _jobs(small: Study, backbone: str, datasets: Path, inventory: Inventory, base_rule: str) -> Iterator[Measured]:
     """Run the jobs in their order, as the rules of the workflow do."""
     paths, scope = small.paths, Scope(small, find_missing(small, datasets))
     run_name = f"{derived.ARM}-s0"
@@ -75,7 +77,7 @@ def _jobs(small: Study, backbone: str, datasets: Path, inventory: Inventory) -> 
     for weights in scope.weights.cards({*scope.loss_weights[run_name], *scope.metric_weights}):
         name = Path(weights).parent.name
         yield do(f"fetch {name}", "weights", ["fetch", "--weights", name])
-    yield do("make the base", "pretrain", ["pretrain", *common, "--base", backbone, "--out", base.as_posix()])
+    yield do("make the base", base_rule, ["pretrain", *common, "--base", backbone, "--out", base.as_posix()])
     encoded: list[str] = []
     if where := inputs.encoded(small, run_name):
         options = ["--backbone", backbone, "--base", base.as_posix(), "--out", where[0]]
