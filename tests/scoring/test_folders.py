@@ -19,11 +19,12 @@ from framer.scoring import psnr_ssim, scorer
 from framer.scoring.folders import Summary, Task, score_folders
 from framer.scoring.protocols import Protocol
 from framer.weights import store
-from framer.weights.store import files
+from framer.weights.manifest import WeightsManifest
 from tests.fixtures.writers import held
 
 LPIPS, NIQE, MANIQA, MUSIQ = Protocol.named("osediff").select(["lpips", "niqe", "maniqa", "musiq"])
-[PARAMETERS] = files(NIQE.weights)
+[PARAMETERS] = (file.path for file in WeightsManifest.load("niqe").files)
+"""As published: a clone that fetched others from a package has these nowhere."""
 
 
 def score(sr: Path, hr: Path | None, metrics: list[str], protocol: str, out: Path, threads: int = 1) -> Summary:
@@ -202,10 +203,10 @@ def test_weights_that_arrive_score_their_metric_alone(
 
     monkeypatch.setattr(scorer.Scorer, "score", counted)
     monkeypatch.setattr("framer.scoring.pyiqa_metrics.Network", Network)
-    monkeypatch.setattr(store, "verified", lambda names: store.hashes(files(names)))
+    monkeypatch.setattr(store, "verified", lambda names: store.hashes(store.files(names)))
     out, metrics = tmp_path / "s.csv", ["psnr", "ssim", "musiq", "maniqa"]
     for arrives, expected in ((MUSIQ, ["psnr", "ssim", "musiq"]), (MANIQA, ["maniqa"])):
-        (weights / files(arrives.weights)[0]).write_bytes(b"weights")
+        (weights / store.files(arrives.weights)[0]).write_bytes(b"weights")
         computed.clear()
         score(*pairs, metrics, "osediff", out)
         assert computed == [tuple(expected)] * 3
