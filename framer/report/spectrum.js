@@ -24,16 +24,17 @@ const drawSpectra = (svg, title, lines) => {
     const points = line.levels.map((level, at) => (level === null ? "" : `${x(middle(line, at)).toFixed(1)} ${y(level).toFixed(1)}`));
     parts.push(make("path", { class: line.kind, d: `M${points.filter(Boolean).join("L")}` }));
   }
+  const short = (label) => (label.length > 22 ? `${label.slice(0, 21)}…` : label);
   // One that ends early is named there; the others beside the axes, from the highest on, and none over another.
   let free = top - 12;
   const last = ({ levels }) => levels.findLast((level) => level !== null) ?? low;
   const ends = lines.filter(({ end }) => end === 0.5).sort((one, other) => last(other) - last(one));
   for (const [place, line] of ends.entries()) {
     free = Math.min(Math.max(free + 12, y(last(line))), bottom - 12 * (ends.length - 1 - place));
-    parts.push(make("text", { class: line.kind, x: right + 6, y: free + 3 }, line.label));
+    parts.push(make("text", { class: line.kind, x: right + 6, y: free + 3 }, short(line.label)));
   }
   for (const line of lines.filter(({ end }) => end < 0.5)) {
-    parts.push(make("text", { class: line.kind, x: x(line.end) + 4, y: y(last(line)) - 4 }, line.label));
+    parts.push(make("text", { class: line.kind, x: x(line.end) + 4, y: y(last(line)) - 4 }, short(line.label)));
   }
   const at = (line, frequency) => {
     const level = frequency < line.end ? line.levels[Math.floor((frequency / line.end) * line.levels.length)] : null;
