@@ -7,6 +7,9 @@ from pathlib import Path
 from framer.commands.arguments import arg, command, study_path
 from framer.errors import UserError, unknown
 
+SAMPLING = 2
+"""Steps of a sampler on a CPU, at most: 40 of a network of two billion weights take half an hour an image."""
+
 
 @command(
     "run every kind of job of a study once, at full architecture with random weights, and measure memory and time",
@@ -38,7 +41,7 @@ def rehearse(args: argparse.Namespace) -> None:
         stage = next(iter(config.train.values()))
         on_gpu = torch.cuda.is_available() and config.base != "tiny"
         images = args.batch or (stage.batch // (config.gpus * stage.accumulate) if on_gpu else 1)
-        jobs = run(study, name, images)
+        jobs = run(study, name, images, None if on_gpu else SAMPLING)
         failed |= any(job.outcome in ("failed", "out of memory") for job in jobs)
         print((study.paths.rehearsal(name) / "rehearsal.md").read_text(encoding="utf-8"))
     sys.exit(1 if failed else 0)

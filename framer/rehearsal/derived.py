@@ -1,7 +1,8 @@
 """The study of a rehearsal: one backbone of a study with random weights, a step or two per stage, and two photographs.
 
 What decides memory stays as it is: architecture, settings, precision, crop, images per GPU. What only decides time is
-cut: steps, seeds, arms, images. Photographs are noise, which costs what photographs cost.
+cut: steps, seeds, arms, images; on a CPU a sampler's steps, too. Photographs are noise, which costs what photographs
+cost.
 """
 
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from framer.backbones.registry import settings_of
 from framer.data.degradation.presets import SCALE
 from framer.data.images import write_png
 from framer.provenance.files import write_text
 from framer.study.study import Study
+from framer.study.sweeps import merged
 
 PHOTOS, PAIRS = "rehearsal-photos", "rehearsal-pairs"
 ARM = "rehearsed"
@@ -28,7 +31,7 @@ def name_of(study: Study, backbone: str) -> str:
     return study.paths.rehearsal(backbone).name
 
 
-def write(study: Study, backbone: str, folder: Path, images: int) -> Path:
+def write(study: Study, backbone: str, folder: Path, images: int, sampling: int | None = None) -> Path:
     """Write the study file, its manifests and its images.
 
     Args:
@@ -36,13 +39,14 @@ def write(study: Study, backbone: str, folder: Path, images: int) -> Path:
         backbone: one of its backbones.
         folder: for `NAME.yaml` and `datasets/`.
         images: per training step.
+        sampling: steps of a sampler at most; None for those of the study.
 
     Returns:
         The path of the study file.
     """
     _write_sets(study, backbone, folder / "datasets")
     path = folder / f"{name_of(study, backbone)}.yaml"
-    write_text(path, yaml.safe_dump(_config(study, backbone, images), sort_keys=False))
+    write_text(path, yaml.safe_dump(_config(study, backbone, images, sampling), sort_keys=False))
     return path
 
 
@@ -58,8 +62,12 @@ def arm_of(study: Study, backbone: str) -> dict[str, Any]:
     return given
 
 
-def _config(study: Study, backbone: str, images: int) -> dict[str, Any]:
+def _config(study: Study, backbone: str, images: int, sampling: int | None) -> dict[str, Any]:
     config = study.config.backbones[backbone]
+    arm = arm_of(study, backbone)
+    steps = getattr(settings_of(backbone, config.settings, arm["settings"]).restore, "steps", None)
+    if sampling and steps and steps > sampling:
+        arm["settings"] = merged(arm["settings"], {"restore": {"steps": sampling}})
     given = config.model_dump(mode="json", exclude_none=True)
     tiny = config.base == "tiny"
     given |= {"base": "tiny" if tiny else "random", "gpus": 1}
@@ -84,7 +92,7 @@ def _config(study: Study, backbone: str, images: int) -> dict[str, Any]:
         "metrics": study.config.metrics,
         "trackers": [],
         "backbones": {backbone: given},
-        "arms": {"bicubic": {"label": "Bicubic"}, ARM: arm_of(study, backbone)},
+        "arms": {"bicubic": {"label": "Bicubic"}, ARM: arm},
     }
 
 

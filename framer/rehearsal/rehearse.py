@@ -19,7 +19,7 @@ from framer.study.study import Study
 from framer.training.checkpoint import FOLDER
 
 
-def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
+def rehearse(study: Study, backbone: str, images: int, sampling: int | None = None) -> list[Measured]:
     """Run every kind of job of one backbone and write `results/STUDY-rehearsal-BACKBONE/rehearsal.md` and `.csv`.
 
     Jobs after one that failed are run where they do not need its result. The weights of the base are deleted at the
@@ -29,6 +29,7 @@ def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
         study: to rehearse.
         backbone: one of its backbones.
         images: per training step.
+        sampling: steps of a sampler at most; None for those of the study.
 
     Raises:
         UserError: the folder of the rehearsal holds something else, or another process rehearses there.
@@ -38,7 +39,7 @@ def rehearse(study: Study, backbone: str, images: int) -> list[Measured]:
         inventory, datasets = Inventory(paths.out), paths.out / "datasets"
         inventory.clear()
         inventory.expect([paths.out / f"{paths.out.name}.yaml", datasets])
-        file = derived.write(study, backbone, paths.out, images)
+        file = derived.write(study, backbone, paths.out, images, sampling)
         inventory.record()
         small = Study.load(file, datasets)
         measured = []

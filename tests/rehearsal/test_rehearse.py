@@ -43,6 +43,11 @@ def test_what_decides_memory_stays_and_what_decides_time_is_cut(study: Study, tm
         assert {stage.batch for stage in found.train.values()} == {4}
         recipes = [arm.recipe.recipe for arm in paper.arms.values() if arm.backbone == backbone and arm.recipe]
         assert small.train_job("rehearsed-s0").recipe == recipes[0]
+        cut = Study.load(
+            derived.write(paper, backbone, tmp_path / f"cut-{backbone}", 1, sampling=2), file.parent / "datasets"
+        )
+        steps = [one.restore_job("rehearsed-s0").settings.get("steps") for one in (small, cut)]
+        assert steps == [None, 2 if backbone == "dit4sr" else None], "the study leaves them at their default"
 
 
 def test_a_folder_of_something_else_is_left_alone(study: Study) -> None:
