@@ -42,7 +42,7 @@ def train(scope: Scope, run: str) -> dict[str, list[str]]:
 def tune(study: Study, run: str) -> dict[str, list[str]]:
     """Inputs of the choice of a tuned run: the runs of all weights, and the scores that the search judges by."""
     assert study.config.tune is not None
-    rows, paths = study.searched[str(study.choice(run))].values(), study.paths
+    rows, paths = study.candidates(run).values(), study.paths
     judged = [(row, study.config.tune.by, study.config.protocols[0]) for row in rows]
     return {
         "runs": [f"{paths.run(row)}/{CARD}" for row in study.searched[run].values()],

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from framer.errors import UserError, unknown
+from framer.errors import UserError
 from framer.provenance.cards import CARD, read_card, verify_payload
 from framer.provenance.files import atomic, write_json
 from framer.provenance.output import claimed
@@ -42,13 +42,12 @@ def tried(study: Study, run: str) -> list[Tried]:
     Raises:
         UserError: the study does not search it, or a score is missing or damaged.
     """
-    if run not in study.searched:
-        raise UserError(unknown("searched run", run, study.searched), path=study.path, key="tune", code="unknown")
+    candidates = study.candidates(run)
     assert study.config.tune is not None
     protocol = Protocol.named(study.config.protocols[0])
     [metric] = protocol.select([JUDGE])
     found = []
-    for weight, row in study.searched[str(study.choice(run))].items():
+    for weight, row in candidates.items():
         path = study.paths.scores(row, study.config.tune.by, protocol.name)
         column = read_scores(path, protocol).column(metric)
         if isinstance(column, str):

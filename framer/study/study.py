@@ -7,6 +7,7 @@ scoring protocol never trains anything again.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ class Study(StudyGrid):
             self._train_jobs[run] = self._train_job(run)
         return self._train_jobs[run]
 
-    @property
+    @cached_property  # the workflow asks for it once per run
     def searched(self) -> dict[str, dict[float, str]]:
         """The tuned runs that are chosen among runs of their seed: by each weight, the run that was trained with it."""
         return {
@@ -198,15 +199,24 @@ class Study(StudyGrid):
             for seed in search.complete
         }
 
+    def candidates(self, run: str) -> dict[float, str]:
+        """By each weight, the run whose scores decide on a searched run: those of the seed of its search.
+
+        Raises:
+            UserError: the study does not search it.
+        """
+        if run not in self.searched:
+            raise UserError(unknown("searched run", run, self.searched), path=self.path, key="tune", code="unknown")
+        return self.searched[str(self.choice(run))]
+
     def search_digest(self, run: str) -> str:
         """A digest of what a searched run is chosen among, and by what.
 
         Raises:
             UserError: the study does not search it.
         """
-        if run not in self.searched or self.config.tune is None:
-            raise UserError(unknown("searched run", run, self.searched), path=self.path, key="tune", code="unknown")
-        values = self.searched[str(self.choice(run))]
+        values = self.candidates(run)
+        assert self.config.tune is not None
         jobs = {of: self.planned_job(of).digest for of in {*values.values(), *self.searched[run].values()}}
         return digest(
             [[*self.searched[run].items()], [*values.items()], jobs, self.config.tune.by, self.config.protocols[0]]

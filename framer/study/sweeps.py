@@ -147,11 +147,12 @@ def points(
             except UserError as error:
                 message = error.message.removeprefix(f"{field.rpartition('.')[2]}: ")
                 raise UserError(message, key=f"sweeps.{name}.{sweep.key}", code=error.code) from None
-            at = known.get(own) or f"{sweep.of}-{slug(field, value)}"
-            if own not in known and (at in arms or at in new):
-                message = f"{value:g}: {at} is the name of another arm; rename that arm, or use another value"
-                raise UserError(message, key=f"sweeps.{name}.{sweep.key}", code="conflict")
-            known[own] = at
+            if own not in known:
+                known[own] = f"{sweep.of}-{slug(field, value)}"
+                if known[own] in arms or known[own] in new:
+                    taken = f"{value:g}: {known[own]} is the name of another arm; rename that arm, or use another value"
+                    raise UserError(taken, key=f"sweeps.{name}.{sweep.key}", code="conflict")
+            at = known[own]
             if at not in arms:
                 restored = {"label": arm.label, "of": sweep.of, "settings": arm.settings, "sets": of.sets}
                 new[at] = ArmConfig.model_validate(restored) if sweep.key.startswith("settings.restore.") else arm
